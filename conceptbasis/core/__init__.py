@@ -1,0 +1,1 @@
+"""Pure numerics on tensors; imports no model library, no path, no logger."""

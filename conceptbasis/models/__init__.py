@@ -1,0 +1,1 @@
+"""The only importers of transformers and sae_lens."""

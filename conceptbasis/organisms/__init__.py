@@ -1,0 +1,1 @@
+"""Model organisms: small language models with a known world, trained from scratch."""
