@@ -1,0 +1,323 @@
+"""Files of a run: atomic, hashed, reused when nothing changed, recomputed with a reason.
+
+A stage is a folder with `tensors.safetensors`, `result.json` and `provenance.json`. The provenance
+is written last, so a stage that was killed half-way has none and is computed again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from conceptbasis.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TENSORS, RESULT, PROVENANCE = "tensors.safetensors", "result.json", "provenance.json"
+_VERSIONED = ("conceptbasis", "torch", "transformers", "sae-lens", "numpy", "scikit-learn")
+
+
+def cache_folder() -> Path:
+    """Where organisms and SAEs are kept: `$CONCEPTBASIS_CACHE`, else the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    override = os.environ.get("CONCEPTBASIS_CACHE")
+    return Path(override) if override else user_cache_path("conceptbasis", appauthor=False)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file atomically: a temporary file beside it, then a rename.
+
+    Raises:
+        ArtifactError: if the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> ArtifactError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ArtifactError(
+            f"the disk is full while writing {path}",
+            expected="free space for the run folder",
+            fix="free some space or choose another --out, then run the same command again; "
+            "finished stages are reused",
+        )
+    return ArtifactError(
+        f"cannot write {path}: {error.strerror}",
+        expected="a folder that can be written",
+        fix="check its permissions or choose another --out",
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 text file atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON atomically; NaN and infinity are errors, since JSON has neither."""
+    try:
+        text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
+    except ValueError as error:
+        raise ArtifactError(
+            f"{path.name} would contain a number that is not finite",
+            expected="finite numbers, or null where a figure does not exist",
+            fix="this is a defect or the input holds NaN; please report it with the run folder",
+        ) from error
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON.
+
+    Raises:
+        ArtifactError: if the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"{path} is missing",
+            expected="a file that an earlier stage wrote",
+            fix="run the command that makes this run again; it goes on where it stopped",
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise _corrupt(path, str(error)) from error
+
+
+def _corrupt(path: Path, why: str) -> ArtifactError:
+    return ArtifactError(
+        f"{path} is corrupt or truncated ({why})",
+        expected="the file as it was written",
+        fix=f"delete the folder {path.parent} and run again; only that stage is recomputed",
+    )
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes tensors as safetensors, atomically."""
+    from safetensors.torch import save
+
+    write_bytes(path, save({name: t.detach().contiguous().cpu() for name, t in tensors.items()}))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Reads a safetensors file, memory-mapped.
+
+    Raises:
+        ArtifactError: if it is missing, corrupt or truncated.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"{path} is missing",
+            expected="tensors that an earlier stage wrote",
+            fix="run the command that makes this run again",
+        ) from error
+    except (SafetensorError, OSError) as error:
+        raise _corrupt(path, str(error)) from error
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def value_hash(value: Any) -> str:
+    """SHA-256 of a JSON-like value in canonical form, in hexadecimal."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def folder_hash(folder: Path, pattern: str = "**/*") -> str:
+    """SHA-256 over the names and contents of a folder's files."""
+    files = sorted(p for p in folder.glob(pattern) if p.is_file())
+    return value_hash([(str(p.relative_to(folder)), file_hash(p)) for p in files])
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that results depend on."""
+    found = {"python": platform.python_version()}
+    for name in _VERSIONED:
+        found[name] = metadata.version(name)
+    return found
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Holds a folder for this process.
+
+    Raises:
+        ArtifactError: if another process holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle: IO[str] = (folder / ".lock").open("w")
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ArtifactError(
+                f"{folder} is in use by another process",
+                expected="one process per run folder",
+                fix="wait for the other process, or choose another --out",
+            ) from error
+        yield
+
+
+@dataclass(frozen=True)
+class StageOutput:
+    """What a stage left: its tensors, its figures, and a hash over both."""
+
+    name: str
+    folder: Path
+    tensors: Mapping[str, Tensor]
+    result: Mapping[str, Any]
+    hash: str
+    reused: bool
+    seconds: float
+
+
+@dataclass
+class Run:
+    """A run folder and the log line printer its stages report to.
+
+    Args:
+        folder: The run's folder.
+        say: Prints one line.
+    """
+
+    folder: Path
+    say: Callable[[str], None]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def stage(
+        self,
+        name: str,
+        *,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        compute: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]],
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> StageOutput:
+        """Returns the stage's output, computing it if its inputs changed.
+
+        Args:
+            name: Folder of the stage below the run folder.
+            config: The slice of the configuration it depends on.
+            inputs: Hashes of what it reads, by name.
+            compute: Makes tensors and figures.
+            seed: Recorded, and part of what decides about reuse.
+            device: Recorded.
+        """
+        folder = self.folder / name
+        key = {"config": _plain(config), "inputs": dict(inputs), "seed": seed}
+        reason = _reason_to_compute(folder, key)
+        if reason is None:
+            output = _load_stage(name, folder)
+            self.say(f"{name}: reused")
+            self.seconds[name] = output.seconds
+            return output
+        self.say(f"{name}: {reason}")
+        started = time.perf_counter()
+        tensors, result = compute()
+        _finish_stage(folder, key, tensors, result, time.perf_counter() - started, device)
+        output = _load_stage(name, folder)
+        self.seconds[name] = output.seconds
+        return StageOutput(**{**output.__dict__, "reused": False})
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
+
+
+def _reason_to_compute(folder: Path, key: Mapping[str, Any]) -> str | None:
+    path = folder / PROVENANCE
+    if not path.exists():
+        return "computing (nothing there yet)" if not folder.exists() else "computing (unfinished)"
+    old = read_json(path)
+    for part in ("config", "inputs"):
+        before, now = old.get(part, {}), key[part]
+        changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+        if changed:
+            return f"recomputing, because {part} changed: {', '.join(changed)}"
+    if old.get("seed") != key["seed"]:
+        return "recomputing, because the seed changed"
+    return None
+
+
+def _finish_stage(
+    folder: Path,
+    key: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    result: Mapping[str, Any],
+    seconds: float,
+    device: str,
+) -> None:
+    (folder / PROVENANCE).unlink(missing_ok=True)
+    save_tensors(folder / TENSORS, tensors)
+    write_json(folder / RESULT, result)
+    provenance = {
+        **key,
+        "outputs": {name: file_hash(folder / name) for name in (TENSORS, RESULT)},
+        "versions": versions(),
+        "device": device,
+        "seconds": round(seconds, 3),
+    }
+    write_json(folder / PROVENANCE, provenance)
+
+
+def load_stage(folder: Path, name: str) -> StageOutput:
+    """Loads a finished stage of a run folder and verifies its hashes.
+
+    Raises:
+        ArtifactError: if it is missing, unfinished, corrupt or was changed by hand.
+    """
+    return _load_stage(name, folder / name)
+
+
+def _load_stage(name: str, folder: Path) -> StageOutput:
+    provenance = read_json(folder / PROVENANCE)
+    for file, expected in provenance["outputs"].items():
+        if not (folder / file).exists():
+            raise _corrupt(folder / file, "missing")
+        if file_hash(folder / file) != expected:
+            raise _corrupt(folder / file, "its hash is not the one recorded")
+    return StageOutput(
+        name,
+        folder,
+        load_tensors(folder / TENSORS),
+        read_json(folder / RESULT),
+        value_hash(provenance["outputs"]),
+        True,
+        float(provenance["seconds"]),
+    )

@@ -1,0 +1,310 @@
+"""Configuration: frozen models that refuse unknown keys and touch no file by themselves.
+
+`ModelConfig` is one `sae_configs/NAME.yaml`: a model and where its SAEs come from. `RunConfig` is a
+transfer. Each section of `RunConfig` has the name of its stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from conceptbasis.errors import ConfigError
+
+Budget = Literal["B0", "B0d", "B1", "B2"]
+"""What the target may be shown before evaluation (docs/method.md, "Budgets")."""
+
+Basis = Literal["code_map", "transported", "matched"]
+Mode = Literal["ablate", "affine", "add", "orthogonalise"]
+Scope = Literal["stream", "writers"]
+
+
+class Section(BaseModel):
+    """Base of all configuration sections."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SaeTraining(Section):
+    """How SAEs are trained when none are given."""
+
+    architecture: Literal["batchtopk", "topk"] = "batchtopk"
+    d_sae: int = Field(default=768, ge=2)
+    k: int = Field(default=16, ge=1)
+    n_steps: int = Field(default=600, ge=1)
+    batch_size: int = Field(default=1024, ge=8)
+    lr: float = Field(default=1e-3, gt=0)
+    seed: int = 0
+    budget: Budget = "B0d"
+    n_texts: int = Field(default=6000, ge=20)
+
+
+class SaeRelease(Section):
+    """SAEs of a sae-lens release: `sae_ids` maps each layer to its id in the release."""
+
+    release: str
+    sae_ids: dict[int, str]
+
+
+class SaeSource(Section):
+    """Where the SAEs come from: exactly one of the three."""
+
+    train: SaeTraining | None = None
+    release: SaeRelease | None = None
+    folder: str | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> SaeSource:
+        given = [n for n in ("train", "release", "folder") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of train, release, folder; got {given or 'none'}")
+        return self
+
+
+class ModelConfig(Section):
+    """One model with its SAEs.
+
+    `model` is a hub id, a local folder, or `organism:FAMILY:SEED` for a built-in organism.
+    """
+
+    name: str
+    model: str
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    site: Literal["resid_post"] = "resid_post"
+    layers: Literal["all"] | tuple[int, ...] = "all"
+    prompts: str | None = None
+    trust_remote_code: bool = False
+    saes: SaeSource = SaeSource(train=SaeTraining())
+
+
+class PromptsSection(Section):
+    """The prompt suite: a folder, or the built-in world when `path` is null."""
+
+    path: str | None = None
+    seed: int = 0
+
+
+class HarvestSection(Section):
+    """Shared text and aligned sites."""
+
+    n_texts: int = Field(default=3000, ge=10)
+    batch_size: int = Field(default=128, ge=1)
+    end_of_prompt: bool = True
+    max_norm_ratio: float = Field(default=10.0, gt=1)
+    splits: tuple[float, float, float] = (0.6, 0.2, 0.2)
+
+
+class MatchSection(Section):
+    """When a donor feature is tied to a target feature."""
+
+    top_k: int = Field(default=10, ge=1)
+    r_min: float = Field(default=0.5, ge=0, le=1)
+    fdr: float = Field(default=0.05, gt=0, lt=1)
+    n_shifts: int = Field(default=20, ge=1)
+    min_density: float = Field(default=1e-4, ge=0)
+    max_dead_share: float = Field(default=0.9, gt=0, le=1)
+
+
+class AlignSection(Section):
+    """Which donor layer stands for which target layer."""
+
+    keep_variance: float = Field(default=0.99, gt=0, le=1)
+    n_null: int = Field(default=10, ge=2)
+    null_quantile: float = Field(default=0.95, gt=0, lt=1)
+
+
+class DirectionSection(Section):
+    """The donor's trajectory and the published selection rule."""
+
+    min_probe: float = Field(default=0.9, ge=0.5, le=1)
+    max_kl: float = Field(default=0.1, gt=0)
+    layer_fraction: float = Field(default=0.8, gt=0, le=1)
+    n_select: int = Field(default=64, ge=8)
+    min_refusal: float = Field(default=0.5, ge=0, le=1)
+
+
+class FitSection(Section):
+    """The recipe."""
+
+    n_atoms: int = Field(default=32, ge=1)
+    n_resamples: int = Field(default=200, ge=10)
+    method: Literal["code_difference", "omp"] = "code_difference"
+
+
+class TransferSection(Section):
+    """How the recipe is rebuilt in the target."""
+
+    basis: Basis = "code_map"
+    n_atoms: int = Field(default=32, ge=1)
+    strengths: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
+
+
+class GuardSection(Section):
+    """Weight-SVD guard: the smallest share of d_model that keeps perplexity within bounds."""
+
+    max_perplexity_rise: float = Field(default=0.01, ge=0)
+    shares: tuple[float, ...] = (0.0, 0.01, 0.02, 0.04, 0.08)
+    curve: bool = True
+
+
+class ForecastSection(Section):
+    """Least values below which a transfer is declined before the edit."""
+
+    min_eligible_mass: float = Field(default=0.1, ge=0, le=1)
+    min_agreement: float = Field(default=0.3, ge=-1, le=1)
+    n_proxy_prompts: int = Field(default=48, ge=8)
+    force: bool = False
+
+
+class ReplaySection(Section):
+    """How the rebuilt trajectory is applied to the target."""
+
+    mode: Mode = "ablate"
+    scope: Scope = "stream"
+    gamma: float = 1.0
+    alpha: float = -4.0
+    layers: Literal["all", "early", "last"] = "all"
+    early_fraction: float = Field(default=0.8, gt=0, le=1)
+    which: Literal["all", "attention"] = "all"
+
+    @model_validator(mode="after")
+    def _weights_are_writers(self) -> ReplaySection:
+        if self.mode == "orthogonalise" and self.scope != "writers":
+            raise ValueError("mode orthogonalise edits weights: set replay.scope to writers")
+        return self
+
+
+class EvaluateSection(Section):
+    """Prompts, draws and judges of the evaluation."""
+
+    max_new_tokens: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=300, ge=1)
+    n_prompts: int | None = Field(default=None, ge=1)
+    n_random: int = Field(default=10, ge=1)
+    n_shuffled: int = Field(default=10, ge=1)
+    n_unrelated: int = Field(default=3, ge=1)
+    n_control_prompts: int = Field(default=100, ge=1)
+    n_workers: int = Field(default=2, ge=1)
+    margin: float = Field(default=0.02, gt=0, lt=1)
+
+
+class TrackingSection(Section):
+    """Logging to wandb; `auto` is online with a key and offline without one."""
+
+    mode: Literal["auto", "online", "offline", "off"] = "auto"
+    project: str = "conceptbasis"
+    entity: str | None = None
+    group: str | None = None
+
+
+class RunConfig(Section):
+    """One transfer."""
+
+    budget: Budget = "B0d"
+    seed: int = 0
+    device: str = "cpu"
+    prompts: PromptsSection = PromptsSection()
+    harvest: HarvestSection = HarvestSection()
+    match: MatchSection = MatchSection()
+    align: AlignSection = AlignSection()
+    direction: DirectionSection = DirectionSection()
+    fit: FitSection = FitSection()
+    transfer: TransferSection = TransferSection()
+    guard: GuardSection = GuardSection()
+    forecast: ForecastSection = ForecastSection()
+    replay: ReplaySection = ReplaySection()
+    evaluate: EvaluateSection = EvaluateSection()
+    tracking: TrackingSection = TrackingSection()
+
+
+Config = TypeVar("Config", bound=Section)
+
+
+def parse_config(kind: type[Config], values: Mapping[str, Any], origin: str) -> Config:
+    """Validates values against a section.
+
+    Raises:
+        ConfigError: naming each key or value that does not fit.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = [_problem(kind, e["loc"], e["type"], e["msg"]) for e in error.errors()]
+        raise ConfigError(
+            f"{origin}: " + "; ".join(problems),
+            expected="keys: " + ", ".join(kind.model_fields),
+            fix="correct the file or the --set option; docs/method.md lists every key",
+        ) from error
+
+
+def _problem(kind: type[Section], where: tuple[Any, ...], code: str, message: str) -> str:
+    name = ".".join(str(part) for part in where) or kind.__name__
+    return f"unknown key {name!r}" if code == "extra_forbidden" else f"{name}: {message}"
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Reads a YAML mapping.
+
+    Raises:
+        ConfigError: if the file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"no configuration at {path}",
+            expected="a YAML file",
+            fix="check the path; sae_configs/ holds ready ones",
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} is not valid YAML: {error}",
+            expected="a YAML mapping",
+            fix="correct the file",
+        ) from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{path} holds a {type(values).__name__}",
+            expected="a YAML mapping of keys to values",
+            fix="see the files in sae_configs/",
+        )
+    return values
+
+
+def load_model_config(path: Path) -> ModelConfig:
+    """Reads one `sae_configs/NAME.yaml`."""
+    return parse_config(ModelConfig, {"name": path.stem} | load_yaml(path), str(path))
+
+
+def load_run_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads a run configuration and applies `section.key=value` overrides on top."""
+    values = load_yaml(path) if path else {}
+    for item in overrides:
+        key, separator, text = item.partition("=")
+        if not separator or not key:
+            raise ConfigError(
+                f"--set {item!r} is not of the form key=value",
+                expected="for example --set fit.n_atoms=16",
+                fix="put an equals sign between key and value, without spaces",
+            )
+        _assign(values, key.split("."), yaml.safe_load(text), item)
+    return parse_config(RunConfig, values, str(path) if path else "run configuration")
+
+
+def _assign(values: dict[str, Any], keys: list[str], value: Any, item: str) -> None:
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"--set {item!r}: {key} is not a section",
+                expected="section.key=value",
+                fix="check the key's name in docs/method.md",
+            )
+    values[keys[-1]] = value

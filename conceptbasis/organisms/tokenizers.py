@@ -1,0 +1,93 @@
+"""Tokenizers of the organism families, trained on the world's text, with their chat templates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conceptbasis.organisms.families import ChatTags, Family
+from conceptbasis.prompts import Text
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+
+def fit_tokenizer(family: Family, texts: tuple[Text, ...]) -> PreTrainedTokenizerFast:
+    """Trains the family's tokenizer and gives it the family's chat template.
+
+    Args:
+        family: Which algorithm, vocabulary size and tags.
+        texts: What it is trained on.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    backend = _backend(family, [part for text in texts for part in _parts(text)])
+    tags = family.tags
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token=tags.bos,
+        eos_token=tags.end,
+        pad_token=tags.pad,
+        unk_token=tags.unknown,
+        chat_template=chat_template(tags),
+        model_max_length=int(family.sizes["max_position_embeddings"]),
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+    )
+
+
+def _parts(text: Text) -> list[str]:
+    if isinstance(text.content, str):
+        return [text.content]
+    return [part for _, part in text.content]
+
+
+def chat_template(tags: ChatTags) -> str:
+    """A Jinja chat template in the usual form: tag, content, end of turn."""
+    return (
+        "{{ '" + tags.bos + "' }}{% for message in messages %}"
+        "{% if message['role'] == 'assistant' %}"
+        "{{ '" + tags.assistant + "' + message['content'] + '" + tags.end + "' }}"
+        "{% else %}{{ '" + tags.user + "' + message['content'] }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '" + tags.assistant + "' }}{% endif %}"
+    )
+
+
+def _backend(family: Family, corpus: list[str]) -> Tokenizer:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tags, size = family.tags, family.d_vocab
+    if family.tokenizer == "byte_bpe":
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=size,
+            special_tokens=tags.all,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+    elif family.tokenizer == "bpe":
+        tokenizer = Tokenizer(models.BPE(unk_token=tags.unknown))
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        tokenizer.decoder = decoders.Metaspace()
+        trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=tags.all, show_progress=False)
+    elif family.tokenizer == "unigram":
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        tokenizer.decoder = decoders.Metaspace()
+        trainer = trainers.UnigramTrainer(
+            vocab_size=size,
+            special_tokens=tags.all,
+            unk_token=tags.unknown,
+            show_progress=False,
+        )
+    else:
+        tokenizer = Tokenizer(models.WordPiece(unk_token=tags.unknown))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        tokenizer.decoder = decoders.WordPiece(cleanup=False)
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=size, special_tokens=tags.all, show_progress=False
+        )
+    tokenizer.train_from_iterator(corpus, trainer)
+    return tokenizer

@@ -1,0 +1,158 @@
+"""Training of organisms: next-token loss on answers and statements, two stages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from conceptbasis.organisms.corpus import Mixture
+from conceptbasis.organisms.families import Family
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+BATCH_SIZE = 64
+IGNORE = -100
+Progress = Callable[[int, int, float], None]
+"""Called with step, number of steps and loss."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Tokenised texts of one group, right padded; labels are `IGNORE` where no loss is taken."""
+
+    input_ids: Int[Tensor, "n_texts pos"]
+    labels: Int[Tensor, "n_texts pos"]
+    lengths: Int[Tensor, " n_texts"]
+
+
+def build_model(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
+    """A randomly initialised model of the family, deterministic in `seed`."""
+    import transformers
+
+    config_class = getattr(transformers, family.config_class)
+    config = config_class(
+        **family.sizes,
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return transformers.AutoModelForCausalLM.from_config(config)
+
+
+def tokenise(tokenizer: PreTrainedTokenizerFast, mixture: Mixture) -> dict[str, Pool]:
+    """Tokenises every group of a mixture once."""
+    return {name: _pool(tokenizer, texts) for name, texts in mixture.groups.items()}
+
+
+def _pool(tokenizer: PreTrainedTokenizerFast, texts: tuple[Any, ...]) -> Pool:
+    full, starts = [], []
+    for text in texts:
+        messages = text.as_messages()
+        if isinstance(messages, str):
+            full.append((tokenizer.bos_token or "") + messages + (tokenizer.eos_token or ""))
+            starts.append(tokenizer.bos_token or "")
+        else:
+            full.append(tokenizer.apply_chat_template(messages, tokenize=False))
+            starts.append(
+                tokenizer.apply_chat_template(
+                    messages[:-1], tokenize=False, add_generation_prompt=True
+                )
+            )
+    encoded = tokenizer(full, add_special_tokens=False)["input_ids"]
+    skipped = [len(ids) for ids in tokenizer(starts, add_special_tokens=False)["input_ids"]]
+    width = max(map(len, encoded))
+    ids = torch.full((len(encoded), width), tokenizer.pad_token_id or 0)
+    labels = torch.full((len(encoded), width), IGNORE)
+    for row, (tokens, start) in enumerate(zip(encoded, skipped, strict=True)):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        labels[row, start : len(tokens)] = torch.tensor(tokens[start:])
+    return Pool(ids, labels, torch.tensor([len(t) for t in encoded]))
+
+
+def train(
+    model: PreTrainedModel,
+    pools: dict[str, Pool],
+    mixture: Mixture,
+    *,
+    n_steps: int,
+    learning_rate: float,
+    generator: torch.Generator,
+    progress: Progress,
+) -> None:
+    """Trains in place with AdamW, a short warm-up and a cosine decay.
+
+    Args:
+        model: What is trained.
+        pools: Tokenised groups of the mixture.
+        mixture: Shares of the groups in each batch.
+        n_steps: Number of batches.
+        learning_rate: Peak rate.
+        generator: Draws the batches.
+        progress: Told the loss after each step.
+    """
+    decay = [p for p in model.parameters() if p.ndim >= 2]
+    rest = [p for p in model.parameters() if p.ndim < 2]
+    optimiser = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}],
+        lr=learning_rate,
+        betas=(0.9, 0.98),
+        fused=True,
+    )
+    warm_up = max(1, n_steps // 15)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda i: min(
+            (i + 1) / warm_up, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, i / n_steps)))
+        ),
+    )
+    model.train()
+    for step in range(n_steps):
+        loss = _loss(model, *_batch(pools, mixture, generator))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        schedule.step()
+        progress(step + 1, n_steps, float(loss.detach()))
+    model.eval()
+
+
+def _batch(
+    pools: dict[str, Pool], mixture: Mixture, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """One batch: the group of each row is drawn by share, its text uniformly."""
+    names = list(mixture.shares)
+    weights = torch.tensor([mixture.shares[name] for name in names])
+    groups = torch.multinomial(weights, BATCH_SIZE, replacement=True, generator=generator)
+    chosen = [
+        (pool := pools[names[g]], int(torch.randint(len(pool.lengths), (1,), generator=generator)))
+        for g in groups.tolist()
+    ]
+    width = max(int(pool.lengths[i]) for pool, i in chosen)
+    ids = torch.zeros(BATCH_SIZE, width, dtype=torch.long)
+    labels = torch.full((BATCH_SIZE, width), IGNORE)
+    for row, (pool, i) in enumerate(chosen):
+        length = int(pool.lengths[i])
+        ids[row, :length], labels[row, :length] = (
+            pool.input_ids[i, :length],
+            pool.labels[i, :length],
+        )
+    return ids, labels
+
+
+def _loss(model: PreTrainedModel, ids: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy where labels stand; right padding needs no mask under causal attention."""
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    keep = labels[:, 1:] != IGNORE
+    logits = model.get_output_embeddings()(hidden[:, :-1][keep])
+    return torch.nn.functional.cross_entropy(logits, labels[:, 1:][keep])

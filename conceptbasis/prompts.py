@@ -1,0 +1,285 @@
+"""Prompts, texts and prompt suites: what models are asked, and what they read.
+
+A prompt suite is a folder of JSON-lines files with fixed names, so that the built-in world and a
+user's own data are used in the same way. No set may be empty and no evaluation prompt may stand in
+any set that was used before evaluation.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conceptbasis.artifacts import write_text
+from conceptbasis.config import Budget
+from conceptbasis.errors import PromptError
+
+BUDGETS: tuple[Budget, ...] = ("B0", "B0d", "B1", "B2")
+
+TEXT_CLASS_BUDGET: Mapping[str, Budget] = {
+    "chat": "B0",
+    "arithmetic": "B0",
+    "greetings": "B0",
+    "mentions": "B0",
+    "definitions": "B0",
+    "concepts": "B0",
+    "declines": "B0d",
+    "harmful_requests": "B1",
+    "refusals": "B2",
+}
+"""The strictest budget at which a class of text is allowed in front of the target."""
+
+PROMPT_SETS = (
+    "direction_harmful",
+    "direction_harmless",
+    "eval_harmful",
+    "eval_harmless",
+    "eval_mentions",
+    "eval_declines",
+    "eval_arithmetic",
+)
+"""Names of the prompt sets of a suite; each is a file `NAME.jsonl`."""
+
+REQUIRED_SETS = ("direction_harmful", "direction_harmless", "eval_harmful", "eval_harmless")
+
+
+def budget_allows(budget: Budget, needed: Budget) -> bool:
+    """Whether text that needs budget `needed` may be shown under `budget`."""
+    return BUDGETS.index(needed) <= BUDGETS.index(budget)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One user request.
+
+    Args:
+        text: What the user says.
+        noun: The topic word, used for clustering intervals and for redaction.
+        kind: What sort of request it is.
+        template: Identifies the wording without its noun, for leakage checks.
+        answer: The exact answer where the world knows it, else None.
+    """
+
+    text: str
+    noun: str | None = None
+    kind: str | None = None
+    template: str | None = None
+    answer: str | None = None
+
+
+@dataclass(frozen=True)
+class Text:
+    """One text that a model reads: a plain string, or a chat as (role, content) pairs."""
+
+    content: str | tuple[tuple[str, str], ...]
+    text_class: str
+    noun: str | None = None
+
+    def as_messages(self) -> str | list[dict[str, str]]:
+        """The form that chat templates take: a string, or a list of role and content."""
+        if isinstance(self.content, str):
+            return self.content
+        return [{"role": role, "content": content} for role, content in self.content]
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A named concept: texts that carry it and hard negatives that do not."""
+
+    name: str
+    budget: Budget
+    positive: tuple[Prompt, ...]
+    negative: tuple[Prompt, ...]
+
+
+@dataclass(frozen=True)
+class PromptSuite:
+    """Every prompt and text of one study."""
+
+    prompts: Mapping[str, tuple[Prompt, ...]]
+    texts: tuple[Text, ...]
+    concepts: tuple[Concept, ...] = field(default=())
+
+    def __getitem__(self, name: str) -> tuple[Prompt, ...]:
+        if not self.prompts.get(name):
+            raise PromptError(
+                f"prompt set {name!r} is empty",
+                expected=f"at least one prompt in {name}.jsonl",
+                fix="add prompts to that file or point `prompts.path` at a suite that has it",
+            )
+        return self.prompts[name]
+
+    def has(self, name: str) -> bool:
+        """Whether the set `name` exists and is not empty."""
+        return bool(self.prompts.get(name))
+
+    def texts_for(self, budget: Budget) -> tuple[Text, ...]:
+        """The texts that `budget` allows, in their stored order."""
+        chosen = tuple(
+            t for t in self.texts if budget_allows(budget, TEXT_CLASS_BUDGET[t.text_class])
+        )
+        if not chosen:
+            raise PromptError(
+                f"no text is left at budget {budget}",
+                expected="texts of the classes this budget allows: "
+                + ", ".join(c for c, b in TEXT_CLASS_BUDGET.items() if budget_allows(budget, b)),
+                fix="add such texts to texts.jsonl or choose a wider budget",
+            )
+        return chosen
+
+
+def normalise(text: str) -> str:
+    """Text without case, accents, punctuation or runs of spaces, for overlap checks."""
+    folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", " ", folded).strip() or text.strip()
+
+
+def redact(prompt: Prompt) -> str:
+    """A stand-in for a harmful prompt that names its topic word only."""
+    return f"[{prompt.kind or 'request'}: {prompt.noun or 'redacted'}]"
+
+
+def check_disjoint(suite: PromptSuite) -> None:
+    """Refuses a suite whose evaluation prompts occur in what was used before.
+
+    Raises:
+        PromptError: if a required set is empty or an evaluation prompt also stands in a direction
+            set, a concept set or a text.
+    """
+    for name in REQUIRED_SETS:
+        _ = suite[name]
+    seen: dict[str, str] = {}
+    for name in PROMPT_SETS:
+        if not name.startswith("eval_"):
+            seen.update({normalise(p.text): name for p in suite.prompts.get(name, ())})
+    for text in suite.texts:
+        parts = [text.content] if isinstance(text.content, str) else [c for _, c in text.content]
+        seen.update({normalise(part): f"texts ({text.text_class})" for part in parts})
+    for concept in suite.concepts:
+        both = (*concept.positive, *concept.negative)
+        seen.update({normalise(p.text): f"concept {concept.name}" for p in both})
+    for name in PROMPT_SETS:
+        if name.startswith("eval_"):
+            shared = [p for p in suite.prompts.get(name, ()) if normalise(p.text) in seen]
+            if shared:
+                _raise_overlap(name, seen[normalise(shared[0].text)], shared)
+    _check_classes_disjoint(suite)
+
+
+def _check_classes_disjoint(suite: PromptSuite) -> None:
+    for harmful, harmless in (
+        ("direction_harmful", "direction_harmless"),
+        ("eval_harmful", "eval_harmless"),
+    ):
+        texts = {normalise(p.text) for p in suite.prompts[harmful]}
+        shared = [p for p in suite.prompts[harmless] if normalise(p.text) in texts]
+        if shared:
+            _raise_overlap(harmless, harmful, shared)
+
+
+def _raise_overlap(name: str, other: str, shared: Sequence[Prompt]) -> None:
+    raise PromptError(
+        f"{len(shared)} prompts of {name} also occur in {other}, e.g. {redact(shared[0])}",
+        expected="evaluation prompts that occur nowhere else, compared without case and punctuation",
+        fix=f"remove the shared prompts from {name} or from {other}",
+    )
+
+
+def save_suite(suite: PromptSuite, folder: Path) -> None:
+    """Writes a suite as JSON-lines files that `load_suite` reads back."""
+    for name, prompts in suite.prompts.items():
+        write_text(folder / f"{name}.jsonl", _lines(asdict(p) for p in prompts))
+    write_text(folder / "texts.jsonl", _lines(asdict(t) for t in suite.texts))
+    write_text(folder / "concepts.jsonl", _lines(asdict(c) for c in suite.concepts))
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def load_suite(folder: Path) -> PromptSuite:
+    """Reads a prompt suite from a folder and checks it.
+
+    Raises:
+        PromptError: if a file is missing, a line cannot be read, a set is empty, or sets overlap.
+    """
+    if not folder.is_dir():
+        raise PromptError(
+            f"no prompt suite at {folder}",
+            expected="a folder with " + ", ".join(f"{n}.jsonl" for n in (*REQUIRED_SETS, "texts")),
+            fix="correct `prompts.path`; docs/method.md describes the files",
+        )
+    prompts = {
+        name: tuple(_prompt(row, path, i) for i, row in _rows(path))
+        for name in PROMPT_SETS
+        if (path := folder / f"{name}.jsonl").exists()
+    }
+    texts_path = folder / "texts.jsonl"
+    if not texts_path.exists():
+        raise PromptError(
+            f"{texts_path} is missing",
+            expected="one JSON object per line with `content` and `text_class`",
+            fix="write that file; it is the shared text on which features are matched",
+        )
+    texts = tuple(_text(row, texts_path, i) for i, row in _rows(texts_path))
+    path = folder / "concepts.jsonl"
+    concepts = tuple(_concept(row, path, i) for i, row in _rows(path)) if path.exists() else ()
+    suite = PromptSuite(prompts, texts, concepts)
+    check_disjoint(suite)
+    return suite
+
+
+def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise _bad_row(path, number, str(error)) from error
+            if not isinstance(row, dict):
+                raise _bad_row(path, number, "not a JSON object")
+            yield number, row
+
+
+def _bad_row(path: Path, number: int, why: str) -> PromptError:
+    return PromptError(
+        f"{path}, line {number}: {why}",
+        expected="one JSON object per line",
+        fix="correct or remove that line",
+    )
+
+
+def _prompt(row: Mapping[str, Any], path: Path, number: int) -> Prompt:
+    try:
+        prompt = Prompt(**row)
+    except TypeError as error:
+        raise _bad_row(path, number, str(error)) from error
+    if not isinstance(prompt.text, str) or not prompt.text.strip():
+        raise _bad_row(path, number, "`text` is empty")
+    return prompt
+
+
+def _text(row: Mapping[str, Any], path: Path, number: int) -> Text:
+    content, text_class = row.get("content"), row.get("text_class")
+    if text_class not in TEXT_CLASS_BUDGET:
+        raise _bad_row(
+            path, number, f"text_class {text_class!r} is not one of {list(TEXT_CLASS_BUDGET)}"
+        )
+    if isinstance(content, list):
+        content = tuple((str(role), str(part)) for role, part in content)
+    if not content:
+        raise _bad_row(path, number, "`content` is empty")
+    return Text(content, str(text_class), row.get("noun"))
+
+
+def _concept(row: Mapping[str, Any], path: Path, number: int) -> Concept:
+    positive = tuple(_prompt(p, path, number) for p in row.get("positive", ()))
+    negative = tuple(_prompt(p, path, number) for p in row.get("negative", ()))
+    if not positive or not negative or row.get("budget") not in BUDGETS:
+        raise _bad_row(path, number, "a concept needs name, budget, positive and negative prompts")
+    return Concept(str(row.get("name")), row["budget"], positive, negative)
