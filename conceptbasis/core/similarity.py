@@ -30,7 +30,7 @@ def svcca(
     """Compute singular-vector canonical correlation of two sets of columns over the same rows.
 
     Formula: centre; keep the least k with Σ_{i≤k} s_i² ≥ keep_variance · Σ s_i² on each side;
-    ρ = singular values of Q_xᵀQ_y with Q the kept left singular vectors; score = Σρ / min(k_x, k_y).
+    ρ = singular values of Q_xᵀQ_y, Q the kept left singular vectors; score = Σρ / min(k_x, k_y).
 
     Args:
         x: One space at n sites; dead columns and rank deficiency are allowed.

@@ -1,5 +1,7 @@
 """Batches of sites, sparse or dense, under one set of sums."""
 
+from typing import TypeAlias
+
 import numpy as np
 import scipy.sparse
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor
 from conceptbasis.core.finite import require_finite
 from conceptbasis.errors import NumericsError
 
-Batch = Tensor | scipy.sparse.csr_matrix
+Batch: TypeAlias = Tensor | scipy.sparse.csr_matrix
 
 
 def require_shape(name: str, batch: Batch, d: int, n: int) -> None:
@@ -45,9 +47,9 @@ def squared(batch: Batch) -> Batch:
 
 def cross(a: Batch, b: Batch) -> Float[Tensor, "d_a d_b"]:
     """aᵀb as a dense matrix, through sparse products wherever a side is sparse."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.T @ b
     if isinstance(a, Tensor):
-        if isinstance(b, Tensor):
-            return a.T @ b
         return torch.from_numpy(np.asarray(b.T @ a.numpy())).T
     if isinstance(b, Tensor):
         return torch.from_numpy(np.asarray(a.T @ b.numpy()))

@@ -187,7 +187,7 @@ class StreamingCorrelation:
         """
         require_shape("donor codes", donor_codes, self.d_donor, target_codes.shape[0])
         require_shape("target codes", target_codes, self.d_target, donor_codes.shape[0])
-        donor, target = wide(donor_codes), wide(target_codes)
+        donor, target = donor_codes.astype(np.float64), target_codes.astype(np.float64)
         self.n += int(donor.shape[0])
         for codes, sums in ((donor, self._donor), (target, self._target)):
             sums[0] += np.asarray(codes.sum(0)).ravel()
@@ -225,13 +225,14 @@ class StreamingCorrelation:
         r *= _reciprocal(donor_sd)[:, None]
         r *= _reciprocal(target_sd)[None, :]
         return Correlation(
-            r.clamp_(-1, 1).float(),
-            self.n,
-            *(side[2].float() for side in sides),
-            donor_mean.float(),
-            target_mean.float(),
-            donor_sd.float(),
-            target_sd.float(),
+            r=r.clamp_(-1, 1).float(),
+            n=self.n,
+            donor_density=sides[0][2].float(),
+            target_density=sides[1][2].float(),
+            donor_mean=donor_mean.float(),
+            target_mean=target_mean.float(),
+            donor_sd=donor_sd.float(),
+            target_sd=target_sd.float(),
         )
 
 
