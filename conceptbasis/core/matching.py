@@ -168,10 +168,10 @@ def eligible_pairs(
     """Keep the pairs that are mutual, strong on held-out sites, and above the shift null.
 
     Formula: mutual top k by r_fit; p = (1 + #{null ≥ r_heldout}) / (1 + #null), the null pooled
-    over donor features of the same density decile, because a few shifts of one feature could never
-    give a p small enough; Benjamini–Hochberg over the donor features that have a mutual pair, each
-    by its best pair. The family is fixed by fit sites alone, so the held-out test stays valid. A
-    pair is kept when its own p is within the rejected range and r_heldout > r_min.
+    over all live donor features of the same density decile, because a few shifts of one feature
+    could never give a p small enough; Benjamini–Hochberg over the donor features that have a mutual
+    pair, each by its best pair. The family is fixed by fit sites alone, so the held-out test stays
+    valid. A pair is kept when its own p is within the rejected range and r_heldout > r_min.
 
     Args:
         fit: Correlations on fit sites, which choose the pairs.
@@ -195,13 +195,14 @@ def eligible_pairs(
     considered = torch.ones(fit.r.shape[0], dtype=torch.bool)
     if donor_subset is not None:
         considered = donor_subset.clone()
-    live = considered & (fit.donor_density >= min_density) & (fit.donor_sd > 0)
+    active = (fit.donor_density >= min_density) & (fit.donor_sd > 0)
+    live = considered & active
     live_target = (fit.target_density >= min_density) & (fit.target_sd > 0)
     masked = fit.r * live[:, None] * live_target[None, :]
     pairs = mutual_top_k(masked, k).nonzero()
     donors, targets = pairs[:, 0], pairs[:, 1]
     r = heldout.r[donors, targets]
-    p = pooled_p(r, donors, null, fit.donor_density, live)
+    p = pooled_p(r, donors, null, fit.donor_density, active)
     above_null = p <= _rejection_bound(p, donors, q=fdr)
     strong = r > r_min
     kept = strong & above_null
@@ -215,7 +216,7 @@ def eligible_pairs(
         targets,
         fit.r[donors, targets],
         r,
-        torch.quantile(null.to(torch.float64), 0.95, dim=0)[donors].float(),
+        _quantile(null, donors),
         p,
         lost,
         int(mutual_top_k(masked, 1)[donors, targets].sum()),
@@ -249,6 +250,15 @@ def _rejection_bound(
     best = best.scatter_reduce(0, index, p, reduce="amin")
     rejected = best[benjamini_hochberg(best, q=q)]
     return float(rejected.max()) if rejected.numel() else -1.0
+
+
+def _quantile(
+    null: Float[Tensor, "n_shifts d_donor"], donors: Int[Tensor, " n_pairs"]
+) -> Float[Tensor, " n_pairs"]:
+    """The 0.95 quantile of each pair's own donor feature under the shifts."""
+    if donors.numel() == 0:
+        return torch.zeros(0)
+    return torch.quantile(null[:, donors].to(torch.float64), 0.95, dim=0).float()
 
 
 def _assignment_size(

@@ -73,7 +73,8 @@ def rebuild_code_map(
         )
     allowed = allowed_target.nonzero()[:, 0]
     mapped = _mapped(recipe.coefficients, moments, strength, allowed)
-    mass = mapped.abs() * W_dec_target[allowed].to(torch.float64).norm(dim=1)
+    norms = torch.linalg.vector_norm(W_dec_target[allowed], dim=1, dtype=torch.float64)
+    mass = mapped.abs() * norms
     best = mass.topk(min(n_atoms, mass.numel())).indices
     best = best[mass[best] > 0]
     return _from_features(allowed[best], mapped[best], W_dec_target, shield)

@@ -81,13 +81,12 @@ def fit_recipe(
     """
     _require_counts(n_atoms, n_resamples)
     unit_vector("donor direction", direction)
-    weight = W_dec.to(torch.float64).norm(dim=1)
+    weight = torch.linalg.vector_norm(W_dec, dim=1, dtype=torch.float64)
     delta = mean_difference(harmful_codes, harmless_codes)
     ids = _support(delta.abs() * weight, eligible, n_atoms)
     draws = _resampled_differences(harmful_codes, harmless_codes, n_resamples, generator)
     masses = draws.abs() * weight
-    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    low, high = torch.quantile(draws[:, ids], tails, dim=0)
+    low, high = _bounds(draws[:, ids])
     chosen = torch.zeros_like(weight)
     for mass in masses:
         chosen[_support(mass, eligible, n_atoms)] += 1
@@ -206,6 +205,17 @@ def _resampled_differences(
         counts.scatter_add_(1, drawn, torch.ones_like(counts))
         means.append(counts @ codes.to("cpu", torch.float64) / n)
     return means[0] - means[1]
+
+
+def _bounds(
+    draws: Float[Tensor, "n_resamples n_chosen"],
+) -> tuple[Float[Tensor, " n_chosen"], Float[Tensor, " n_chosen"]]:
+    """The 95 % percentile interval of each column."""
+    if draws.shape[1] == 0:
+        return draws.new_zeros(0), draws.new_zeros(0)
+    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    low, high = torch.quantile(draws, tails, dim=0)
+    return low, high
 
 
 def _eligible_mass(

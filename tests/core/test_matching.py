@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from planted import D_DONOR, N_TRUE, correlate, match, planted_world
 from scipy.stats import false_discovery_control
-from worlds import D_DONOR, N_TRUE, correlate, match, planted_world
 
 from conceptbasis.core.matching import (
     benjamini_hochberg,
@@ -151,17 +151,16 @@ def test_each_loss_is_counted_once_under_its_first_reason(world):
     fit, heldout = correlate(donor[:3000], target[:3000]), correlate(donor[3000:], target[3000:])
     subset = torch.zeros(D_DONOR, dtype=torch.bool)
     subset[[0, 1, 2, D_DONOR - 1]] = True
-    high = torch.full((2, D_DONOR), 0.2)
-    high[:, 2] = 2.0
-    matches = eligible_pairs(fit, heldout, high, k=1, donor_subset=subset)
-    lost = matches.reasons
-    assert lost["dead"] == 1
-    assert lost["not_mutual_top_k"] + lost["r_heldout"] == 1
-    assert lost["null"] + matches.eligible_donor.numel() == 2
-    assert sum(lost.values()) + matches.eligible_donor.numel() == 4
+    options = {"k": 1, "donor_subset": subset}
+    kept = eligible_pairs(fit, heldout, torch.full((20, D_DONOR), 0.2), **options)
+    assert kept.eligible_donor.tolist() == [1, 2]
+    assert (kept.reasons["dead"], kept.reasons["null"]) == (1, 0)
+    assert sum(kept.reasons.values()) == 2
+    drowned = eligible_pairs(fit, heldout, torch.ones(20, D_DONOR), **options)
+    assert drowned.reasons == {**kept.reasons, "null": 2}
 
 
-def test_dense_targets_of_the_same_density_bin_share_a_null(world):
+def test_a_null_that_cannot_be_beaten_leaves_nothing(world):
     fit = correlate(world.donor_codes[:3000], world.target_codes[:3000])
     impossible = eligible_pairs(fit, fit, torch.ones(5, D_DONOR))
     assert impossible.donor_ids.numel() == 0
