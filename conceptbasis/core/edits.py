@@ -1,0 +1,104 @@
+"""The interventions themselves, as pure functions on activations and weights.
+
+Directions need not be of exactly unit norm: they are normalised in at least float32 first, because
+a direction stored in half precision would leave a component behind.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def ablate(
+    h: Float[Tensor, "*batch d_model"], r: Float[Tensor, " d_model"]
+) -> Float[Tensor, "*batch d_model"]:
+    """Remove the component of activations along a direction.
+
+    Formula: h − r rᵀh.
+
+    Args:
+        h: Activations.
+        r: Direction, not zero.
+
+    Returns:
+        The activations without the component, in the dtype of h.
+
+    Source: Arditi et al. 2024 (2406.11717), equation 4.
+    """
+    wide, unit = _widened(h, r)
+    return (wide - (wide @ unit)[..., None] * unit).to(h.dtype)
+
+
+def affine(
+    h: Float[Tensor, "*batch d_model"],
+    r: Float[Tensor, " d_model"],
+    mean: Float[Tensor, " d_model"],
+) -> Float[Tensor, "*batch d_model"]:
+    """Set the component of activations along a direction to that of a reference mean.
+
+    Formula: h − r rᵀ(h − μ).
+
+    Args:
+        h: Activations.
+        r: Direction, not zero.
+        mean: Benign mean activation of the same layer.
+
+    Returns:
+        The activations with the component of the mean, in the dtype of h.
+
+    Source: Marshall et al. 2024 (2411.09003), affine concept editing.
+    """
+    wide, unit = _widened(h, r)
+    centred = wide - mean.to(wide)
+    return (wide - (centred @ unit)[..., None] * unit).to(h.dtype)
+
+
+def add(
+    h: Float[Tensor, "*batch d_model"], r: Float[Tensor, " d_model"], amount: float
+) -> Float[Tensor, "*batch d_model"]:
+    """Add a multiple of a direction to activations.
+
+    Formula: h + α r.
+
+    Args:
+        h: Activations.
+        r: Direction, not zero.
+        amount: α, in units of the residual stream; negative subtracts.
+
+    Returns:
+        The moved activations, in the dtype of h.
+
+    Source: Arditi et al. 2024 (2406.11717), equation 3.
+    """
+    wide, unit = _widened(h, r)
+    return (wide + amount * unit).to(h.dtype)
+
+
+def orthogonalise(
+    W: Float[Tensor, "d_model d_in"], r: Float[Tensor, " d_model"], *, gamma: float = 1.0
+) -> Float[Tensor, "d_model d_in"]:
+    """Change what a weight matrix writes along a direction.
+
+    Formula: W − γ r (rᵀW): γ = 1 removes, 2 reflects, below 0 strengthens.
+
+    Args:
+        W: A writer of the residual stream, output side first.
+        r: Direction, not zero.
+        gamma: γ.
+
+    Returns:
+        The changed weights, in the dtype of W.
+
+    Source: Arditi et al. 2024 (2406.11717), equation 5; γ from Cristofano 2026 (2601.16034).
+    """
+    wide, unit = _widened(W, r)
+    return (wide - gamma * torch.outer(unit, unit @ wide)).to(W.dtype)
+
+
+def _widened(
+    tensor: Float[Tensor, "..."], r: Float[Tensor, " d_model"]
+) -> tuple[Float[Tensor, "..."], Float[Tensor, " d_model"]]:
+    """The tensor in at least float32, and the direction at unit norm beside it."""
+    wide = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    direction = r.to(wide)
+    return wide, direction / direction.norm()

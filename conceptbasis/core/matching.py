@@ -1,0 +1,274 @@
+"""Which donor feature is which target feature, and which of these claims survive a null."""
+
+from dataclasses import dataclass
+
+import scipy.sparse
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.optimize import linear_sum_assignment
+from torch import Generator, Tensor
+
+from conceptbasis.core.finite import require_finite
+from conceptbasis.core.significance import benjamini_hochberg, pooled_p
+from conceptbasis.core.stats import Correlation, StreamingCorrelation
+from conceptbasis.errors import NumericsError
+
+# Donor columns correlated at once under a shift, to bound memory on large dictionaries.
+DONOR_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Eligible pairs, one row per pair, and what became of the other donor features.
+
+    A donor feature counts under the first test that it fails: `dead`, `not_mutual_top_k`,
+    `r_heldout`, `null`. `n_mutual_best` counts eligible pairs that are each other's best on fit
+    sites; `n_one_to_one` is the size of the best one-to-one assignment within the eligible pairs.
+    """
+
+    donor_ids: Int[Tensor, " n_pairs"]
+    target_ids: Int[Tensor, " n_pairs"]
+    r_fit: Float[Tensor, " n_pairs"]
+    r_heldout: Float[Tensor, " n_pairs"]
+    null_quantile: Float[Tensor, " n_pairs"]
+    p_value: Float[Tensor, " n_pairs"]
+    reasons: dict[str, int]
+    n_mutual_best: int
+    n_one_to_one: int
+
+    @property
+    def eligible_donor(self) -> Int[Tensor, " n_donor_eligible"]:
+        """Donor features with at least one eligible pair, ascending."""
+        return torch.unique(self.donor_ids)
+
+    @property
+    def eligible_target(self) -> Int[Tensor, " n_target_eligible"]:
+        """Target features with at least one eligible pair, ascending."""
+        return torch.unique(self.target_ids)
+
+    def best_target(self, donor_id: int) -> int | None:
+        """Return the eligible target of highest held-out r, or None where there is none."""
+        rows = (self.donor_ids == donor_id).nonzero()[:, 0]
+        if rows.numel() == 0:
+            return None
+        return int(self.target_ids[rows[self.r_heldout[rows].argmax()]])
+
+
+def mutual_top_k(r: Float[Tensor, "d_donor d_target"], k: int) -> Bool[Tensor, "d_donor d_target"]:
+    """Mark the pairs in which each feature is among the other's k best.
+
+    Formula: r_ij > 0, r_ij among the k largest of row i and of column j.
+
+    Args:
+        r: Correlations; dead features carry 0 and so are never marked.
+        k: How many partners each feature may name.
+
+    Returns:
+        True where both sides name each other.
+
+    Raises:
+        NumericsError: k is below 1, or r is not finite.
+
+    Source: Lan et al. 2024 (2410.06981), section 3, made mutual.
+    """
+    require_finite("correlations", r)
+    if k < 1:
+        raise NumericsError(f"k = {k}", expected="k of at least 1", fix="raise k")
+    marks = []
+    for dim in (1, 0):
+        best = r.topk(min(k, r.shape[dim]), dim=dim).indices
+        marks.append(torch.zeros_like(r, dtype=torch.bool).scatter_(dim, best, True))
+    return marks[0] & marks[1] & (r > 0)
+
+
+def one_to_one(
+    r: Float[Tensor, "d_donor d_target"],
+) -> tuple[Int[Tensor, " n_pairs"], Int[Tensor, " n_pairs"]]:
+    """Assign features one to one with the largest total positive correlation.
+
+    Formula: max over partial permutations of Σ max(r_ij, 0).
+
+    Args:
+        r: Correlations.
+
+    Returns:
+        Donor ids and target ids of the pairs with positive correlation, by donor id.
+
+    Raises:
+        NumericsError: r is not finite.
+
+    Source: Kuhn 1955; scipy.optimize.linear_sum_assignment.
+    """
+    require_finite("correlations", r)
+    gain = r.clamp(min=0).cpu().numpy()
+    rows, columns = (torch.from_numpy(ids) for ids in linear_sum_assignment(gain, maximize=True))
+    positive = r.cpu()[rows, columns] > 0
+    return rows[positive], columns[positive]
+
+
+def shift_null(
+    donor_codes: scipy.sparse.csr_matrix,
+    target_codes: scipy.sparse.csr_matrix,
+    *,
+    n_shifts: int,
+    min_shift: int,
+    generator: Generator,
+) -> Float[Tensor, "n_shifts d_donor"]:
+    """Compute each donor feature's best correlation when the sites no longer belong together.
+
+    Formula: max_j r(z_i(t), z'_j(t + s mod n)), s uniform on [min_shift, n − min_shift]. A shift
+    keeps the order of neighbouring sites, and so the autocorrelation that a shuffle would destroy.
+
+    Args:
+        donor_codes: Donor codes, in text order.
+        target_codes: Target codes at the same sites; use the sites whose r is to be judged.
+        n_shifts: Number of shifts drawn.
+        min_shift: Least distance of a shift from both ends, longer than a text.
+        generator: The source of randomness.
+
+    Returns:
+        The best correlation per shift and donor feature; 0 for dead donor features.
+
+    Raises:
+        NumericsError: No shift is that far from both ends.
+    """
+    n = int(donor_codes.shape[0])
+    if min_shift < 1 or 2 * min_shift > n:
+        raise NumericsError(
+            f"no shift lies at least {min_shift} sites from both ends of {n} sites",
+            expected="min_shift between 1 and n / 2",
+            fix="use more sites or a smaller min_shift",
+        )
+    shifts = torch.randint(min_shift, n - min_shift + 1, (n_shifts,), generator=generator)
+    rows = []
+    columns = donor_codes.tocsc()
+    for shift in shifts.tolist():
+        rolled = scipy.sparse.vstack([target_codes[shift:], target_codes[:shift]], format="csr")
+        best = []
+        for start in range(0, donor_codes.shape[1], DONOR_CHUNK):
+            part = columns[:, start : start + DONOR_CHUNK].tocsr()
+            correlation = StreamingCorrelation(part.shape[1], rolled.shape[1])
+            correlation.update(part, rolled)
+            best.append(correlation.result().r.amax(1))
+        rows.append(torch.cat(best))
+    return torch.stack(rows)
+
+
+def eligible_pairs(
+    fit: Correlation,
+    heldout: Correlation,
+    null: Float[Tensor, "n_shifts d_donor"],
+    *,
+    k: int = 10,
+    r_min: float = 0.5,
+    fdr: float = 0.05,
+    min_density: float = 1e-4,
+    donor_subset: Bool[Tensor, " d_donor"] | None = None,
+) -> Matches:
+    """Keep the pairs that are mutual, strong on held-out sites, and above the shift null.
+
+    Formula: mutual top k by r_fit; p = (1 + #{null ≥ r_heldout}) / (1 + #null), the null pooled
+    over all live donor features of the same density decile, because a few shifts of one feature
+    could never give a p small enough; Benjamini–Hochberg over the donor features that have a mutual
+    pair, each by its best pair. The family is fixed by fit sites alone, so the held-out test stays
+    valid. A pair is kept when its own p is within the rejected range and r_heldout > r_min.
+
+    Args:
+        fit: Correlations on fit sites, which choose the pairs.
+        heldout: Correlations on held-out sites, which judge them.
+        null: Result of `shift_null` on the held-out sites.
+        k: How many partners each feature may name.
+        r_min: Least held-out correlation, exclusive.
+        fdr: False discovery rate over donor features.
+        min_density: Features active on a smaller share of fit sites are dead.
+        donor_subset: Donor features to consider; all when None. The others are not counted.
+
+    Returns:
+        The eligible pairs with the reasons why the other donor features were lost.
+
+    Raises:
+        NumericsError: The shapes of the three inputs do not belong together.
+
+    Source: design of this library; Benjamini and Hochberg 1995.
+    """
+    _require_same(fit, heldout, null)
+    considered = torch.ones(fit.r.shape[0], dtype=torch.bool)
+    if donor_subset is not None:
+        considered = donor_subset.clone()
+    active = (fit.donor_density >= min_density) & (fit.donor_sd > 0)
+    live = considered & active
+    live_target = (fit.target_density >= min_density) & (fit.target_sd > 0)
+    masked = fit.r * live[:, None] * live_target[None, :]
+    pairs = mutual_top_k(masked, k).nonzero()
+    donors, targets = pairs[:, 0], pairs[:, 1]
+    r = heldout.r[donors, targets]
+    p = pooled_p(r, donors, null, fit.donor_density, active)
+    above_null = p <= _rejection_bound(p, donors, q=fdr)
+    strong = r > r_min
+    kept = strong & above_null
+    stages = (considered, live, _mark(donors, live), _mark(donors[strong], live))
+    survivors = [int(stage.sum()) for stage in (*stages, _mark(donors[kept], live))]
+    names = ("dead", "not_mutual_top_k", "r_heldout", "null")
+    lost = {name: survivors[i] - survivors[i + 1] for i, name in enumerate(names)}
+    donors, targets, r, p = donors[kept], targets[kept], r[kept], p[kept]
+    return Matches(
+        donors,
+        targets,
+        fit.r[donors, targets],
+        r,
+        _quantile(null, donors),
+        p,
+        lost,
+        int(mutual_top_k(masked, 1)[donors, targets].sum()),
+        _assignment_size(donors, targets, r),
+    )
+
+
+def _require_same(fit: Correlation, heldout: Correlation, null: Tensor) -> None:
+    if fit.r.shape != heldout.r.shape or null.shape[1] != fit.r.shape[0] or not len(null):
+        raise NumericsError(
+            f"fit r {tuple(fit.r.shape)}, held-out r {tuple(heldout.r.shape)} and null "
+            f"{tuple(null.shape)} do not belong together",
+            expected="equal dictionaries, and at least one shift per donor feature",
+            fix="compute all three from the same pair of SAEs",
+        )
+    require_finite("shift null", null)
+
+
+def _mark(ids: Int[Tensor, " n"], like: Bool[Tensor, " d"]) -> Bool[Tensor, " d"]:
+    marked = torch.zeros_like(like)
+    marked[ids] = True
+    return marked
+
+
+def _rejection_bound(
+    p: Float[Tensor, " n_pairs"], donors: Int[Tensor, " n_pairs"], *, q: float
+) -> float:
+    """Largest p that Benjamini–Hochberg over donor features rejects; −1 when it rejects none."""
+    features, index = torch.unique(donors, return_inverse=True)
+    best = torch.ones(features.numel(), dtype=torch.float64)
+    best = best.scatter_reduce(0, index, p, reduce="amin")
+    rejected = best[benjamini_hochberg(best, q=q)]
+    return float(rejected.max()) if rejected.numel() else -1.0
+
+
+def _quantile(
+    null: Float[Tensor, "n_shifts d_donor"], donors: Int[Tensor, " n_pairs"]
+) -> Float[Tensor, " n_pairs"]:
+    """The 0.95 quantile of each pair's own donor feature under the shifts."""
+    if donors.numel() == 0:
+        return torch.zeros(0)
+    return torch.quantile(null[:, donors].to(torch.float64), 0.95, dim=0).float()
+
+
+def _assignment_size(
+    donors: Int[Tensor, " n_pairs"],
+    targets: Int[Tensor, " n_pairs"],
+    r: Float[Tensor, " n_pairs"],
+) -> int:
+    """Size of the best one-to-one assignment inside the eligible pairs."""
+    donor_ids, rows = torch.unique(donors, return_inverse=True)
+    target_ids, columns = torch.unique(targets, return_inverse=True)
+    block = torch.zeros(donor_ids.numel(), target_ids.numel())
+    block[rows, columns] = r.float()
+    return one_to_one(block)[0].numel()

@@ -1,0 +1,220 @@
+"""The recipe rebuilt in the target: three bases and the dense baseline, one result."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from conceptbasis.core.finite import unit_vector
+from conceptbasis.core.matching import Matches
+from conceptbasis.core.recipe import Recipe, off_shield
+from conceptbasis.core.sparse import ridge_from_moments
+from conceptbasis.core.stats import Correlation, StreamingMoments
+from conceptbasis.errors import NumericsError
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A direction of the target, the steering vector behind it, and its target features.
+
+    `direction` is `steering` at unit norm. The target features are empty for bases that do not go
+    through target codes; otherwise steering = Σ coefficient · (shielded) decoder row.
+    """
+
+    direction: Float[Tensor, " d_target"]
+    steering: Float[Tensor, " d_target"]
+    target_ids: Int[Tensor, " n_chosen"]
+    target_coefficients: Float[Tensor, " n_chosen"]
+
+
+def rebuild_code_map(
+    recipe: Recipe,
+    moments: StreamingMoments,
+    *,
+    W_dec_target: Float[Tensor, "d_sae_target d_target"],
+    allowed_target: Bool[Tensor, " d_sae_target"],
+    strength: float,
+    n_atoms: int = 32,
+    shield: Float[Tensor, "n_shield d_target"] | None = None,
+) -> Rebuilt:
+    """Map the recipe's codes to target codes and sum the decoder rows of the largest.
+
+    Formula: Δz' = Δz_S B with B the ridge map of target codes on the recipe's donor codes; keep the
+    n_atoms allowed features of largest |Δz'_k|·‖d'_k‖; steering = Σ Δz'_k P d'_k, P the projection
+    off the shield.
+
+    Args:
+        recipe: The donor recipe, with support S.
+        moments: Moments over transfer sites from the donor codes of S, in the recipe's order, to
+            all target codes.
+        W_dec_target: Target decoder rows d'_k, of any norm.
+        allowed_target: Target features that may be used (matched ones).
+        strength: Ridge strength relative to the mean variance of the donor codes.
+        n_atoms: Most target features to use.
+        shield: Target atoms whose span is kept out of the rows.
+
+    Returns:
+        The rebuilt direction with its target features, largest first.
+
+    Raises:
+        NumericsError: The moments do not belong to the recipe, none of its features fired, no
+            target feature is left, or the result is zero.
+
+    Source: design of this library, the default basis.
+    """
+    _require_inputs(recipe, moments)
+    if n_atoms < 1 or moments.d_out != W_dec_target.shape[0]:
+        raise NumericsError(
+            f"moments to {moments.d_out} target codes, {W_dec_target.shape[0]} decoder rows, "
+            f"n_atoms = {n_atoms}",
+            expected="one code per decoder row, and at least one atom",
+            fix="accumulate the moments with this target SAE",
+        )
+    allowed = allowed_target.nonzero()[:, 0]
+    mapped = _mapped(recipe.coefficients, moments, strength, allowed)
+    norms = torch.linalg.vector_norm(W_dec_target[allowed], dim=1, dtype=torch.float64)
+    mass = mapped.abs() * norms
+    best = mass.topk(min(n_atoms, mass.numel())).indices
+    best = best[mass[best] > 0]
+    return _from_features(allowed[best], mapped[best], W_dec_target, shield)
+
+
+def rebuild_transported(recipe: Recipe, moments: StreamingMoments, *, strength: float) -> Rebuilt:
+    """Map the recipe's codes straight to the target's residual stream.
+
+    Formula: steering = Δz_S B_x with B_x the ridge map of target residuals on the donor codes.
+
+    Args:
+        recipe: The donor recipe, with support S.
+        moments: Moments over transfer sites from the donor codes of S, in the recipe's order, to
+            target residuals.
+        strength: Ridge strength relative to the mean variance of the donor codes.
+
+    Returns:
+        The rebuilt direction; no target features.
+
+    Raises:
+        NumericsError: The moments do not belong to the recipe, none of its features fired, or the
+            result is zero.
+
+    Source: design of this library, an ablation of the default basis.
+    """
+    _require_inputs(recipe, moments)
+    return _dense(_mapped(recipe.coefficients, moments, strength, None))
+
+
+def rebuild_matched(
+    recipe: Recipe,
+    matches: Matches,
+    correlation: Correlation,
+    *,
+    W_dec_target: Float[Tensor, "d_sae_target d_target"],
+    shield: Float[Tensor, "n_shield d_target"] | None = None,
+) -> Rebuilt:
+    """Replace each recipe feature by its best match, scaled by the slope between their codes.
+
+    Formula: steering = Σ_k Δz_k β_k P d'_{t(k)}, β_k = cov(z_k, z'_t) / var(z_k) = r σ'_t / σ_k.
+    Coefficients of features with the same match add; features without a match are left out.
+
+    Args:
+        recipe: The donor recipe.
+        matches: Eligible pairs.
+        correlation: Correlations with standard deviations, over the sites that give the slopes.
+        W_dec_target: Target decoder rows.
+        shield: Target atoms whose span is kept out of the rows.
+
+    Returns:
+        The rebuilt direction with its target features, by id.
+
+    Raises:
+        NumericsError: No recipe feature has a match, or the result is zero.
+
+    Source: design of this library, an ablation of the default basis.
+    """
+    total: dict[int, float] = {}
+    for donor, coefficient in zip(
+        recipe.feature_ids.tolist(), recipe.coefficients.tolist(), strict=True
+    ):
+        target = matches.best_target(donor)
+        donor_sd = float(correlation.donor_sd[donor])
+        if target is None or donor_sd == 0:
+            continue
+        slope = float(correlation.r[donor, target] * correlation.target_sd[target]) / donor_sd
+        total[target] = total.get(target, 0.0) + coefficient * slope
+    ids = torch.tensor(sorted(total), dtype=torch.int64)
+    coefficients = torch.tensor([total[i] for i in sorted(total)], dtype=torch.float64)
+    return _from_features(ids, coefficients, W_dec_target, shield)
+
+
+def rebuild_least_squares(
+    delta_x: Float[Tensor, " d_donor"], moments: StreamingMoments, *, strength: float
+) -> Rebuilt:
+    """Map the donor's mean difference by a dense ridge map of residuals: the baseline.
+
+    Formula: steering = Δx B, B = ridge of target on donor residuals.
+
+    Args:
+        delta_x: Donor mean difference, not normalised.
+        moments: Moments over transfer sites from donor to target residuals.
+        strength: Ridge strength relative to the mean variance of the donor residuals.
+
+    Returns:
+        The rebuilt direction; no target features.
+
+    Raises:
+        NumericsError: The widths differ, or the result is zero.
+
+    Source: 2506.00653; 2501.02009.
+    """
+    if moments.d_in != delta_x.numel():
+        raise NumericsError(
+            f"a donor difference of width {delta_x.numel()} and moments of {moments.d_in} inputs",
+            expected="equal widths",
+            fix="accumulate the moments on the residuals of the same donor layer",
+        )
+    return _dense(_mapped(delta_x, moments, strength, None))
+
+
+def _require_inputs(recipe: Recipe, moments: StreamingMoments) -> None:
+    n_features = recipe.feature_ids.numel()
+    if n_features == 0 or moments.d_in != n_features:
+        raise NumericsError(
+            f"a recipe of {n_features} features and moments of {moments.d_in} inputs",
+            expected="a recipe that is not empty, and one input per feature in its order",
+            fix="accumulate the moments on the codes at recipe.feature_ids",
+        )
+
+
+def _mapped(
+    delta: Float[Tensor, " d_in"],
+    moments: StreamingMoments,
+    strength: float,
+    columns: Int[Tensor, " n_columns"] | None,
+) -> Float[Tensor, " n_mapped"]:
+    """The difference sent through the ridge map, at some or all output columns."""
+    cov_xy = moments.cov_xy if columns is None else moments.cov_xy[:, columns]
+    return delta.to(torch.float64) @ ridge_from_moments(moments.cov_xx, cov_xy, strength=strength)
+
+
+def _from_features(
+    ids: Int[Tensor, " n_chosen"],
+    coefficients: Float[Tensor, " n_chosen"],
+    W_dec_target: Float[Tensor, "d_sae_target d_target"],
+    shield: Float[Tensor, "n_shield d_target"] | None,
+) -> Rebuilt:
+    if ids.numel() == 0:
+        raise NumericsError(
+            "no target feature carries any part of the recipe",
+            expected="at least one matched target feature with a coefficient that is not zero",
+            fix="loosen the matching, or use transfer text in which the recipe's features fire",
+        )
+    steering = coefficients @ off_shield(W_dec_target[ids], shield)
+    direction = unit_vector("rebuilt steering vector", steering)
+    return Rebuilt(direction.float(), steering.float(), ids, coefficients.float())
+
+
+def _dense(steering: Float[Tensor, " d_target"]) -> Rebuilt:
+    direction = unit_vector("rebuilt steering vector", steering)
+    nothing = torch.zeros(0, dtype=torch.int64)
+    return Rebuilt(direction.float(), steering.float(), nothing, torch.zeros(0))

@@ -1,0 +1,279 @@
+"""How alike two spaces are: SVCCA, CKA, RSA, concept fingerprints, projection agreement."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from scipy.stats import rankdata
+from torch import Generator, Tensor
+
+from conceptbasis.core.finite import require_finite
+from conceptbasis.errors import NumericsError
+
+# Squared singular values below this share of the largest are rounding, not variance.
+RANK_TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class Svcca:
+    """Mean canonical correlation with the kept dimensions; 0 when a side has no variance."""
+
+    score: float
+    k_x: int
+    k_y: int
+    correlations: Float[Tensor, " k"]
+
+
+def svcca(
+    x: Float[Tensor, "n d1"], y: Float[Tensor, "n d2"], *, keep_variance: float = 0.99
+) -> Svcca:
+    """Compute singular-vector canonical correlation of two sets of columns over the same rows.
+
+    Formula: centre; keep the least k with Σ_{i≤k} s_i² ≥ keep_variance · Σ s_i² on each side;
+    ρ = singular values of Q_xᵀQ_y, Q the kept left singular vectors; score = Σρ / min(k_x, k_y).
+
+    Args:
+        x: One space at n sites; dead columns and rank deficiency are allowed.
+        y: The other space at the same sites.
+        keep_variance: Share of the variance to keep, above 0 and at most 1.
+
+    Returns:
+        The score, the kept dimensions of both sides, and the canonical correlations.
+
+    Raises:
+        NumericsError: An entry is not finite, or keep_variance is not in (0, 1].
+
+    Source: Raghu et al. 2017 (1706.05806), section 2.1. The variance test compares shares with
+    shares: comparing a share with threshold × total always keeps one component.
+    """
+    basis_x = _whitened(x, keep_variance)
+    basis_y = _whitened(y, keep_variance)
+    correlations = _canonical(basis_x, basis_y)
+    score = float(correlations.mean()) if correlations.numel() else 0.0
+    return Svcca(score, basis_x.shape[1], basis_y.shape[1], correlations.float())
+
+
+def svcca_null(
+    x: Float[Tensor, "n d1"],
+    y: Float[Tensor, "n d2"],
+    *,
+    n_draws: int,
+    generator: Generator,
+    keep_variance: float = 0.99,
+) -> Float[Tensor, " n_draws"]:
+    """Compute the SVCCA scores that remain when the rows of y are paired at random.
+
+    Formula: svcca(x, πy) for random permutations π of the rows.
+
+    Args:
+        x: One space at n sites.
+        y: The other space at the same sites.
+        n_draws: Number of permutations.
+        generator: The source of randomness.
+        keep_variance: As in `svcca`.
+
+    Returns:
+        One score per permutation.
+
+    Raises:
+        NumericsError: As in `svcca`.
+
+    Source: Lan et al. 2024 (2410.06981), section 3 (random-pairing baseline).
+    """
+    basis_x = _whitened(x, keep_variance)
+    basis_y = _whitened(y, keep_variance)
+    scores = torch.zeros(n_draws)
+    for draw in range(n_draws):
+        order = torch.randperm(basis_y.shape[0], generator=generator)
+        correlations = _canonical(basis_x, basis_y[order])
+        scores[draw] = correlations.mean() if correlations.numel() else 0.0
+    return scores
+
+
+def linear_cka(x: Float[Tensor, "n d1"], y: Float[Tensor, "n d2"]) -> float:
+    """Compute linear centred kernel alignment.
+
+    Formula: ‖YᵀX‖_F² / (‖XᵀX‖_F ‖YᵀY‖_F) with centred columns.
+
+    Args:
+        x: One space at n sites.
+        y: The other space at the same sites.
+
+    Returns:
+        The alignment in [0, 1]; 0 when a side does not vary.
+
+    Raises:
+        NumericsError: An entry is not finite.
+
+    Source: Kornblith et al. 2019 (1905.00414), equation 4 and section 3.
+    """
+    centred_x, centred_y = _centred(x), _centred(y)
+    scale = float((centred_x.T @ centred_x).norm() * (centred_y.T @ centred_y).norm())
+    return float((centred_y.T @ centred_x).square().sum()) / scale if scale > 0 else 0.0
+
+
+def rsa(x: Float[Tensor, "n d1"], y: Float[Tensor, "n d2"]) -> float:
+    """Compute representational similarity: do the same rows lie far apart in both spaces?
+
+    Formula: Spearman correlation of 1 − corr(row_i, row_j), i < j, between the spaces.
+
+    Args:
+        x: One row per item; all pairs of rows are compared, so keep n to a few thousand.
+        y: The same items in the other space.
+
+    Returns:
+        The rank correlation; 0 when the distances of a side do not vary.
+
+    Raises:
+        NumericsError: Fewer than three rows, or an entry is not finite.
+
+    Source: Kriegeskorte et al. 2008.
+    """
+    if x.shape[0] < 3:
+        raise NumericsError(
+            f"{x.shape[0]} rows give too few distances to rank",
+            expected="at least three rows",
+            fix="use more sites or concepts",
+        )
+    ranks = [torch.from_numpy(rankdata(_row_distances(space).numpy())) for space in (x, y)]
+    return projection_agreement(ranks[0], ranks[1])
+
+
+def fingerprint(
+    atoms: Float[Tensor, "n_concepts d_model"],
+) -> Float[Tensor, "n_concepts n_concepts"]:
+    """Compute a layer's concept-by-concept similarity profile.
+
+    Formula: G = ÃÃᵀ with Ã the atoms minus their mean, rows at unit norm.
+
+    Args:
+        atoms: One direction per concept, in the same order at every layer.
+
+    Returns:
+        The Gram matrix. Centring makes it rank-deficient, and its diagonal is constant, so compare
+        off-diagonal entries only.
+
+    Raises:
+        NumericsError: A concept coincides with the mean of all, or an entry is not finite.
+
+    Source: Cristofano 2026 (2601.16034), concept fingerprints.
+    """
+    require_finite("concept atoms", atoms)
+    centred = _centred(atoms)
+    norms = centred.norm(dim=1, keepdim=True)
+    if bool((norms <= 1e-9 * atoms.to(torch.float64).norm()).any()):
+        raise NumericsError(
+            "a concept atom equals the mean of all atoms, so it has no fingerprint",
+            expected="at least two concepts that differ",
+            fix="leave the concept or the layer out",
+        )
+    unit = centred / norms
+    return (unit @ unit.T).float()
+
+
+def fingerprint_distance(
+    a: Float[Tensor, "n_concepts n_concepts"], b: Float[Tensor, "n_concepts n_concepts"]
+) -> float:
+    """Compute how far two fingerprints are apart.
+
+    Formula: root mean square of a_ij − b_ij over i ≠ j.
+
+    Args:
+        a: One fingerprint.
+        b: The other, over the same concepts.
+
+    Returns:
+        The distance; the diagonal, which is constant, has no part in it.
+
+    Raises:
+        NumericsError: Fewer than two concepts, or an entry is not finite.
+    """
+    require_finite("fingerprint", a)
+    require_finite("fingerprint", b)
+    off = ~torch.eye(a.shape[0], dtype=torch.bool)
+    if not bool(off.any()):
+        raise NumericsError(
+            "a fingerprint of one concept has no off-diagonal entry",
+            expected="at least two concepts",
+            fix="use more concepts",
+        )
+    difference = (a.cpu().to(torch.float64) - b.cpu().to(torch.float64))[off]
+    return float(difference.square().mean().sqrt())
+
+
+def projection_agreement(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> float:
+    """Compute the Pearson correlation of two projections over the same sites.
+
+    Formula: cov(a, b) / (σ_a σ_b), and 0 when a side is constant.
+
+    Args:
+        a: For example donor sites on the donor direction.
+        b: The same target sites on the rebuilt direction.
+
+    Returns:
+        The correlation.
+
+    Raises:
+        NumericsError: An entry is not finite.
+    """
+    centred = [_centred(side[:, None])[:, 0] for side in (a, b)]
+    norms = [float(side.norm()) for side in centred]
+    floors = [1e-12 * float(side.to(torch.float64).norm()) for side in (a, b)]
+    if norms[0] <= floors[0] or norms[1] <= floors[1]:
+        return 0.0
+    return float(centred[0] @ centred[1]) / (norms[0] * norms[1])
+
+
+def _centred(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    require_finite("a compared space", x)
+    wide = x.detach().to("cpu", torch.float64)
+    return wide - wide.mean(0)
+
+
+def _whitened(x: Float[Tensor, "n d"], keep_variance: float) -> Float[Tensor, "n k"]:
+    """Left singular vectors of the centred columns that hold keep_variance of the variance."""
+    if not 0 < keep_variance <= 1:
+        raise NumericsError(
+            f"keep_variance = {keep_variance}", expected="a share in (0, 1]", fix="use 0.99"
+        )
+    centred = _centred(x)
+    # A constant column leaves rounding behind; it must not become a whitened dimension.
+    raw = x.detach().to("cpu", torch.float64)
+    centred[:, centred.norm(dim=0) <= 1e-12 * raw.norm(dim=0)] = 0
+    if x.shape[0] >= 2 * x.shape[1]:
+        energy, vectors = torch.linalg.eigh(centred.T @ centred)
+        energy, vectors = energy.flip(0).clamp(min=0), vectors.flip(1)
+        keep = _kept(energy, keep_variance)
+        return (centred @ vectors[:, keep]) / energy[keep].sqrt()
+    left, singular, _ = torch.linalg.svd(centred, full_matrices=False)
+    return left[:, _kept(singular.square(), keep_variance)]
+
+
+def _kept(energy: Float[Tensor, " d"], keep_variance: float) -> Bool[Tensor, " d"]:
+    """Mask of the least leading components whose share of the energy reaches keep_variance."""
+    if energy.numel() == 0 or float(energy[0]) <= 0:
+        return torch.zeros_like(energy, dtype=torch.bool)
+    before = (energy.cumsum(0) - energy) / energy.sum()
+    real = energy > RANK_TOLERANCE * energy[0]
+    return (before < keep_variance * (1 - 1e-12)) & real
+
+
+def _canonical(
+    basis_x: Float[Tensor, "n k_x"], basis_y: Float[Tensor, "n k_y"]
+) -> Float[Tensor, " k"]:
+    if 0 in (basis_x.shape[1], basis_y.shape[1]):
+        return torch.zeros(0, dtype=torch.float64)
+    return torch.linalg.svdvals(basis_x.T @ basis_y).clamp(0, 1)
+
+
+def _row_distances(x: Float[Tensor, "n d"]) -> Float[Tensor, " n_pairs"]:
+    """1 − correlation of every pair of rows; a constant row correlates with none."""
+    require_finite("a compared space", x)
+    wide = x.detach().to("cpu", torch.float64)
+    centred = wide - wide.mean(1, keepdim=True)
+    norms = centred.norm(dim=1, keepdim=True)
+    floor = 1e-12 * wide.norm(dim=1, keepdim=True)
+    unit = torch.where(norms > floor, centred / norms.clamp(min=1e-300), torch.zeros_like(centred))
+    rows, columns = torch.triu_indices(x.shape[0], x.shape[0], offset=1)
+    # Rounding breaks ties between equal distances, which ranks would then amplify.
+    return (1 - (unit @ unit.T)[rows, columns]).round(decimals=12)

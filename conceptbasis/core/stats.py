@@ -1,0 +1,276 @@
+"""Streaming sums over sites: moments, correlations, explained variance."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from conceptbasis.core.finite import require_finite
+from conceptbasis.core.sites import column_sums, cross, require_shape, squared, wide
+from conceptbasis.errors import NumericsError
+
+# Below this share of the raw second moment, a variance is rounding and the feature is constant.
+CONSTANT = 1e-12
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Pearson correlations between two dictionaries, with each feature's own statistics.
+
+    A feature that is constant (dead) has correlation 0 with everything. Density is the share of
+    sites at which a feature is not zero.
+    """
+
+    r: Float[Tensor, "d_donor d_target"]
+    n: int
+    donor_density: Float[Tensor, " d_donor"]
+    target_density: Float[Tensor, " d_target"]
+    donor_mean: Float[Tensor, " d_donor"]
+    target_mean: Float[Tensor, " d_target"]
+    donor_sd: Float[Tensor, " d_donor"]
+    target_sd: Float[Tensor, " d_target"]
+
+
+class StreamingMoments:
+    """First and second moments of inputs x and outputs y, summed batch by batch in float64.
+
+    Covariances divide by n, not by n − 1.
+
+    Args:
+        d_in: Width of x.
+        d_out: Width of y.
+    """
+
+    def __init__(self, d_in: int, d_out: int) -> None:
+        self.d_in, self.d_out, self.n = d_in, d_out, 0
+        self.sum_x = torch.zeros(d_in, dtype=torch.float64)
+        self.sum_y = torch.zeros(d_out, dtype=torch.float64)
+        self.sum_yy = torch.zeros(d_out, dtype=torch.float64)
+        self.sum_xx = torch.zeros(d_in, d_in, dtype=torch.float64)
+        self.sum_xy = torch.zeros(d_in, d_out, dtype=torch.float64)
+
+    def update(
+        self,
+        x: scipy.sparse.csr_matrix | Float[Tensor, "n_sites d_in"],
+        y: scipy.sparse.csr_matrix | Float[Tensor, "n_sites d_out"],
+    ) -> None:
+        """Add a batch of aligned sites.
+
+        Formula: Σx, Σy, Σy², Σxxᵀ, Σxyᵀ.
+
+        Args:
+            x: Inputs, sparse or dense.
+            y: Outputs at the same sites, sparse or dense.
+
+        Raises:
+            NumericsError: The shapes do not fit, or an entry is not finite.
+        """
+        require_shape("x", x, self.d_in, y.shape[0])
+        require_shape("y", y, self.d_out, x.shape[0])
+        wide_x, wide_y = wide(x), wide(y)
+        self.n += int(x.shape[0])
+        self.sum_x += column_sums(wide_x)
+        self.sum_y += column_sums(wide_y)
+        self.sum_yy += column_sums(squared(wide_y))
+        self.sum_xx += cross(wide_x, wide_x)
+        self.sum_xy += cross(wide_x, wide_y)
+
+    def merge(self, other: "StreamingMoments") -> "StreamingMoments":
+        """Return the accumulator that has seen the sites of both.
+
+        Formula: sums add.
+
+        Args:
+            other: An accumulator of the same widths.
+
+        Returns:
+            A new accumulator; both operands stay as they are.
+
+        Raises:
+            NumericsError: The widths differ.
+        """
+        if (self.d_in, self.d_out) != (other.d_in, other.d_out):
+            raise NumericsError(
+                f"moments of widths {self.d_in}→{self.d_out} and {other.d_in}→{other.d_out} differ",
+                expected="equal widths",
+                fix="merge only accumulators of the same pair of spaces",
+            )
+        merged = StreamingMoments(self.d_in, self.d_out)
+        merged.n = self.n + other.n
+        for name in ("sum_x", "sum_y", "sum_yy", "sum_xx", "sum_xy"):
+            setattr(merged, name, getattr(self, name) + getattr(other, name))
+        return merged
+
+    def select_inputs(self, ids: Int[Tensor, " n_ids"]) -> "StreamingMoments":
+        """Return the moments of some inputs only, in the order asked for.
+
+        Formula: rows (and columns) of the sums at ids.
+
+        Args:
+            ids: Input columns to keep.
+
+        Returns:
+            A new accumulator of width len(ids) → d_out.
+        """
+        part = StreamingMoments(ids.numel(), self.d_out)
+        part.n = self.n
+        part.sum_x, part.sum_xy = self.sum_x[ids], self.sum_xy[ids]
+        part.sum_xx = self.sum_xx[ids][:, ids]
+        part.sum_y, part.sum_yy = self.sum_y.clone(), self.sum_yy.clone()
+        return part
+
+    @property
+    def mean_x(self) -> Float[Tensor, " d_in"]:
+        """Mean input."""
+        return self.sum_x / self._count()
+
+    @property
+    def mean_y(self) -> Float[Tensor, " d_out"]:
+        """Mean output."""
+        return self.sum_y / self._count()
+
+    @property
+    def cov_xx(self) -> Float[Tensor, "d_in d_in"]:
+        """Covariance of the inputs, E[xxᵀ] − E[x]E[x]ᵀ."""
+        return self.sum_xx / self._count() - torch.outer(self.mean_x, self.mean_x)
+
+    @property
+    def cov_xy(self) -> Float[Tensor, "d_in d_out"]:
+        """Covariance of inputs with outputs, E[xyᵀ] − E[x]E[y]ᵀ."""
+        return self.sum_xy / self._count() - torch.outer(self.mean_x, self.mean_y)
+
+    @property
+    def var_y(self) -> Float[Tensor, " d_out"]:
+        """Variance of each output; exactly 0 where the output is constant."""
+        return _variance(self.sum_yy / self._count(), self.mean_y)
+
+    def _count(self) -> int:
+        if self.n == 0:
+            raise NumericsError(
+                "moments of no sites are not defined",
+                expected="at least one update with at least one site",
+                fix="check that the text yields aligned sites",
+            )
+        return self.n
+
+
+class StreamingCorrelation:
+    """Pearson correlation of every donor feature with every target feature, batch by batch.
+
+    Args:
+        d_donor: Size of the donor dictionary.
+        d_target: Size of the target dictionary.
+    """
+
+    def __init__(self, d_donor: int, d_target: int) -> None:
+        self.d_donor, self.d_target, self.n = d_donor, d_target, 0
+        self._cross = np.zeros((d_donor, d_target))
+        self._donor = np.zeros((3, d_donor))
+        self._target = np.zeros((3, d_target))
+
+    def update(
+        self, donor_codes: scipy.sparse.csr_matrix, target_codes: scipy.sparse.csr_matrix
+    ) -> None:
+        """Add a batch of aligned sites.
+
+        Formula: Σz, Σz², Σ1[z≠0] on each side and Σzz'ᵀ, by a sparse product.
+
+        Args:
+            donor_codes: Donor codes, one row per site.
+            target_codes: Target codes at the same sites.
+
+        Raises:
+            NumericsError: The shapes do not fit, or an entry is not finite.
+        """
+        require_shape("donor codes", donor_codes, self.d_donor, target_codes.shape[0])
+        require_shape("target codes", target_codes, self.d_target, donor_codes.shape[0])
+        donor, target = donor_codes.astype(np.float64), target_codes.astype(np.float64)
+        self.n += int(donor.shape[0])
+        for codes, sums in ((donor, self._donor), (target, self._target)):
+            sums[0] += np.asarray(codes.sum(0)).ravel()
+            sums[1] += np.asarray(codes.multiply(codes).sum(0)).ravel()
+            sums[2] += np.bincount(codes.indices[codes.data != 0], minlength=codes.shape[1])
+        product = (donor.T.tocsr() @ target).tocoo()
+        product.sum_duplicates()
+        self._cross[product.row, product.col] += product.data
+
+    def result(self) -> Correlation:
+        """Return the correlations over all sites seen so far.
+
+        Formula: r = (E[zz'] − E[z]E[z']) / (σ σ'), and 0 where σ or σ' is 0.
+
+        Returns:
+            The correlations with each feature's density, mean and standard deviation.
+
+        Raises:
+            NumericsError: No site was seen.
+
+        Source: Lan et al. 2024 (2410.06981), section 3.
+        """
+        if self.n == 0:
+            raise NumericsError(
+                "a correlation over no sites is not defined",
+                expected="at least one update with at least one site",
+                fix="check that the text yields aligned sites",
+            )
+        sides = [torch.from_numpy(sums / self.n) for sums in (self._donor, self._target)]
+        (donor_mean, donor_sd), (target_mean, target_sd) = (
+            (side[0], _variance(side[1], side[0]).sqrt()) for side in sides
+        )
+        r = torch.from_numpy(self._cross / self.n)
+        r -= torch.outer(donor_mean, target_mean)
+        r *= _reciprocal(donor_sd)[:, None]
+        r *= _reciprocal(target_sd)[None, :]
+        return Correlation(
+            r=r.clamp_(-1, 1).float(),
+            n=self.n,
+            donor_density=sides[0][2].float(),
+            target_density=sides[1][2].float(),
+            donor_mean=donor_mean.float(),
+            target_mean=target_mean.float(),
+            donor_sd=donor_sd.float(),
+            target_sd=target_sd.float(),
+        )
+
+
+def explained_variance(
+    x: Float[Tensor, "n_sites d_model"], reconstruction: Float[Tensor, "n_sites d_model"]
+) -> float:
+    """Compute the share of the variance of x that a reconstruction explains.
+
+    Formula: 1 − Σ‖x − x̂‖² / Σ‖x − x̄‖².
+
+    Args:
+        x: Vectors.
+        reconstruction: Their reconstructions.
+
+    Returns:
+        The share, 1 when perfect, below 0 when worse than the mean.
+
+    Raises:
+        NumericsError: x does not vary, or an entry is not finite.
+    """
+    require_finite("x", x)
+    require_finite("reconstruction", reconstruction)
+    exact = x.to(torch.float64)
+    total = float((exact - exact.mean(0)).square().sum())
+    if total <= CONSTANT * float(exact.square().sum()):
+        raise NumericsError(
+            "the variance of x is zero, so no share of it can be explained",
+            expected="at least two different rows",
+            fix="use more sites",
+        )
+    return 1 - float((exact - reconstruction.to(torch.float64)).square().sum()) / total
+
+
+def _variance(mean_square: Tensor, mean: Tensor) -> Tensor:
+    """E[z²] − E[z]², with rounding of constant features set to exactly 0."""
+    variance = mean_square - mean.square()
+    return torch.where(variance > CONSTANT * mean_square, variance, torch.zeros_like(variance))
+
+
+def _reciprocal(sd: Tensor) -> Tensor:
+    return torch.where(sd > 0, 1 / sd, torch.zeros_like(sd))

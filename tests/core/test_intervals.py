@@ -1,0 +1,113 @@
+import pytest
+import torch
+from scipy.stats import binomtest, bootstrap
+
+from conceptbasis.core.intervals import (
+    Interval,
+    bootstrap_mean,
+    non_inferior,
+    paired_bootstrap,
+    wilson,
+)
+from conceptbasis.errors import NumericsError
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 1), (0, 300), (7, 300), (299, 300), (300, 300)])
+def test_wilson_equals_scipy(successes, n):
+    oracle = binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    ours = wilson(successes, n)
+    assert (ours.low, ours.high) == pytest.approx((oracle.low, oracle.high), abs=1e-9)
+    assert ours.low <= ours.value <= ours.high
+
+
+def test_wilson_narrows_with_confidence():
+    assert wilson(5, 10, confidence=0.5).low > wilson(5, 10).low
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 0), (3, 2), (-1, 2)])
+def test_wilson_refuses_rates_that_are_not(successes, n):
+    with pytest.raises(NumericsError):
+        wilson(successes, n)
+
+
+def test_bootstrap_equals_scipy(generator):
+    values = torch.randn(80, generator=generator, dtype=torch.float64)
+    ours = bootstrap_mean(values, generator=generator, n_resamples=20000)
+    oracle = bootstrap(
+        (values.numpy(),), lambda v, axis: v.mean(axis), method="percentile", n_resamples=20000,
+        rng=0,
+    ).confidence_interval  # fmt: skip
+    assert (ours.low, ours.high) == pytest.approx((oracle.low, oracle.high), abs=0.01)
+    assert ours.value == pytest.approx(float(values.mean()))
+
+
+def test_bootstrap_covers_the_truth(generator):
+    hits = 0
+    for _ in range(200):
+        values = torch.randn(60, generator=generator)
+        interval = bootstrap_mean(values, generator=generator, n_resamples=300)
+        hits += interval.low <= 0 <= interval.high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_clusters_widen_the_interval_when_items_repeat(generator):
+    base = torch.randn(20, generator=generator)
+    values, clusters = base.repeat_interleave(10), torch.arange(20).repeat_interleave(10)
+    by_item = bootstrap_mean(values, generator=generator)
+    by_cluster = bootstrap_mean(values, generator=generator, clusters=clusters)
+    of_base = bootstrap_mean(base, generator=generator)
+    width = by_cluster.high - by_cluster.low
+    assert width > 2 * (by_item.high - by_item.low)
+    assert width == pytest.approx(of_base.high - of_base.low, rel=0.1)
+
+
+def test_clusters_of_one_are_items():
+    values = torch.randn(30, generator=torch.Generator().manual_seed(1))
+    alone = bootstrap_mean(values, generator=torch.Generator().manual_seed(2))
+    labelled = bootstrap_mean(
+        values, generator=torch.Generator().manual_seed(2), clusters=torch.arange(30) * 7
+    )
+    assert alone == labelled
+
+
+def test_chunks_do_not_change_the_draws(monkeypatch):
+    values = torch.randn(30, generator=torch.Generator().manual_seed(1))
+    whole = bootstrap_mean(values, generator=torch.Generator().manual_seed(2))
+    monkeypatch.setattr("conceptbasis.core.intervals.CHUNK", 100)
+    assert bootstrap_mean(values, generator=torch.Generator().manual_seed(2)) == whole
+
+
+def test_pairing_removes_shared_spread(generator):
+    before = 10 * torch.randn(100, generator=generator)
+    after = before - 0.5 + 0.1 * torch.randn(100, generator=generator)
+    paired = paired_bootstrap(before, after, generator=generator)
+    assert paired.low > -0.6
+    assert paired.high < -0.4
+    shuffled = after[torch.randperm(100, generator=generator)]
+    unpaired = paired_bootstrap(before, shuffled, generator=generator)
+    assert unpaired.low < -1
+
+
+def test_bootstrap_refuses_nothing_and_nan(generator):
+    for values in (torch.zeros(0), torch.tensor([0.0, float("nan")])):
+        with pytest.raises(NumericsError):
+            bootstrap_mean(values, generator=generator)
+
+
+def test_non_inferiority_needs_the_whole_interval():
+    assert non_inferior(Interval(0.0, -0.019, 0.01, 9), margin=0.02)
+    assert not non_inferior(Interval(0.0, -0.021, 0.01, 9), margin=0.02)
+    assert not non_inferior(Interval(0.0, -0.02, 0.01, 9), margin=0.02)
+
+
+def test_disjoint_is_strict_and_symmetric():
+    low, high = Interval(0.1, 0.0, 0.2, 9), Interval(0.5, 0.3, 0.6, 9)
+    touching = Interval(0.3, 0.2, 0.4, 9)
+    assert low.disjoint_from(high)
+    assert high.disjoint_from(low)
+    assert not low.disjoint_from(touching)
+    assert not touching.disjoint_from(high)
+
+
+def test_interval_as_dict():
+    assert Interval(0.1, 0.0, 0.2, 9).as_dict() == {"value": 0.1, "low": 0.0, "high": 0.2, "n": 9}

@@ -1,0 +1,175 @@
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from planted import D_DONOR, N_TRUE, correlate, match, planted_world
+from scipy.stats import false_discovery_control
+
+from conceptbasis.core.matching import (
+    benjamini_hochberg,
+    eligible_pairs,
+    mutual_top_k,
+    one_to_one,
+    shift_null,
+)
+from conceptbasis.core.significance import pooled_p
+from conceptbasis.errors import NumericsError
+
+
+@pytest.fixture(scope="module")
+def world():
+    return planted_world()
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 50])
+def test_mutual_top_k_equals_its_definition(k, generator):
+    r = torch.rand(9, 12, generator=generator) * 2 - 1
+    expected = torch.zeros(9, 12, dtype=torch.bool)
+    for i in range(9):
+        for j in range(12):
+            in_row = int((r[i] > r[i, j]).sum()) < k
+            in_column = int((r[:, j] > r[i, j]).sum()) < k
+            expected[i, j] = in_row and in_column and r[i, j] > 0
+    assert torch.equal(mutual_top_k(r, k), expected)
+
+
+def test_one_sided_or_dead_features_are_not_mutual():
+    r = torch.tensor([[0.9, 0.8, 0.0], [0.1, 0.7, 0.0], [0.0, 0.0, 0.0]])
+    assert mutual_top_k(r, 1).nonzero().tolist() == [[0, 0]]
+    assert not mutual_top_k(r, 3)[2].any()
+    assert not mutual_top_k(r, 3)[:, 2].any()
+    with pytest.raises(NumericsError):
+        mutual_top_k(r, 0)
+
+
+def test_one_to_one_beats_greedy_and_drops_what_is_not_positive():
+    r = torch.tensor([[0.9, 0.8], [0.8, 0.1], [-0.5, -0.6]])
+    donors, targets = one_to_one(r)
+    assert list(zip(donors.tolist(), targets.tolist(), strict=True)) == [(0, 1), (1, 0)]
+    assert one_to_one(-r.abs())[0].numel() == 0
+
+
+def test_benjamini_hochberg_equals_scipy(generator):
+    p = torch.cat([torch.rand(60, generator=generator), torch.rand(40, generator=generator) / 300])
+    rejected = benjamini_hochberg(p, q=0.05)
+    oracle = torch.from_numpy(false_discovery_control(p.double().numpy()) <= 0.05)
+    assert torch.equal(rejected, oracle)
+    assert 0 < int(rejected.sum()) < int((p <= 0.05).sum())
+    assert not benjamini_hochberg(torch.ones(5), q=0.05).any()
+    assert benjamini_hochberg(torch.zeros(0), q=0.05).numel() == 0
+
+
+def test_shift_null_equals_numpy_under_the_same_shift(world):
+    donor, target = world.donor_codes[:300], world.target_codes[:300]
+    null = shift_null(
+        donor, target, n_shifts=1, min_shift=150, generator=torch.Generator().manual_seed(0)
+    )
+    rolled = np.roll(target.toarray(), 150, axis=0)
+    with np.errstate(invalid="ignore"):
+        oracle = np.nan_to_num(np.corrcoef(donor.toarray().T, rolled.T))[:D_DONOR, D_DONOR:]
+    np.testing.assert_allclose(null[0], oracle.max(1), atol=1e-5)
+
+
+def test_shift_null_is_far_below_the_truth_and_chunks_do_not_matter(world, monkeypatch):
+    def draw():
+        generator = torch.Generator().manual_seed(3)
+        codes = (world.donor_codes, world.target_codes)
+        return shift_null(*codes, n_shifts=4, min_shift=100, generator=generator)
+
+    null = draw()
+    true = correlate(world.donor_codes, world.target_codes).r.amax(1)
+    assert float(null.max()) < 0.15
+    assert float(true[:N_TRUE].min()) > 0.9
+    monkeypatch.setattr("conceptbasis.core.matching.DONOR_CHUNK", 7)
+    assert torch.allclose(draw(), null)
+
+
+def test_shift_null_keeps_the_autocorrelation_that_a_shuffle_destroys(generator):
+    blocks = torch.randint(0, 2, (20, 12), generator=generator).repeat_interleave(50, 0)
+    codes = scipy.sparse.csr_matrix(blocks.numpy().astype(np.float32))
+    shifted = shift_null(codes, codes, n_shifts=10, min_shift=200, generator=generator)
+    order = torch.randperm(1000, generator=generator).numpy()
+    assert float(shifted.mean()) > 2 * float(correlate(codes, codes[order]).r.amax(1).mean())
+
+
+def test_a_shift_that_does_not_exist_is_refused(world, generator):
+    with pytest.raises(NumericsError):
+        shift_null(
+            world.donor_codes[:99], world.target_codes[:99], n_shifts=1, min_shift=50,
+            generator=generator,
+        )  # fmt: skip
+
+
+def test_pooled_p_is_uniform_under_the_null_and_counts_ties(generator):
+    null = torch.rand(20, 200, generator=generator)
+    density, live = torch.rand(200, generator=generator), torch.ones(200, dtype=torch.bool)
+    p = pooled_p(torch.rand(200, generator=generator), torch.arange(200), null, density, live)
+    assert abs(float((p <= 0.1).double().mean()) - 0.1) < 0.07
+    flat = pooled_p(torch.ones(200), torch.arange(200), torch.ones(20, 200), density, live)
+    assert torch.equal(flat, torch.ones(200, dtype=torch.float64))
+    top = pooled_p(2 * torch.ones(200), torch.arange(200), null, density, live)
+    assert torch.allclose(top, torch.full((200,), 1 / 401, dtype=torch.float64))
+
+
+def test_pools_are_of_similar_density(generator):
+    density = torch.cat([torch.full((50,), 1e-3), torch.full((50,), 0.2)])
+    null = torch.rand(10, 100, generator=generator) * torch.where(density < 0.1, 0.8, 0.1)
+    r = torch.full((100,), 0.3)
+    p = pooled_p(r, torch.arange(100), null, density, torch.ones(100, dtype=torch.bool))
+    assert float(p[:50].min()) > 0.3
+    assert float(p[50:].max()) < 0.02
+
+
+def test_planted_pairs_are_found_and_no_others(world):
+    matches = match(world, k=10)
+    assert matches.donor_ids.tolist() == list(range(N_TRUE))
+    assert torch.equal(matches.target_ids, world.partner)
+    assert matches.n_mutual_best == matches.n_one_to_one == N_TRUE
+    assert sum(matches.reasons.values()) == D_DONOR - N_TRUE
+    assert matches.best_target(0) == int(world.partner[0])
+    assert matches.best_target(D_DONOR - 1) is None
+    assert torch.equal(matches.eligible_donor, torch.arange(N_TRUE))
+    assert torch.equal(matches.eligible_target, world.partner.sort().values)
+    assert float((matches.r_heldout - matches.null_quantile).min()) > 0.5
+
+
+def test_shuffled_sites_leave_nothing(world):
+    matches = match(world, shuffle=True)
+    assert matches.donor_ids.numel() == 0
+    assert matches.reasons["r_heldout"] + matches.reasons["not_mutual_top_k"] == D_DONOR
+
+
+def test_the_null_holds_its_false_discovery_rate_without_a_threshold(world):
+    assert match(world, shuffle=True, r_min=-1.0).eligible_donor.numel() <= 3
+    assert match(world, r_min=-1.0).eligible_donor.numel() >= N_TRUE
+
+
+def test_each_loss_is_counted_once_under_its_first_reason(world):
+    donor, target = world.donor_codes.tolil(), world.target_codes
+    donor[:, 0] = 0
+    donor = scipy.sparse.csr_matrix(donor)
+    fit, heldout = correlate(donor[:3000], target[:3000]), correlate(donor[3000:], target[3000:])
+    subset = torch.zeros(D_DONOR, dtype=torch.bool)
+    subset[[0, 1, 2, D_DONOR - 1]] = True
+    options = {"k": 1, "donor_subset": subset}
+    kept = eligible_pairs(fit, heldout, torch.full((20, D_DONOR), 0.2), **options)
+    assert kept.eligible_donor.tolist() == [1, 2]
+    assert (kept.reasons["dead"], kept.reasons["null"]) == (1, 0)
+    assert sum(kept.reasons.values()) == 2
+    drowned = eligible_pairs(fit, heldout, torch.ones(20, D_DONOR), **options)
+    assert drowned.reasons == {**kept.reasons, "null": 2}
+
+
+def test_a_null_that_cannot_be_beaten_leaves_nothing(world):
+    fit = correlate(world.donor_codes[:3000], world.target_codes[:3000])
+    impossible = eligible_pairs(fit, fit, torch.ones(5, D_DONOR))
+    assert impossible.donor_ids.numel() == 0
+    assert impossible.reasons["null"] >= N_TRUE
+    possible = eligible_pairs(fit, fit, torch.zeros(20, D_DONOR))
+    assert possible.eligible_donor.numel() == N_TRUE
+
+
+def test_sizes_that_do_not_belong_together_are_refused(world):
+    fit = correlate(world.donor_codes, world.target_codes)
+    with pytest.raises(NumericsError):
+        eligible_pairs(fit, fit, torch.zeros(0, D_DONOR))

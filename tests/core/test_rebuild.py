@@ -1,0 +1,178 @@
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from planted import D_DONOR, D_TARGET, N_TRUE, correlate, match, planted_world
+
+from conceptbasis.core.intervals import Interval
+from conceptbasis.core.rebuild import (
+    rebuild_code_map,
+    rebuild_least_squares,
+    rebuild_matched,
+    rebuild_transported,
+)
+from conceptbasis.core.recipe import Recipe
+from conceptbasis.core.stats import StreamingMoments
+from conceptbasis.errors import NumericsError
+
+COEFFICIENTS = torch.tensor([2.0, -1.5, 1.0, 0.7])
+FEATURES = torch.tensor([5, 2, 17, 9])
+
+
+@pytest.fixture(scope="module")
+def world():
+    return planted_world(gain=1.7)
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    one = torch.ones(4)
+    mass = Interval(1.0, 1.0, 1.0, 9)
+    return Recipe(FEATURES, COEFFICIENTS, COEFFICIENTS, COEFFICIENTS, one, mass, 1.0, N_TRUE)
+
+
+def truth(world):
+    """What the same true features amount to in the target."""
+    return COEFFICIENTS @ world.W_dec_target[world.partner[FEATURES]] * 1.7
+
+
+def cosine(a, b):
+    return float(torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=0))
+
+
+def moments_between(x, y, *, shuffle=False):
+    moments = StreamingMoments(x.shape[1], y.shape[1])
+    if shuffle:
+        order = torch.randperm(y.shape[0], generator=torch.Generator().manual_seed(4))
+        y = y[order.numpy()] if scipy.sparse.issparse(y) else y[order]
+    moments.update(x, y)
+    return moments
+
+
+def recipe_codes(world):
+    return scipy.sparse.csr_matrix(world.donor_codes[:, FEATURES.numpy()])
+
+
+def matched_targets(matches):
+    allowed = torch.zeros(D_TARGET, dtype=torch.bool)
+    allowed[matches.target_ids] = True
+    return allowed
+
+
+def code_map(world, recipe, *, shuffle=False, **options):
+    moments = moments_between(recipe_codes(world), world.target_codes, shuffle=shuffle)
+    settings = {"allowed_target": matched_targets(match(world)), "strength": 0.01, "n_atoms": 4}
+    return rebuild_code_map(recipe, moments, W_dec_target=world.W_dec_target, **settings | options)
+
+
+def test_code_map_recovers_the_planted_recipe_in_the_target(world, recipe):
+    rebuilt = code_map(world, recipe)
+    assert set(rebuilt.target_ids.tolist()) == set(world.partner[FEATURES].tolist())
+    assert cosine(rebuilt.direction, truth(world)) > 0.99
+    order = [world.partner[FEATURES].tolist().index(i) for i in rebuilt.target_ids.tolist()]
+    assert torch.allclose(rebuilt.target_coefficients, 1.7 * COEFFICIENTS[order], rtol=0.05)
+    assert torch.allclose(
+        rebuilt.steering, rebuilt.target_coefficients @ world.W_dec_target[rebuilt.target_ids],
+        atol=1e-5,
+    )  # fmt: skip
+    assert float(rebuilt.direction.norm()) == pytest.approx(1)
+
+
+def test_code_map_fails_on_shuffled_sites_and_on_foreign_targets(world, recipe):
+    assert abs(cosine(code_map(world, recipe, shuffle=True).direction, truth(world))) < 0.7
+    private = torch.ones(D_TARGET, dtype=torch.bool)
+    private[world.partner] = False
+    foreign = code_map(world, recipe, allowed_target=private)
+    assert abs(cosine(foreign.direction, truth(world))) < 0.5
+
+
+def test_donor_as_its_own_target_returns_the_recipe(world, recipe):
+    moments = moments_between(recipe_codes(world), world.donor_codes)
+    rebuilt = rebuild_code_map(
+        recipe, moments, W_dec_target=world.W_dec, strength=1e-6, n_atoms=4,
+        allowed_target=torch.ones(D_DONOR, dtype=torch.bool),
+    )  # fmt: skip
+    back = dict(zip(rebuilt.target_ids.tolist(), rebuilt.target_coefficients.tolist(), strict=True))
+    assert set(back) == set(FEATURES.tolist())
+    assert [back[i] for i in FEATURES.tolist()] == pytest.approx(COEFFICIENTS.tolist(), rel=1e-3)
+
+
+def test_a_rotated_target_gives_the_rotated_direction(world, recipe, generator):
+    Q = torch.linalg.qr(torch.randn(96, 96, generator=generator)).Q
+    moments = moments_between(recipe_codes(world), world.target_codes)
+    allowed = matched_targets(match(world))
+    plain, rotated = (
+        rebuild_code_map(
+            recipe, moments, W_dec_target=rows, allowed_target=allowed, strength=0.1
+        ).direction
+        for rows in (world.W_dec_target, world.W_dec_target @ Q)
+    )
+    assert torch.allclose(rotated, plain @ Q, atol=1e-5)
+    assert abs(cosine(rotated, plain)) < 0.5
+
+
+def test_transported_recovers_the_direction_and_a_shuffle_does_not(world, recipe):
+    _, residuals = world.residuals
+    aligned = moments_between(recipe_codes(world), residuals)
+    rebuilt = rebuild_transported(recipe, aligned, strength=0.01)
+    assert cosine(rebuilt.direction, truth(world)) > 0.95
+    assert rebuilt.target_ids.numel() == rebuilt.target_coefficients.numel() == 0
+    broken = moments_between(recipe_codes(world), residuals, shuffle=True)
+    assert (
+        abs(cosine(rebuild_transported(recipe, broken, strength=0.01).direction, truth(world)))
+        < 0.7
+    )
+
+
+def test_matched_recovers_the_direction_with_true_slopes(world, recipe):
+    matches, correlation = match(world), correlate(world.donor_codes, world.target_codes)
+    rebuilt = rebuild_matched(recipe, matches, correlation, W_dec_target=world.W_dec_target)
+    assert cosine(rebuilt.direction, truth(world)) > 0.99
+    assert cosine(rebuilt.steering, truth(world)) > 0.99
+    assert float(rebuilt.steering.norm()) == pytest.approx(float(truth(world).norm()), rel=0.05)
+    assert set(rebuilt.target_ids.tolist()) == set(world.partner[FEATURES].tolist())
+
+
+def test_shuffled_matches_and_no_matches_do_not_rebuild(world, recipe, generator):
+    matches, correlation = match(world), correlate(world.donor_codes, world.target_codes)
+    order = torch.randperm(N_TRUE, generator=generator)
+    swapped = type(matches)(**{**vars(matches), "target_ids": matches.target_ids[order]})
+    flat = type(correlation)(**{**vars(correlation), "r": torch.ones(D_DONOR, D_TARGET)})
+    rebuilt = rebuild_matched(recipe, swapped, flat, W_dec_target=world.W_dec_target)
+    assert abs(cosine(rebuilt.direction, truth(world))) < 0.6
+    with pytest.raises(NumericsError):
+        rebuild_matched(
+            recipe, match(world, shuffle=True), correlation, W_dec_target=world.W_dec_target
+        )
+
+
+def test_least_squares_recovers_a_linear_map_of_residuals(generator):
+    Q = torch.randn(10, 14, generator=generator)
+    x = torch.randn(3000, 10, generator=generator) + 5
+    delta = torch.randn(10, generator=generator)
+    rebuilt = rebuild_least_squares(delta, moments_between(x, x @ Q), strength=1e-6)
+    assert torch.allclose(rebuilt.steering, delta @ Q, rtol=1e-3, atol=1e-3)
+    broken = rebuild_least_squares(delta, moments_between(x, x @ Q, shuffle=True), strength=1e-6)
+    assert float(broken.steering.norm()) < 0.3 * float(rebuilt.steering.norm())
+    with pytest.raises(NumericsError):
+        rebuild_least_squares(delta[:9], moments_between(x, x), strength=0.1)
+
+
+def test_a_shield_keeps_its_span_out(world, recipe):
+    shield = world.W_dec_target[[int(world.partner[5])]]
+    shielded, free = code_map(world, recipe, shield=shield), code_map(world, recipe)
+    assert abs(float(shielded.direction @ shield[0])) < 1e-6
+    assert abs(float(free.direction @ shield[0])) > 0.1
+
+
+def test_moments_of_other_features_and_silent_ones_are_refused(world, recipe):
+    wrong = moments_between(world.donor_codes, world.target_codes)
+    with pytest.raises(NumericsError):
+        rebuild_transported(recipe, wrong, strength=0.1)
+    silent = scipy.sparse.csr_matrix((6000, 4), dtype=np.float32)
+    with pytest.raises(NumericsError):
+        rebuild_transported(recipe, moments_between(silent, world.target_codes), strength=0.1)
+    with pytest.raises(NumericsError):
+        code_map(world, recipe, allowed_target=torch.zeros(D_TARGET, dtype=torch.bool))
+    with pytest.raises(NumericsError):
+        code_map(world, recipe, n_atoms=0)

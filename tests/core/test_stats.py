@@ -1,0 +1,150 @@
+import time
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+
+from conceptbasis.core.stats import StreamingCorrelation, StreamingMoments, explained_variance
+from conceptbasis.errors import NumericsError
+
+
+def codes(rng, n, d, density=0.2):
+    matrix = scipy.sparse.random(n, d, density, format="csr", dtype=np.float32, random_state=rng)
+    return scipy.sparse.csr_matrix(matrix)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("sparse_x", [True, False])
+@pytest.mark.parametrize("sparse_y", [True, False])
+def test_moments_equal_numpy_in_any_batching(rng, sparse_x, sparse_y):
+    x, y = codes(rng, 500, 7), codes(rng, 500, 5)
+    moments = StreamingMoments(7, 5)
+    for rows in np.array_split(np.arange(500), [3, 90, 91, 300]):
+        parts = [
+            side[rows] if sparse else torch.from_numpy(side[rows].toarray())
+            for side, sparse in ((x, sparse_x), (y, sparse_y))
+        ]
+        moments.update(*parts)
+    joint = np.cov(x.toarray().T.astype(float), y.toarray().T.astype(float), bias=True)
+    assert moments.n == 500
+    np.testing.assert_allclose(moments.cov_xx, joint[:7, :7], atol=1e-12)
+    np.testing.assert_allclose(moments.cov_xy, joint[:7, 7:], atol=1e-12)
+    np.testing.assert_allclose(moments.var_y, np.diag(joint)[7:], atol=1e-12)
+    np.testing.assert_allclose(moments.mean_x, x.toarray().mean(0), atol=1e-7)
+    np.testing.assert_allclose(moments.mean_y, y.toarray().mean(0), atol=1e-7)
+
+
+def test_merged_moments_are_those_of_all_sites(rng):
+    x, y = codes(rng, 100, 4), codes(rng, 100, 3)
+    first, second, whole = (StreamingMoments(4, 3) for _ in range(3))
+    first.update(x[:30], y[:30])
+    second.update(x[30:], y[30:])
+    whole.update(x, y)
+    merged = first.merge(second)
+    assert torch.allclose(merged.cov_xy, whole.cov_xy, atol=1e-14)
+    assert torch.allclose(merged.cov_xx, whole.cov_xx, atol=1e-14)
+    assert not torch.allclose(first.cov_xy, whole.cov_xy, atol=1e-4)
+    assert first.n == 30
+    with pytest.raises(NumericsError):
+        first.merge(StreamingMoments(4, 4))
+
+
+def test_selected_inputs_are_those_of_the_columns(rng):
+    x, y = codes(rng, 100, 6), codes(rng, 100, 3)
+    whole, part = StreamingMoments(6, 3), StreamingMoments(2, 3)
+    whole.update(x, y)
+    part.update(scipy.sparse.csr_matrix(x[:, [4, 1]]), y)
+    chosen = whole.select_inputs(torch.tensor([4, 1]))
+    assert torch.allclose(chosen.cov_xx, part.cov_xx, atol=1e-14)
+    assert torch.allclose(chosen.cov_xy, part.cov_xy, atol=1e-14)
+    assert torch.equal(chosen.var_y, part.var_y)
+
+
+def test_large_means_do_not_drown_the_variance(generator):
+    x = torch.randn(2000, 2, generator=generator)
+    moments = StreamingMoments(2, 2)
+    moments.update(x + 1000, x + 1000)
+    expected = (x + 1000).double().var(0, correction=0)
+    assert torch.allclose(moments.var_y, expected, rtol=1e-6)
+    assert not torch.allclose(
+        (x + 1000).square().mean(0) - (x + 1000).mean(0).square(), expected.float(), rtol=1e-3
+    )
+
+
+def test_moments_refuse_what_does_not_fit():
+    moments = StreamingMoments(2, 2)
+    with pytest.raises(NumericsError):
+        _ = moments.mean_x
+    with pytest.raises(NumericsError):
+        moments.update(torch.zeros(3, 2), scipy.sparse.csr_matrix((4, 2), dtype=np.float32))
+    with pytest.raises(NumericsError):
+        moments.update(torch.full((3, 2), torch.nan), torch.zeros(3, 2))
+
+
+def test_correlation_equals_numpy_in_any_batching(rng):
+    donor, target = codes(rng, 600, 8), codes(rng, 600, 6)
+    target = scipy.sparse.csr_matrix(target + 0.7 * donor[:, :6])
+    streamed, whole = StreamingCorrelation(8, 6), StreamingCorrelation(8, 6)
+    for rows in np.array_split(np.arange(600), [1, 77, 400]):
+        streamed.update(donor[rows], target[rows])
+    whole.update(donor, target)
+    oracle = np.corrcoef(donor.toarray().T, target.toarray().T)[:8, 8:]
+    result = streamed.result()
+    np.testing.assert_allclose(result.r, oracle, atol=1e-6)
+    assert torch.allclose(result.r, whole.result().r, atol=1e-7)
+    np.testing.assert_allclose(result.donor_density, (donor.toarray() != 0).mean(0), atol=1e-7)
+    np.testing.assert_allclose(result.target_sd, target.toarray().std(0), atol=1e-6)
+    np.testing.assert_allclose(result.target_mean, target.toarray().mean(0), atol=1e-6)
+    assert result.n == 600
+
+
+def test_dead_and_constant_features_correlate_with_nothing(rng):
+    dense = codes(rng, 400, 3, 0.5).toarray()
+    dense[:, 1], dense[:, 2] = 0, 0.1
+    donor = scipy.sparse.csr_matrix(dense)
+    correlation = StreamingCorrelation(3, 3)
+    correlation.update(donor, donor)
+    result = correlation.result()
+    assert result.r[1:].abs().max() == 0
+    assert result.r[:, 1:].abs().max() == 0
+    assert result.donor_sd[1:].tolist() == [0, 0]
+    assert float(result.r[0, 0]) == pytest.approx(1)
+
+
+def test_explicit_zeros_are_not_activity():
+    stored = scipy.sparse.csr_matrix(
+        (np.array([0.0, 1.0], dtype=np.float32), np.array([0, 1]), np.array([0, 2, 2])), (2, 2)
+    )
+    correlation = StreamingCorrelation(2, 2)
+    correlation.update(stored, stored)
+    assert correlation.result().donor_density.tolist() == [0, 0.5]
+
+
+def test_correlation_is_fast_on_real_sizes(rng):
+    n, d, active = 20000, 768, 16
+    sides = []
+    for _ in range(2):
+        ids = rng.integers(0, d, (n, active)).ravel()
+        data = rng.random(n * active).astype(np.float32)
+        matrix = scipy.sparse.csr_matrix((data, ids, np.arange(0, n * active + 1, active)), (n, d))
+        matrix.sum_duplicates()
+        sides.append(matrix)
+    correlation = StreamingCorrelation(d, d)
+    start = time.perf_counter()
+    correlation.update(*sides)
+    correlation.result()
+    assert time.perf_counter() - start < 5
+
+
+def test_explained_variance(generator):
+    x = torch.randn(200, 4, generator=generator) + 3
+    assert explained_variance(x, x) == 1
+    assert explained_variance(x, x.mean(0).expand_as(x)) == pytest.approx(0, abs=1e-6)
+    assert explained_variance(x, torch.zeros_like(x)) < 0
+    with pytest.raises(NumericsError):
+        explained_variance(torch.ones(5, 2), torch.ones(5, 2))
