@@ -1,0 +1,195 @@
+"""Greedy completions, first-token logits and perplexity, with little overhead per step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from conceptbasis.errors import NumericsError
+from conceptbasis.models.chat import Text, encode_texts, pad_left, prompt_ids
+from conceptbasis.models.loading import LoadedModel
+
+
+def generate(
+    loaded: LoadedModel,
+    prompts: list[str],
+    *,
+    max_new_tokens: int,
+    batch_size: int = 64,
+    forced: list[str] | None = None,
+) -> list[str]:
+    """Greedy completions, the same tokens as `model.generate(do_sample=False)`.
+
+    Prompts are batched by length; a finished row leaves its batch, so the last long answer
+    does not keep the others running.
+
+    Args:
+        loaded: The model, under hooks or not.
+        prompts: One user message each.
+        max_new_tokens: The most tokens to add.
+        batch_size: Prompts at a time.
+        forced: The start of each answer, put after the prompt; not part of the completion.
+
+    Returns:
+        One completion a prompt, without special tokens.
+
+    Raises:
+        PromptError: No prompts, or one that does not fit the context with its completion.
+        NumericsError: NaN or infinite logits.
+    """
+    rows = prompt_ids(
+        loaded.tokenizer, prompts, max_length=_room(loaded, max_new_tokens), forced=forced
+    )
+    completions: list[list[int]] = [[] for _ in rows]
+    with torch.inference_mode():
+        for chosen in _by_length(rows, batch_size):
+            _decode_batch(loaded, rows, chosen, max_new_tokens, completions)
+    return loaded.tokenizer.batch_decode(completions, skip_special_tokens=True)
+
+
+def first_token_logits(
+    loaded: LoadedModel, prompts: list[str], *, batch_size: int = 64
+) -> Float[Tensor, "n d_vocab"]:
+    """The logits of the first answer token.
+
+    Args:
+        loaded: The model, under hooks or not.
+        prompts: One user message each.
+        batch_size: Prompts at a time.
+
+    Returns:
+        Float32 logits in the order of the prompts.
+
+    Raises:
+        PromptError: No prompts, or one that does not fit the context.
+        NumericsError: NaN or infinite logits.
+    """
+    rows = prompt_ids(loaded.tokenizer, prompts, max_length=_room(loaded, 0))
+    result = torch.empty(len(rows), loaded.architecture.unembed.weight.shape[0])  # type: ignore[union-attr]
+    with torch.no_grad():
+        for chosen in _by_length(rows, batch_size):
+            batch = pad_left(loaded.tokenizer, [rows[i] for i in chosen])
+            mask = batch.attention_mask.to(loaded.device)
+            output = loaded.model(
+                input_ids=batch.input_ids.to(loaded.device),
+                attention_mask=mask,
+                position_ids=_positions(mask),
+                use_cache=False,
+                logits_to_keep=1,
+            )
+            result[chosen] = _finite(output.logits[:, -1]).float().cpu()
+    return result
+
+
+def text_nll(
+    loaded: LoadedModel, texts: list[Text], *, batch_size: int = 32
+) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
+    """Negative log-likelihood of texts, for perplexity exp(Σ nll / Σ tokens).
+
+    Args:
+        loaded: The model, under hooks or not.
+        texts: Plain strings or chats, as in `encode_texts`; all tokens after the first count.
+        batch_size: Texts at a time.
+
+    Returns:
+        Sum of the negative log-likelihood (nats, float64) and number of tokens, by text.
+
+    Raises:
+        PromptError: No texts, or one that does not fit the context.
+        NumericsError: NaN or infinite logits.
+    """
+    nll = torch.zeros(len(texts), dtype=torch.float64)
+    tokens = torch.zeros(len(texts), dtype=torch.long)
+    order = sorted(range(len(texts)), key=lambda i: len(str(texts[i])))
+    with torch.no_grad():
+        for start in range(0, max(len(order), 1), batch_size):
+            chosen = order[start : start + batch_size]
+            batch = encode_texts(
+                loaded.tokenizer, [texts[i] for i in chosen], max_length=_room(loaded, 0)
+            )
+            ids, mask = batch.input_ids.to(loaded.device), batch.attention_mask.to(loaded.device)
+            logits = loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+            log_probs = _finite(logits[:, :-1]).float().log_softmax(-1)
+            picked = log_probs.gather(-1, ids[:, 1:, None])[..., 0].double()
+            nll[chosen] = -(picked * mask[:, 1:]).sum(-1).cpu()
+            tokens[chosen] = mask[:, 1:].sum(-1).cpu()
+    return nll, tokens
+
+
+def _room(loaded: LoadedModel, reserved: int) -> int | None:
+    return None if loaded.max_length is None else loaded.max_length - reserved
+
+
+def _by_length(rows: list[list[int]], batch_size: int) -> Iterator[list[int]]:
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def _positions(mask: Tensor) -> Tensor:
+    return (mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def _eos_ids(loaded: LoadedModel) -> set[int]:
+    """The ids at which `model.generate` stops: those of the generation configuration."""
+    eos = loaded.model.generation_config.eos_token_id
+    if eos is None:
+        eos = loaded.tokenizer.eos_token_id
+    return set() if eos is None else set(eos if isinstance(eos, list) else [eos])
+
+
+def _decode_batch(
+    loaded: LoadedModel,
+    rows: list[list[int]],
+    chosen: list[int],
+    max_new_tokens: int,
+    completions: list[list[int]],
+) -> None:
+    from transformers import DynamicCache
+
+    eos = _eos_ids(loaded)
+    batch = pad_left(loaded.tokenizer, [rows[i] for i in chosen])
+    ids, mask = batch.input_ids.to(loaded.device), batch.attention_mask.to(loaded.device)
+    positions = _positions(mask)
+    cache: Any = DynamicCache(config=loaded.model.config)
+    for step in range(max_new_tokens):
+        output = loaded.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        new = _finite(output.logits[:, -1]).argmax(-1)
+        going = []
+        for place, (row, token) in enumerate(zip(chosen, new.tolist(), strict=True)):
+            if token in eos:
+                continue
+            completions[row].append(token)
+            going.append(place)
+        if not going or step + 1 == max_new_tokens:
+            return
+        positions = positions[:, -1:] + 1
+        if len(going) < len(chosen):
+            keep = torch.tensor(going, device=mask.device)
+            cache.batch_select_indices(keep)
+            chosen = [chosen[place] for place in going]
+            new, mask, positions = new[keep], mask[keep], positions[keep]
+        ids = new[:, None]
+        mask = torch.cat([mask, mask.new_ones(len(chosen), 1)], dim=1)
+
+
+def _finite(logits: Tensor) -> Tensor:
+    # A sum is finite only if every summand is, up to overflow, and is far cheaper to test.
+    if not torch.isfinite(logits.sum(dtype=torch.float64)):
+        raise NumericsError(
+            "the model's logits contain NaN or infinity",
+            expected="finite logits",
+            fix="load the model in float32, or reduce the strength of the intervention",
+        )
+    return logits

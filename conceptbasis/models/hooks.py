@@ -1,0 +1,321 @@
+"""Reads and edits residual streams by forward hooks that are always removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from conceptbasis.core import edits as formulas
+from conceptbasis.errors import InterventionError, ModelError
+from conceptbasis.models.architecture import Architecture
+from conceptbasis.models.edit_report import (
+    EditReport,
+    Scope,
+    check_direction,
+    check_layer,
+    count_edits,
+    nothing_edited,
+)
+from conceptbasis.models.loading import LoadedModel
+
+Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"]
+EditMode = Literal["ablate", "affine", "add"]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edit of one layer.
+
+    Args:
+        layer: Index of the block.
+        direction: Unit vector r.
+        mode: `ablate` h - r rᵀh, `affine` h - r rᵀ(h - mean), `add` h + amount r.
+        mean: The mean of `affine`.
+        amount: The amount of `add`.
+    """
+
+    layer: int
+    direction: Float[Tensor, " d_model"]
+    mode: EditMode = "ablate"
+    mean: Float[Tensor, " d_model"] | None = None
+    amount: float = 0.0
+
+
+class _LastLayerReached(Exception):
+    """Ends the forward pass once every wanted layer was read."""
+
+
+def capture(
+    loaded: LoadedModel,
+    input_ids: Int[Tensor, "batch pos"],
+    attention_mask: Int[Tensor, "batch pos"],
+    *,
+    layers: Iterable[int],
+    site: Site = "resid_post",
+    stop_after_last: bool = True,
+) -> dict[int, Float[Tensor, "batch pos d_model"]]:
+    """Reads a site of several layers in one forward pass of the base model.
+
+    `attn_out` and `mlp_out` are what is added to the stream, so after a post norm where there
+    is one, and resid_mid = resid_pre + attn_out. In a block with parallel residual branches
+    resid_mid is that sum too, although its MLP does not read it.
+
+    Args:
+        loaded: The model.
+        input_ids: Token ids, padded on either side.
+        attention_mask: 1 for tokens, 0 for padding.
+        layers: Indices of blocks.
+        site: Where to read.
+        stop_after_last: Whether to end the pass after the last wanted block.
+
+    Returns:
+        The activations by layer; values at padding mean nothing.
+
+    Raises:
+        ModelError: Unknown site, or a layer out of range.
+    """
+    wanted = sorted(set(layers))
+    architecture = loaded.architecture
+    if site not in get_args(Site):
+        raise ModelError(
+            f"unknown site {site!r}", expected=f"one of {get_args(Site)}", fix="name one of them"
+        )
+    for layer in wanted:
+        if not 0 <= layer < architecture.n_layers:
+            raise ModelError(
+                f"layer {layer} of {loaded.name}",
+                expected=f"0 to {architecture.n_layers - 1}",
+                fix="name a layer the model has",
+            )
+    found: dict[int, Tensor] = {}
+    with ExitStack() as stack, torch.no_grad():
+        for layer in wanted:
+            _read(stack, architecture, layer, site, found)
+        if stop_after_last and wanted:
+            stack.enter_context(_hooked(architecture.blocks[wanted[-1]], _stop))
+        try:
+            forward_body(loaded, input_ids, attention_mask)
+        except _LastLayerReached:
+            pass
+    return {layer: found[layer] for layer in wanted}
+
+
+def forward_body(
+    loaded: LoadedModel,
+    input_ids: Int[Tensor, "batch pos"],
+    attention_mask: Int[Tensor, "batch pos"],
+) -> Tensor:
+    """Runs the base model once, without unembedding and without a cache.
+
+    Args:
+        loaded: The model.
+        input_ids: Token ids, padded on either side.
+        attention_mask: 1 for tokens, 0 for padding.
+
+    Returns:
+        The output of the final norm, `(batch, pos, d_model)`.
+    """
+    mask = attention_mask.to(loaded.device)
+    # Learned positions do not follow the mask by themselves, so left padding needs them given.
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    body: Any = loaded.architecture.body
+    return body(
+        input_ids=input_ids.to(loaded.device),
+        attention_mask=mask,
+        position_ids=positions,
+        use_cache=False,
+    ).last_hidden_state
+
+
+@contextmanager
+def intervene(
+    loaded: LoadedModel,
+    edits: Iterable[Edit],
+    *,
+    scope: Scope = "stream",
+    embedding: Float[Tensor, " d_model"] | None = None,
+) -> Iterator[EditReport]:
+    """Edits the model's activations for the duration of the context.
+
+    `stream` edits the output of a block. `writers` edits what attention and MLP (or mixture)
+    each add to the stream, after a post norm where there is one. Several edits of one layer
+    apply in order. One direction ablated from all writers and the embedding leaves the same
+    stream as ablating it from the stream at all layers and from the embedding.
+
+    Args:
+        loaded: The model.
+        edits: At least one, unless `embedding` is given.
+        scope: Where to edit.
+        embedding: A direction to ablate from the stream before the first block.
+
+    Yields:
+        What is edited.
+
+    Raises:
+        InterventionError: Nothing to edit, a layer out of range, or a direction that is not a
+            finite unit vector of the model's width.
+    """
+    architecture = loaded.architecture
+    by_layer: dict[int, list[Callable[[Tensor], Tensor]]] = {}
+    parameter = next(architecture.embed.parameters())
+    for edit in edits:
+        check_layer(architecture, edit.layer)
+        by_layer.setdefault(edit.layer, []).append(_formula(edit, parameter, architecture))
+    if not by_layer and embedding is None:
+        raise nothing_edited()
+    with ExitStack() as stack:
+        if embedding is not None:
+            first = check_direction(embedding, architecture, "embedding").to(parameter)
+            stack.enter_context(
+                _pre_hooked(architecture.blocks[0], lambda h: formulas.ablate(h, first))
+            )
+        for layer, steps in by_layer.items():
+            for module in _edited_modules(architecture, layer, scope):
+                stack.enter_context(_replaced(module, _chain(steps)))
+        yield count_edits(architecture, by_layer, scope=scope, embedding=embedding is not None)
+
+
+@contextmanager
+def splice(
+    loaded: LoadedModel, functions: Mapping[int, Callable[[Tensor], Tensor]]
+) -> Iterator[None]:
+    """Replaces the output of blocks by a function of it, as an SAE's reconstruction.
+
+    Args:
+        loaded: The model.
+        functions: By layer, a function from `(batch, pos, d_model)` to the same shape.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        InterventionError: No functions, or a layer out of range.
+    """
+    if not functions:
+        raise nothing_edited()
+    for layer in functions:
+        check_layer(loaded.architecture, layer)
+    with ExitStack() as stack:
+        for layer, function in functions.items():
+            stack.enter_context(_replaced(loaded.architecture.blocks[layer], function))
+        yield
+
+
+def _formula(
+    edit: Edit, parameter: Tensor, architecture: Architecture
+) -> Callable[[Tensor], Tensor]:
+    where = f"layer {edit.layer}"
+    r = check_direction(edit.direction, architecture, where).to(parameter)
+    if edit.mode == "ablate":
+        return lambda h: formulas.ablate(h, r)
+    if edit.mode == "add":
+        return lambda h: formulas.add(h, r, edit.amount)
+    if edit.mode == "affine" and edit.mean is not None:
+        mean = edit.mean.to(parameter)
+        return lambda h: formulas.affine(h, r, mean)
+    raise InterventionError(
+        f"mode {edit.mode!r} at {where} with mean {'given' if edit.mean is not None else 'None'}",
+        expected="ablate, add, or affine with a mean",
+        fix="name one of the modes, and give affine the benign mean",
+    )
+
+
+def _edited_modules(architecture: Architecture, layer: int, scope: Scope) -> list[nn.Module]:
+    if scope == "stream":
+        return [architecture.blocks[layer]]
+    if scope == "writers":
+        return [architecture.attention_added(layer), architecture.mlp_added(layer)]
+    raise InterventionError(
+        f"unknown scope {scope!r}", expected="stream or writers", fix="name one of them"
+    )
+
+
+def _chain(steps: list[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
+    def run(h: Tensor) -> Tensor:
+        for step in steps:
+            h = step(h)
+        return h
+
+    return run
+
+
+def _tensor(output: Any) -> Tensor:
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _read(
+    stack: ExitStack, architecture: Architecture, layer: int, site: Site, found: dict[int, Tensor]
+) -> None:
+    def keep(h: Tensor) -> None:
+        found[layer] = h
+
+    def keep_sum(h: Tensor) -> None:
+        found[layer] = found[layer] + h
+
+    block = architecture.blocks[layer]
+    if site == "resid_post":
+        stack.enter_context(_hooked(block, keep))
+    elif site == "attn_out":
+        stack.enter_context(_hooked(architecture.attention_added(layer), keep))
+    elif site == "mlp_out":
+        stack.enter_context(_hooked(architecture.mlp_added(layer), keep))
+    else:
+        stack.enter_context(_pre_hooked(block, keep))
+        if site == "resid_mid":
+            stack.enter_context(_hooked(architecture.attention_added(layer), keep_sum))
+
+
+def _stop(h: Tensor) -> None:
+    raise _LastLayerReached
+
+
+@contextmanager
+def _hooked(module: nn.Module, function: Callable[[Tensor], None]) -> Iterator[None]:
+    def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+        function(_tensor(output))
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _replaced(module: nn.Module, function: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (function(output[0]), *output[1:])
+        return function(output)
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _pre_hooked(
+    module: nn.Module, function: Callable[[Tensor], Tensor | None]
+) -> Iterator[None]:
+    """Passes a block's input to the function; a tensor that it returns replaces the input."""
+
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        given = args[0] if args else kwargs["hidden_states"]
+        new = function(given)
+        if new is None:
+            return None
+        return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
+
+    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,299 @@
+"""Loads sparse autoencoders and gives codes that rebuild the raw residual stream."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import scipy.sparse
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from conceptbasis.errors import SaeError
+
+_LENS_HOOK = re.compile(r"(?:^|\.)blocks\.(\d+)\.hook_(\w+)$")
+_MODULE_HOOK = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)(?:\.(\w+))?$")
+_MODULE_SITES = {
+    None: "resid_post",
+    "output": "resid_post",
+    "self_attn": "attn_out",
+    "attn": "attn_out",
+    "attention": "attn_out",
+    "mlp": "mlp_out",
+}
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Sae:
+    """A sparse autoencoder in one convention: reconstruction = codes @ W_dec + b_dec.
+
+    Whatever its architecture, decoder rows have unit norm, codes carry the scale, and both
+    live in the raw residual space. Made by `load_sae_folder`, `load_sae_release`, `wrap_sae`.
+
+    Args:
+        W_dec: Unit decoder rows.
+        b_dec: What is left when no feature fires.
+        layer: The block it was trained on.
+        site: The site it was trained on.
+        hash: SHA-256 of its weights and architecture.
+        name: Where it came from, for messages.
+        trained_on: The model its metadata names, or None.
+    """
+
+    W_dec: Float[Tensor, "d_sae d_model"]
+    b_dec: Float[Tensor, " d_model"]
+    layer: int
+    site: str
+    hash: str
+    name: str
+    trained_on: str | None
+    _sae: Any = field(repr=False)
+    _scale: Float[Tensor, " d_sae"] = field(repr=False)
+
+    @property
+    def d_sae(self) -> int:
+        """Number of features."""
+        return self.W_dec.shape[0]
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return self.W_dec.shape[1]
+
+    @torch.no_grad()
+    def encode(self, x: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_sae"]:
+        """Codes, scaled by the decoder norm.
+
+        Args:
+            x: Raw residuals.
+
+        Returns:
+            Codes in the dtype of the SAE.
+        """
+        codes: Tensor = self._sae.encode(x.to(self.W_dec)) * self._scale
+        return codes
+
+    def encode_sparse(self, x: Float[Tensor, "n d_model"]) -> scipy.sparse.csr_matrix:
+        """Codes as a float32 CSR matrix, encoded in chunks.
+
+        Args:
+            x: Raw residuals, any number of rows.
+
+        Returns:
+            `(n, d_sae)`.
+        """
+        chunks = [scipy.sparse.csr_matrix((0, self.d_sae), dtype="float32")]
+        for part in x.split(_CHUNK):
+            chunks.append(scipy.sparse.csr_matrix(self.encode(part).float().cpu().numpy()))
+        return scipy.sparse.csr_matrix(scipy.sparse.vstack(chunks, format="csr"))
+
+    @torch.no_grad()
+    def reconstruct(self, x: Float[Tensor, "*axes d_model"]) -> Float[Tensor, "*axes d_model"]:
+        """The residuals that the codes stand for, in the dtype of x.
+
+        Args:
+            x: Raw residuals.
+
+        Returns:
+            encode(x) @ W_dec + b_dec.
+        """
+        flat = x.reshape(-1, x.shape[-1])
+        return (self.encode(flat) @ self.W_dec + self.b_dec).to(x).reshape(x.shape)
+
+
+def import_sae_lens() -> ModuleType:
+    """Imports sae_lens without the DeprecationWarning that its own import causes.
+
+    Returns:
+        The module. The first call takes seconds, so call it late.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        import sae_lens
+    return sae_lens
+
+
+def load_sae_folder(
+    path: str | Path, *, d_model: int, layer: int, site: str, model_name: str
+) -> Sae:
+    """Loads an SAE that sae-lens saved to a folder.
+
+    Args:
+        path: A folder with cfg.json and sae_weights.safetensors.
+        d_model: Width of the model.
+        layer: The block it is wanted for.
+        site: The site it is wanted for.
+        model_name: The model, for messages.
+
+    Returns:
+        The SAE.
+
+    Raises:
+        SaeError: Not a loadable inference SAE, or one for another width, layer or site.
+    """
+    sae_lens = import_sae_lens()
+    if not Path(path).is_dir():
+        raise SaeError(
+            f"no SAE folder {path}",
+            expected="a folder with cfg.json and sae_weights.safetensors",
+            fix="check the path in the SAE configuration",
+        )
+    try:
+        sae = sae_lens.SAE.load_from_disk(path)
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise SaeError(
+            f"{path} cannot be loaded: {error}",
+            expected="the inference format of sae-lens (not a trainer's checkpoint)",
+            fix="save it with sae-lens's save_inference_model",
+        ) from error
+    return wrap_sae(
+        sae, d_model=d_model, layer=layer, site=site, model_name=model_name, name=str(path)
+    )
+
+
+def load_sae_release(
+    release: str, sae_id: str, *, d_model: int, layer: int, site: str, model_name: str
+) -> Sae:
+    """Loads an SAE of a release that sae-lens knows, or of a hub repository.
+
+    Args:
+        release: A release name or repository id.
+        sae_id: The SAE's id within it.
+        d_model: Width of the model.
+        layer: The block it is wanted for.
+        site: The site it is wanted for.
+        model_name: The model, for messages.
+
+    Returns:
+        The SAE.
+
+    Raises:
+        SaeError: Unknown or unreachable, or one for another width, layer or site.
+    """
+    sae_lens = import_sae_lens()
+    name = f"{release}/{sae_id}"
+    try:
+        sae = sae_lens.SAE.from_pretrained(release, sae_id)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise SaeError(
+            f"{name} cannot be loaded: {error}",
+            expected="a release and id that sae-lens lists, reachable or in the cache",
+            fix="check both names; without a network, download it beforehand",
+        ) from error
+    return wrap_sae(sae, d_model=d_model, layer=layer, site=site, model_name=model_name, name=name)
+
+
+def wrap_sae(
+    sae: Any, *, d_model: int, layer: int, site: str, model_name: str, name: str
+) -> Sae:
+    """Brings a sae-lens inference SAE into the convention of `Sae` and verifies it.
+
+    Args:
+        sae: A sae-lens `SAE`.
+        d_model: Width of the model.
+        layer: The block it is wanted for.
+        site: The site it is wanted for.
+        model_name: The model, for messages.
+        name: How to call the SAE in messages.
+
+    Returns:
+        The SAE.
+
+    Raises:
+        SaeError: A mismatch of width, layer or site, a missing normalisation factor, or a
+            decoder that is not affine in the codes.
+    """
+    sae.eval().requires_grad_(False)
+    sae.use_error_term = False
+    _check_fit(sae, d_model, layer, site, model_name, name)
+    W_dec = sae.W_dec.detach()
+    norms = W_dec.norm(dim=-1)
+    # Where activations already carry the decoder norm, decoding divides by it.
+    rescaled = getattr(sae.cfg, "rescale_acts_by_decoder_norm", False)
+    safe = norms.clamp(min=1e-12)
+    wrapped = Sae(
+        W_dec=W_dec / safe[:, None],
+        b_dec=sae.b_dec.detach(),
+        layer=layer,
+        site=site,
+        hash=_hash(sae),
+        name=name,
+        trained_on=sae.cfg.metadata.model_name,
+        _sae=sae,
+        _scale=torch.ones_like(norms) if rescaled else norms,
+    )
+    _verify(wrapped, sae, name)
+    return wrapped
+
+
+def parse_hook_name(hook_name: str) -> tuple[int, str] | None:
+    """Reads layer and site from a hook name.
+
+    Args:
+        hook_name: As "blocks.3.hook_resid_post" or "model.layers.3".
+
+    Returns:
+        (layer, site), or None when the name follows neither form.
+    """
+    if match := _LENS_HOOK.search(hook_name):
+        return int(match[1]), match[2]
+    match = _MODULE_HOOK.search(hook_name)
+    if match and match[2] in _MODULE_SITES:
+        return int(match[1]), _MODULE_SITES[match[2]]
+    return None
+
+
+def _check_fit(sae: Any, d_model: int, layer: int, site: str, model_name: str, name: str) -> None:
+    if sae.cfg.d_in != d_model:
+        raise SaeError(
+            f"{name} has d_in = {sae.cfg.d_in}",
+            expected=f"d_model = {d_model} of {model_name}",
+            fix="use an SAE that was trained on this model",
+        )
+    hook_name = sae.cfg.metadata.hook_name
+    found = None if hook_name is None else parse_hook_name(hook_name)
+    if hook_name is not None and found != (layer, site):
+        raise SaeError(
+            f"{name} was trained at {hook_name}"
+            + (f", layer {found[0]} {found[1]}" if found else ", which names no known site"),
+            expected=f"layer {layer} {site} of {model_name}",
+            fix="correct the layer or the site in the SAE configuration, or use another SAE",
+        )
+    if sae.cfg.normalize_activations == "expected_average_only_in":
+        raise SaeError(
+            f"{name} was trained on scaled activations and its norm_scaling_factor is missing",
+            expected="a factor that is folded into the weights",
+            fix="fold it with fold_activation_norm_scaling_factor and save the SAE again",
+        )
+
+
+def _verify(wrapped: Sae, sae: Any, name: str) -> None:
+    """Compares both reconstructions on random input; a normalised output is not affine."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(32, wrapped.d_model, generator=generator).to(wrapped.W_dec)
+    with torch.no_grad():
+        x = x + wrapped.b_dec
+        expected = sae.decode(sae.encode(x))
+    error = (wrapped.reconstruct(x) - expected).norm() / expected.norm().clamp(min=1e-12)
+    if not float(error) < 1e-3:
+        raise SaeError(
+            f"{name}: codes @ W_dec + b_dec is off its own reconstruction by {float(error):.2g}",
+            expected="an SAE whose decoder is affine in the codes, without output normalisation",
+            fix="use an SAE without layer_norm, constant_norm_rescale or hook_z reshaping",
+        )
+
+
+def _hash(sae: Any) -> str:
+    digest = hashlib.sha256(json.dumps(sae.cfg.architecture()).encode())
+    for key, tensor in sorted(sae.state_dict().items()):
+        digest.update(f"{key}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,225 @@
+"""Captured sites equal the model's own hidden states, and edits do what they say."""
+
+import pytest
+import torch
+from tiny import unit
+
+from conceptbasis.errors import InterventionError, ModelError
+from conceptbasis.models.architecture import ARCHITECTURES
+from conceptbasis.models.hooks import Edit, capture, forward_body, intervene, splice
+
+ALL = sorted(ARCHITECTURES)
+LAYERS = range(3)
+
+
+def _masked(tensor, batch):
+    return tensor[batch.attention_mask.bool()]
+
+
+def _capture(loaded, batch, site="resid_post", **options):
+    found = capture(
+        loaded, batch.input_ids, batch.attention_mask, layers=LAYERS, site=site, **options
+    )
+    return {layer: _masked(h, batch) for layer, h in found.items()}
+
+
+def _reference(loaded, batch):
+    mask = batch.attention_mask
+    with torch.no_grad():
+        output = loaded.architecture.body(
+            input_ids=batch.input_ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+            output_hidden_states=True,
+        )
+    return [_masked(h, batch) for h in output.hidden_states]
+
+
+@pytest.mark.parametrize("model_type", ALL)
+def test_sites_equal_hidden_states(models, batch, model_type):
+    loaded = models[model_type]
+    sites = {
+        site: _capture(loaded, batch, site)
+        for site in ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
+    }
+    hidden = _reference(loaded, batch)
+    for layer in LAYERS:
+        torch.testing.assert_close(sites["resid_pre"][layer], hidden[layer])
+        mid = sites["resid_pre"][layer] + sites["attn_out"][layer]
+        torch.testing.assert_close(sites["resid_mid"][layer], mid)
+        torch.testing.assert_close(
+            sites["resid_mid"][layer] + sites["mlp_out"][layer], sites["resid_post"][layer]
+        )
+    for layer in (0, 1):
+        torch.testing.assert_close(sites["resid_post"][layer], hidden[layer + 1])
+    # The last hidden state of transformers is after the final norm.
+    normed = loaded.architecture.final_norm(sites["resid_post"][2])
+    torch.testing.assert_close(normed, hidden[3])
+
+
+def test_early_exit_reads_the_same_and_stops(llama, batch):
+    ran = []
+    handle = llama.architecture.blocks[2].register_forward_hook(lambda *_: ran.append(1))
+    try:
+        early = capture(llama, batch.input_ids, batch.attention_mask, layers=[1])
+        assert not ran
+        full = capture(
+            llama, batch.input_ids, batch.attention_mask, layers=[1], stop_after_last=False
+        )
+        assert ran
+    finally:
+        handle.remove()
+    assert torch.equal(early[1], full[1])
+
+
+def test_left_and_right_padding_read_the_same(llama, batch):
+    row = batch.input_ids[2][batch.attention_mask[2].bool()][None]
+    alone = capture(llama, row, torch.ones_like(row), layers=[2])[2][0]
+    together = capture(llama, batch.input_ids, batch.attention_mask, layers=[2])[2]
+    torch.testing.assert_close(together[2][-row.shape[1] :], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", ALL)
+def test_stream_ablation_leaves_no_component(models, batch, model_type):
+    loaded = models[model_type]
+    r, other = unit(16, 1), unit(16, 2)
+    other = other - (other @ r) * r
+    other = other / other.norm()
+    with intervene(loaded, [Edit(layer, r) for layer in LAYERS]) as report:
+        edited = _capture(loaded, batch)
+    for layer in LAYERS:
+        scale = edited[layer].norm(dim=-1).mean()
+        assert (edited[layer] @ r).abs().max() < 1e-5 * scale
+        # Negative control: a direction that was not edited is still there.
+        assert (edited[layer] @ other).abs().mean() > 1e-2 * scale
+    assert report.stream == (3, 3)
+    assert report.attention[0] == report.mlp[0] == report.experts[0] == 0
+
+
+@pytest.mark.parametrize("model_type", ALL)
+def test_writers_ablation_leaves_only_the_embedding(models, batch, model_type):
+    loaded = models[model_type]
+    r = unit(16, 3)
+    edits = [Edit(layer, r) for layer in LAYERS]
+    before = _capture(loaded, batch, "resid_pre")[0] @ r
+    with intervene(loaded, edits, scope="writers") as report:
+        after = _capture(loaded, batch)
+    for layer in LAYERS:
+        torch.testing.assert_close(after[layer] @ r, before, rtol=1e-4, atol=2e-4)
+    assert report.attention == (3, 3)
+    with intervene(loaded, edits, scope="writers", embedding=r):
+        writers = _capture(loaded, batch)
+    with intervene(loaded, edits, scope="stream", embedding=r):
+        stream = _capture(loaded, batch)
+    for layer in LAYERS:
+        torch.testing.assert_close(writers[layer], stream[layer], rtol=1e-3, atol=1e-3)
+
+
+def test_modes_and_their_order(llama, batch):
+    r, mean = unit(16, 4), torch.randn(16)
+    plain = _capture(llama, batch)[1]
+    with intervene(llama, [Edit(1, r, "add", amount=2.5)]):
+        torch.testing.assert_close(_capture(llama, batch)[1], plain + 2.5 * r)
+    with intervene(llama, [Edit(1, r, "affine", mean=mean)]):
+        component = _capture(llama, batch)[1] @ r
+    torch.testing.assert_close(component, (mean @ r).expand_as(component), rtol=1e-4, atol=1e-4)
+    both = [Edit(1, r), Edit(1, r, "add", amount=1.5)]
+    with intervene(llama, both):
+        component = _capture(llama, batch)[1] @ r
+    torch.testing.assert_close(component, torch.full_like(component, 1.5), rtol=1e-4, atol=1e-4)
+    with intervene(llama, both[::-1]):
+        component = _capture(llama, batch)[1] @ r
+    torch.testing.assert_close(component, torch.zeros_like(component), rtol=1e-4, atol=1e-4)
+
+
+def test_hooks_are_removed_after_an_exception(llama, batch):
+    plain = forward_body(llama, batch.input_ids, batch.attention_mask)
+    with (
+        pytest.raises(RuntimeError, match="inside"),
+        intervene(llama, [Edit(0, unit(16, 1))], scope="writers", embedding=unit(16, 1)),
+    ):
+        raise RuntimeError("inside")
+    assert torch.equal(forward_body(llama, batch.input_ids, batch.attention_mask), plain)
+    assert not any(module._forward_hooks for module in llama.model.modules())
+    assert not any(module._forward_pre_hooks for module in llama.model.modules())
+
+
+def test_tuple_outputs_are_edited_too(llama, batch):
+    block = llama.architecture.blocks[1]
+    original = block.forward
+    r = unit(16, 5)
+
+    def as_tuple(*args, **kwargs):
+        return (original(*args, **kwargs), "rest")
+
+    seen = []
+    with intervene(llama, [Edit(1, r)]):
+        block.forward = as_tuple
+        handle = block.register_forward_hook(lambda _m, _a, output: seen.append(output))
+        try:
+            capture(llama, batch.input_ids, batch.attention_mask, layers=[1])
+        finally:
+            handle.remove()
+            del block.forward
+    assert seen[0][1] == "rest"
+    assert (seen[0][0] @ r).abs().max() < 1e-4
+
+
+def test_report_counts_experts(mixtral, models):
+    edits = [Edit(0, unit(16, 1)), Edit(2, unit(16, 1))]
+    with intervene(mixtral, edits, scope="writers") as report:
+        pass
+    assert report.as_dict() == {
+        "stream": (0, 3),
+        "attention": (2, 3),
+        "mlp": (0, 0),
+        "experts": (8, 12),
+    }
+    assert str(report) == "2/3 attention, 8/12 experts"
+    with intervene(models["qwen2_moe"], edits, scope="writers") as report:
+        pass
+    assert str(report) == "2/3 attention, 2/3 mlp, 8/12 experts"
+
+
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        ([], "edits nothing"),
+        ([Edit(3, unit(16, 1))], "layer 3"),
+        ([Edit(-1, unit(16, 1))], "layer -1"),
+        ([Edit(0, unit(12, 1))], r"shape \(12,\)"),
+        ([Edit(0, torch.full((16,), float("nan")))], "norm nan"),
+        ([Edit(0, torch.zeros(16))], r"norm 0\.0"),
+        ([Edit(0, unit(16, 1), "affine")], "mean None"),
+        ([Edit(0, unit(16, 1), "erase")], "'erase'"),
+    ],
+)
+def test_impossible_edits_are_errors(llama, edits, message):
+    with pytest.raises(InterventionError, match=message), intervene(llama, edits):
+        pytest.fail("the context was entered")
+    assert not any(module._forward_hooks for module in llama.model.modules())
+
+
+def test_unknown_scope_site_and_layer(llama, batch):
+    with (
+        pytest.raises(InterventionError, match="scope"),
+        intervene(llama, [Edit(0, unit(16, 1))], scope="everything"),
+    ):
+        pass
+    with pytest.raises(ModelError, match="site"):
+        capture(llama, batch.input_ids, batch.attention_mask, layers=[0], site="hidden")
+    with pytest.raises(ModelError, match="layer 7"):
+        capture(llama, batch.input_ids, batch.attention_mask, layers=[7])
+
+
+def test_splice_replaces_the_block_output(llama, batch):
+    plain = _capture(llama, batch)
+    with splice(llama, {1: lambda h: h}):
+        same = _capture(llama, batch)
+    assert torch.equal(same[2], plain[2])
+    with splice(llama, {1: torch.zeros_like}):
+        gone = _capture(llama, batch)
+    assert gone[1].abs().max() == 0
+    assert not torch.allclose(gone[2], plain[2])
+    with pytest.raises(InterventionError, match="nothing"), splice(llama, {}):
+        pass

@@ -1,0 +1,133 @@
+"""Tiny random models of every architecture, and tokenizers trained on a few sentences."""
+
+from __future__ import annotations
+
+import torch
+
+from conceptbasis.models.loading import LoadedModel, wrap_model
+
+SENTENCES = [
+    "where does the old museum show daggers and swords ?",
+    "how do I bake bread with salt , water and flour ?",
+    "naïve café déjà vu — 1 + 2 = 3",
+    "translate the word   bridge   into the other language",
+]
+PROMPTS = ["where is the museum ?", "how do I bake bread", "translate bridge", "1 + 2 = 3 and salt ?"]
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] | trim }}\n"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+
+_SMALL = {
+    "vocab_size": 320,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 128,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "initializer_range": 0.2,
+    "head_dim": 8,
+}
+_GPT2 = {
+    "vocab_size": 320,
+    "n_embd": 16,
+    "n_layer": 3,
+    "n_head": 2,
+    "n_positions": 128,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "initializer_range": 0.2,
+}
+_EXTRA = {
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "qwen3_moe": {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 12,
+        "mlp_only_layers": [1],
+    },
+    "qwen2_moe": {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 12,
+        "shared_expert_intermediate_size": 12,
+    },
+    "gpt_neox": {"tie_word_embeddings": False},
+    "phi3": {"original_max_position_embeddings": 128},
+}
+
+
+def make_model(model_type: str, *, seed: int = 0, **changes: object) -> torch.nn.Module:
+    """A random model of a few thousand parameters with non-zero biases and varied norms."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    base = dict(_GPT2) if model_type == "gpt2" else {**_SMALL, **_EXTRA.get(model_type, {})}
+    config = AutoConfig.for_model(model_type, **{**base, **changes})
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias") or "norm" in name:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def make_tokenizer(kind: str = "bpe", *, template: str = CHAT_TEMPLATE) -> object:
+    """A byte-level BPE, WordPiece or Unigram tokenizer with a chat template."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<pad>", "<s>", "</s>", "<unk>", "<|user|>", "<|assistant|>", "<|system|>"]
+    if kind == "bpe":
+        core = Tokenizer(models.BPE())
+        core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        core.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=310,
+            special_tokens=special,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+    elif kind == "wordpiece":
+        core = Tokenizer(models.WordPiece(unk_token="<unk>"))
+        core.normalizer = normalizers.BertNormalizer(lowercase=False)
+        core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        core.decoder = decoders.WordPiece()
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=200, special_tokens=special, show_progress=False
+        )
+    else:
+        core = Tokenizer(models.Unigram())
+        core.pre_tokenizer = pre_tokenizers.Metaspace()
+        core.decoder = decoders.Metaspace()
+        trainer = trainers.UnigramTrainer(
+            vocab_size=160, special_tokens=special, unk_token="<unk>", show_progress=False
+        )
+    core.train_from_iterator(SENTENCES * 5, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        additional_special_tokens=["<|user|>", "<|assistant|>", "<|system|>"],
+    )
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def make_loaded(model_type: str, **changes: object) -> LoadedModel:
+    """A tiny random model with its tokenizer."""
+    return wrap_model(make_model(model_type, **changes), make_tokenizer(), name=model_type)
+
+
+def unit(d_model: int, seed: int) -> torch.Tensor:
+    """A random unit vector."""
+    vector = torch.randn(d_model, generator=torch.Generator().manual_seed(seed))
+    return vector / vector.norm()
