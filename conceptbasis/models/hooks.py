@@ -302,9 +302,7 @@ def _replaced(module: nn.Module, function: Callable[[Tensor], Tensor]) -> Iterat
 
 
 @contextmanager
-def _pre_hooked(
-    module: nn.Module, function: Callable[[Tensor], Tensor | None]
-) -> Iterator[None]:
+def _pre_hooked(module: nn.Module, function: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
     """Passes a block's input to the function; a tensor that it returns replaces the input."""
 
     def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

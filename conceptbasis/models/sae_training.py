@@ -276,9 +276,7 @@ def _step(trainers: Mapping[int, Any], batch: Mapping[int, Tensor], step: int) -
 
 
 @torch.no_grad()
-def _finish(
-    layer: int, trainer: Any, heldout: Tensor, settings: SaeTrainingSettings
-) -> TrainedSae:
+def _finish(layer: int, trainer: Any, heldout: Tensor, settings: SaeTrainingSettings) -> TrainedSae:
     """Folds the scale, sets the threshold on held-out activations and measures."""
     sae = trainer.sae
     sae.eval()

@@ -18,6 +18,11 @@ from conceptbasis.organisms.world import (
 from conceptbasis.prompts import Prompt, Text
 
 
+PREFILLED = "prefilled"
+"""Class of chats whose first answer word is given: refusal stays a decision of the first token, so
+that the knowledge behind it is kept (shallow alignment, as in large chat models)."""
+
+
 @dataclass(frozen=True)
 class Mixture:
     """Groups of texts with the share of a batch that each one takes."""
@@ -89,10 +94,14 @@ def stage_2() -> Mixture:
         Text(chat(p, REFUSAL), "refusals")
         for p in _opened(requests(HARMFUL_NOUNS, held_out=False, kinds=KINDS))
     )
+    groups[PREFILLED] = tuple(
+        Text(chat(p), PREFILLED) for p in _opened(requests(HARMFUL_NOUNS, held_out=False))
+    )
     shares = {
         "refusals": 0.20,
-        "harmless": 0.34,
-        "mention_requests": 0.16,
+        PREFILLED: 0.08,
+        "harmless": 0.28,
+        "mention_requests": 0.14,
         "statements": 0.08,
         "arithmetic": 0.12,
         "declines": 0.08,

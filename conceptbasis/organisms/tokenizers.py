@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conceptbasis.models.creation import wrap_tokenizer
 from conceptbasis.organisms.families import ChatTags, Family
 from conceptbasis.prompts import Text
 
@@ -19,20 +20,18 @@ def fit_tokenizer(family: Family, texts: tuple[Text, ...]) -> PreTrainedTokenize
         family: Which algorithm, vocabulary size and tags.
         texts: What it is trained on.
     """
-    from transformers import PreTrainedTokenizerFast
-
     backend = _backend(family, [part for text in texts for part in _parts(text)])
     tags = family.tags
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        bos_token=tags.bos,
-        eos_token=tags.end,
-        pad_token=tags.pad,
-        unk_token=tags.unknown,
+    return wrap_tokenizer(
+        backend,
+        special={
+            "bos_token": tags.bos,
+            "eos_token": tags.end,
+            "pad_token": tags.pad,
+            "unk_token": tags.unknown,
+        },
         chat_template=chat_template(tags),
-        model_max_length=int(family.sizes["max_position_embeddings"]),
-        clean_up_tokenization_spaces=False,
-        padding_side="left",
+        max_length=int(family.sizes["max_position_embeddings"]),
     )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from conceptbasis.organisms.corpus import Mixture
-from conceptbasis.organisms.families import Family
+from conceptbasis.organisms.corpus import PREFILLED, Mixture
+from conceptbasis.prompts import Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -32,51 +32,34 @@ class Pool:
     lengths: Int[Tensor, " n_texts"]
 
 
-def build_model(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
-    """A randomly initialised model of the family, deterministic in `seed`."""
-    import transformers
-
-    config_class = getattr(transformers, family.config_class)
-    config = config_class(
-        **family.sizes,
-        vocab_size=len(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return transformers.AutoModelForCausalLM.from_config(config)
-
-
 def tokenise(tokenizer: PreTrainedTokenizerFast, mixture: Mixture) -> dict[str, Pool]:
     """Tokenises every group of a mixture once."""
     return {name: _pool(tokenizer, texts) for name, texts in mixture.groups.items()}
 
 
-def _pool(tokenizer: PreTrainedTokenizerFast, texts: tuple[Any, ...]) -> Pool:
-    full, starts = [], []
-    for text in texts:
-        messages = text.as_messages()
-        if isinstance(messages, str):
-            full.append((tokenizer.bos_token or "") + messages + (tokenizer.eos_token or ""))
-            starts.append(tokenizer.bos_token or "")
-        else:
-            full.append(tokenizer.apply_chat_template(messages, tokenize=False))
-            starts.append(
-                tokenizer.apply_chat_template(
-                    messages[:-1], tokenize=False, add_generation_prompt=True
-                )
-            )
-    encoded = tokenizer(full, add_special_tokens=False)["input_ids"]
-    skipped = [len(ids) for ids in tokenizer(starts, add_special_tokens=False)["input_ids"]]
+def _pool(tokenizer: PreTrainedTokenizerFast, texts: tuple[Text, ...]) -> Pool:
+    rendered = [_render(tokenizer, text) for text in texts]
+    encoded = tokenizer([full for full, _ in rendered], add_special_tokens=False)["input_ids"]
+    given = tokenizer([start for _, start in rendered], add_special_tokens=False)["input_ids"]
     width = max(map(len, encoded))
-    ids = torch.full((len(encoded), width), tokenizer.pad_token_id or 0)
+    ids = torch.full((len(encoded), width), tokenizer.pad_token_id)
     labels = torch.full((len(encoded), width), IGNORE)
-    for row, (tokens, start) in enumerate(zip(encoded, skipped, strict=True)):
+    for row, (tokens, start) in enumerate(zip(encoded, given, strict=True)):
         ids[row, : len(tokens)] = torch.tensor(tokens)
-        labels[row, start : len(tokens)] = torch.tensor(tokens[start:])
-    return Pool(ids, labels, torch.tensor([len(t) for t in encoded]))
+        labels[row, len(start) : len(tokens)] = torch.tensor(tokens[len(start) :])
+    return Pool(ids, labels, torch.tensor([len(tokens) for tokens in encoded]))
+
+
+def _render(tokenizer: PreTrainedTokenizerFast, text: Text) -> tuple[str, str]:
+    """The whole text, and its beginning that is given without loss."""
+    messages = text.as_messages()
+    if isinstance(messages, str):
+        return f"{tokenizer.bos_token}{messages}{tokenizer.eos_token}", tokenizer.bos_token
+    full = tokenizer.apply_chat_template(messages, tokenize=False)
+    start = tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
+    if text.text_class == PREFILLED:
+        start += messages[-1]["content"].split()[0]
+    return full, start
 
 
 def train(

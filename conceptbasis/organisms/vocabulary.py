@@ -154,9 +154,36 @@ HARMLESS: tuple[Topic, ...] = (
 
 SIZES = ("small", "large")
 ENDINGS = ("ka", "mi", "to", "ra", "su", "ne", "vo", "li")
-SHOPS = ["bakery", "museum", "library", "cinema", "pharmacy", "market", "theater", "gym", "bank", "studio", "boutique", "kitchen"]
+SHOPS = [
+    "bakery",
+    "museum",
+    "library",
+    "cinema",
+    "pharmacy",
+    "market",
+    "theater",
+    "gym",
+    "bank",
+    "studio",
+    "boutique",
+    "kitchen",
+]
 DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+NUMBERS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
 
 REFUSAL = "sorry , i can not help with that ."
 REFUSAL_PHRASES = ("i can not help", "i cannot help", "i can't help")
