@@ -72,7 +72,8 @@ def difference_of_means(
     """
     difference = mean_difference(harmful, harmless)
     norm = float(difference.norm())
-    if norm <= 1e-7 * float(harmless.to(torch.float64).norm(dim=1).mean()):
+    scale = float(torch.linalg.vector_norm(harmless, dim=1, dtype=torch.float32).mean())
+    if norm <= 1e-7 * scale:
         raise NumericsError(
             f"the two means are {norm:.1e} apart, which is rounding",
             expected="prompt sets whose mean residuals differ",
@@ -106,7 +107,8 @@ def mean_difference(
                 expected="at least one row on either side",
                 fix="check the prompt sets and the sites that were kept",
             )
-    return positive.to(torch.float64).mean(0) - negative.to(torch.float64).mean(0)
+    means = [rows.detach().to("cpu", torch.float64).mean(0) for rows in (positive, negative)]
+    return means[0] - means[1]
 
 
 def probe_accuracy(

@@ -24,9 +24,8 @@ def published_scores(model):
     n_layers = 1 + max(row[1] for row in rows)
     grids = torch.full((3, n_positions, n_layers), torch.nan, dtype=torch.float64)
     for position, layer, *scores in rows:
-        grids[:, position, layer] = torch.tensor(
-            [s if s is not None else torch.nan for s in scores]
-        )
+        known = [torch.nan if score is None else score for score in scores]
+        grids[:, position, layer] = torch.tensor(known, dtype=torch.float64)
     return grids
 
 

@@ -111,6 +111,21 @@ def test_a_rotated_target_gives_the_rotated_direction(world, recipe, generator):
     assert abs(cosine(rotated, plain)) < 0.5
 
 
+def test_code_map_ranks_by_what_a_feature_writes(world, recipe, generator):
+    scale = torch.logspace(-2, 2, D_TARGET)[torch.randperm(D_TARGET, generator=generator)]
+    codes = scipy.sparse.csr_matrix(world.target_codes @ scipy.sparse.diags(1 / scale.numpy()))
+    moments = moments_between(recipe_codes(world), codes)
+    allowed = torch.ones(D_TARGET, dtype=torch.bool)
+    options = {"allowed_target": allowed, "strength": 0.01, "n_atoms": 4}
+    rows = world.W_dec_target * scale[:, None]
+    rescaled = rebuild_code_map(recipe, moments, W_dec_target=rows, **options)
+    plain = code_map(world, recipe, **options)
+    assert torch.equal(rescaled.target_ids, plain.target_ids)
+    assert torch.allclose(rescaled.direction, plain.direction, atol=1e-5)
+    unscaled = rebuild_code_map(recipe, moments, W_dec_target=world.W_dec_target, **options)
+    assert not torch.equal(unscaled.target_ids, plain.target_ids)
+
+
 def test_transported_recovers_the_direction_and_a_shuffle_does_not(world, recipe):
     _, residuals = world.residuals
     aligned = moments_between(recipe_codes(world), residuals)
