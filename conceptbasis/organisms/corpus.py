@@ -17,7 +17,6 @@ from conceptbasis.organisms.world import (
 )
 from conceptbasis.prompts import Prompt, Text
 
-
 PREFILLED = "prefilled"
 """Class of chats whose first answer word is given: refusal stays a decision of the first token, so
 that the knowledge behind it is kept (shallow alignment, as in large chat models)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 
@@ -55,8 +55,7 @@ class Family:
     d_vocab: int
     tags: ChatTags
     learning_rate: float = 3e-3
-    steps: tuple[int, int] = (450, 200)
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    steps: tuple[int, int] = (350, 160)
 
 
 def _dense(d_model: int, n_layers: int, n_heads: int, n_kv: int, d_mlp: int) -> dict[str, Any]:
@@ -100,5 +99,7 @@ FAMILIES: Mapping[str, Family] = {
         "wordpiece",
         520,
         ChatTags("<bos>", "[INST]", "[/INST]", "<eos>"),
+        learning_rate=4e-3,
+        steps=(400, 160),
     ),
 }

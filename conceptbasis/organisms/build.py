@@ -1,0 +1,142 @@
+"""Builds organisms, checks them, and keeps the valid ones in the cache."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from conceptbasis.artifacts import (
+    cache_folder,
+    file_hash,
+    folder_lock,
+    read_json,
+    value_hash,
+    versions,
+    write_json,
+)
+from conceptbasis.errors import OrganismError
+from conceptbasis.models.creation import create_model, save_folder
+from conceptbasis.models.loading import wrap_model
+from conceptbasis.organisms import corpus, tokenizers, training
+from conceptbasis.organisms.families import FAMILIES, Family
+from conceptbasis.organisms.suite import build_suite
+from conceptbasis.organisms.validity import Criterion, check_validity
+from conceptbasis.progress import Reporter
+
+CARD = "organism.json"
+STAGE_2_RATE = 0.4
+"""Learning rate of stage 2 as a share of stage 1's."""
+
+
+def find_family(name: str) -> Family:
+    """The family of that name.
+
+    Raises:
+        OrganismError: if there is none.
+    """
+    if name not in FAMILIES:
+        raise OrganismError(
+            f"there is no organism family {name!r}",
+            expected="one of " + ", ".join(FAMILIES),
+            fix="run `conceptbasis organisms list`",
+        )
+    return FAMILIES[name]
+
+
+def organism_folder(name: str, seed: int) -> Path:
+    """Where the cache keeps an organism; the name changes with everything that shapes it."""
+    family = find_family(name)
+    texts = [asdict(text) for text in corpus.all_texts()]
+    shares = [dict(stage.shares) for stage in (corpus.stage_1(), corpus.stage_2())]
+    code = [inspect.getsource(module) for module in (training, tokenizers)]
+    recipe = value_hash([asdict(family), texts, shares, code, STAGE_2_RATE, seed])
+    return cache_folder() / "organisms" / f"{name}-{seed}-{recipe[:12]}"
+
+
+def ensure_organism(name: str, seed: int, reporter: Reporter) -> Path:
+    """The folder of an organism, built and checked if the cache does not hold it."""
+    folder = organism_folder(name, seed)
+    if is_complete(folder):
+        return folder
+    return build_organism(name, seed, folder, reporter)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the folder holds a finished organism whose weights are as they were written."""
+    if not (folder / CARD).exists():
+        return False
+    return read_json(folder / CARD)["weights"] == file_hash(folder / "model.safetensors")
+
+
+def build_organism(name: str, seed: int, folder: Path, reporter: Reporter) -> Path:
+    """Trains an organism, checks it, and writes it as a standard Hugging Face folder.
+
+    Args:
+        name: Family.
+        seed: Decides weights and batches.
+        folder: Where it is written; its card `organism.json` holds the validity figures.
+        reporter: Told the progress.
+
+    Raises:
+        OrganismError: if the organism is not valid; nothing is left behind.
+    """
+    family = find_family(name)
+    with folder_lock(folder.parent / f".{folder.name}.building"):
+        tokenizer = tokenizers.fit_tokenizer(family, corpus.all_texts())
+        model = create_model(family.config_class, family.sizes, tokenizer, seed=seed)
+        generator = torch.Generator().manual_seed(seed)
+        rates = (family.learning_rate, family.learning_rate * STAGE_2_RATE)
+        stages = (corpus.stage_1(), corpus.stage_2())
+        for number, (mixture, steps, rate) in enumerate(
+            zip(stages, family.steps, rates, strict=True), 1
+        ):
+            with reporter.bar(f"organism {name} seed {seed}, stage {number}") as advance:
+                training.train(
+                    model,
+                    training.tokenise(tokenizer, mixture),
+                    mixture,
+                    n_steps=steps,
+                    learning_rate=rate,
+                    generator=generator,
+                    progress=lambda step, of, loss: advance(step, of, f"loss {loss:.3f}"),
+                )
+        criteria = check_validity(
+            wrap_model(model, tokenizer, name=f"{name}-{seed}"), build_suite(), seed=seed
+        )
+        _require_valid(name, seed, criteria, reporter)
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+        save_folder(model, tokenizer, temporary)
+        write_json(temporary / CARD, _card(name, seed, criteria, temporary))
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    return folder
+
+
+def _card(name: str, seed: int, criteria: list[Criterion], folder: Path) -> dict[str, object]:
+    return {
+        "family": name,
+        "seed": seed,
+        "validity": [asdict(c) for c in criteria],
+        "weights": file_hash(folder / "model.safetensors"),
+        "versions": versions(),
+    }
+
+
+def _require_valid(name: str, seed: int, criteria: list[Criterion], reporter: Reporter) -> None:
+    reporter.say(f"organism {name}, seed {seed}, on held-out prompts:")
+    for criterion in criteria:
+        reporter.say(f"  {criterion}")
+    failed = [c for c in criteria if not c.passed]
+    if failed:
+        raise OrganismError(
+            f"organism {name} with seed {seed} is not valid: "
+            + "; ".join(f"{c.name} is {c.measured:.3f}" for c in failed),
+            expected="; ".join(f"{c.name} {c.bound}" for c in failed),
+            fix="try another seed; if several fail, the family's steps or learning rate are wrong",
+        )

@@ -1,0 +1,82 @@
+"""What long work says while it runs: lines, and bars with time remaining."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Advance = Callable[[int, int, str], None]
+"""Called with how much is done, of how much, and a short note."""
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Reporter:
+    """Prints lines, and progress as a bar on a terminal or as single lines elsewhere.
+
+    Args:
+        quiet: Print nothing but errors.
+        prefix: Stands before each line, for work that runs side by side.
+    """
+
+    def __init__(self, *, quiet: bool = False, prefix: str = "") -> None:
+        self.quiet = quiet
+        self.prefix = f"[{prefix}] " if prefix else ""
+
+    def say(self, line: str) -> None:
+        """Prints one line to standard error, so that standard output stays for results."""
+        if not self.quiet:
+            print(f"{self.prefix}{line}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def bar(self, label: str) -> Iterator[Advance]:
+        """A bar with the time remaining; yields the function that moves it."""
+        if self.quiet:
+            yield lambda done, of, note="": None
+        elif sys.stderr.isatty() and not self.prefix:
+            with _terminal_bar(label) as advance:
+                yield advance
+        else:
+            yield self._lines(label)
+
+    def _lines(self, label: str) -> Advance:
+        started = last = time.monotonic()
+
+        def advance(done: int, of: int, note: str = "") -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= _SECONDS_BETWEEN_LINES and 0 < done < of:
+                last = now
+                left = (now - started) / done * (of - done)
+                self.say(f"{label}: {done}/{of}, about {left:.0f} s left{note and ', ' + note}")
+
+        return advance
+
+
+@contextmanager
+def _terminal_bar(label: str) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(label, total=None, note="")
+
+        def advance(done: int, of: int, note: str = "") -> None:
+            progress.update(task, completed=done, total=of, note=note)
+
+        yield advance
