@@ -104,10 +104,11 @@ def read_json(path: Path) -> Any:
             fix="run the command that makes this run again; it goes on where it stopped",
         ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise _corrupt(path, str(error)) from error
+        raise corrupt(path, str(error)) from error
 
 
-def _corrupt(path: Path, why: str) -> ArtifactError:
+def corrupt(path: Path, why: str) -> ArtifactError:
+    """The error for a file that is not as it was written."""
     return ArtifactError(
         f"{path} is corrupt or truncated ({why})",
         expected="the file as it was written",
@@ -140,7 +141,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
             fix="run the command that makes this run again",
         ) from error
     except (SafetensorError, OSError) as error:
-        raise _corrupt(path, str(error)) from error
+        raise corrupt(path, str(error)) from error
 
 
 def file_hash(path: Path) -> str:
@@ -309,9 +310,9 @@ def _load_stage(name: str, folder: Path) -> StageOutput:
     provenance = read_json(folder / PROVENANCE)
     for file, expected in provenance["outputs"].items():
         if not (folder / file).exists():
-            raise _corrupt(folder / file, "missing")
+            raise corrupt(folder / file, "missing")
         if file_hash(folder / file) != expected:
-            raise _corrupt(folder / file, "its hash is not the one recorded")
+            raise corrupt(folder / file, "its hash is not the one recorded")
     return StageOutput(
         name,
         folder,

@@ -29,8 +29,8 @@ from conceptbasis.organisms.validity import Criterion, check_validity
 from conceptbasis.progress import Reporter
 
 CARD = "organism.json"
-STAGE_2_RATE = 0.4
-"""Learning rate of stage 2 as a share of stage 1's."""
+STAGE_2_RATE = 1.2e-3
+"""Peak learning rate of stage 2: higher erodes what stage 1 taught about harmful nouns."""
 
 
 def find_family(name: str) -> Family:
@@ -90,7 +90,7 @@ def build_organism(name: str, seed: int, folder: Path, reporter: Reporter) -> Pa
         tokenizer = tokenizers.fit_tokenizer(family, corpus.all_texts())
         model = create_model(family.config_class, family.sizes, tokenizer, seed=seed)
         generator = torch.Generator().manual_seed(seed)
-        rates = (family.learning_rate, family.learning_rate * STAGE_2_RATE)
+        rates = (family.learning_rate, STAGE_2_RATE)
         stages = (corpus.stage_1(), corpus.stage_2())
         for number, (mixture, steps, rate) in enumerate(
             zip(stages, family.steps, rates, strict=True), 1

@@ -97,9 +97,9 @@ def stage_2() -> Mixture:
         Text(chat(p), PREFILLED) for p in _opened(requests(HARMFUL_NOUNS, held_out=False))
     )
     shares = {
-        "refusals": 0.20,
-        PREFILLED: 0.08,
-        "harmless": 0.28,
+        "refusals": 0.22,
+        PREFILLED: 0.12,
+        "harmless": 0.22,
         "mention_requests": 0.14,
         "statements": 0.08,
         "arithmetic": 0.12,

@@ -55,7 +55,7 @@ class Family:
     d_vocab: int
     tags: ChatTags
     learning_rate: float = 3e-3
-    steps: tuple[int, int] = (350, 160)
+    steps: tuple[int, int] = (350, 150)
 
 
 def _dense(d_model: int, n_layers: int, n_heads: int, n_kv: int, d_mlp: int) -> dict[str, Any]:
@@ -75,14 +75,14 @@ def _dense(d_model: int, n_layers: int, n_heads: int, n_kv: int, d_mlp: int) -> 
 FAMILIES: Mapping[str, Family] = {
     "llama": Family(
         "LlamaConfig",
-        _dense(128, 6, 4, 4, 384),
+        _dense(112, 8, 4, 4, 320),
         "byte_bpe",
         800,
         ChatTags("<s>", "<|user|>", "<|assistant|>", "</s>"),
     ),
     "qwen3": Family(
         "Qwen3Config",
-        _dense(112, 7, 4, 2, 336),
+        _dense(96, 8, 4, 2, 288),
         "bpe",
         480,
         ChatTags("<|start|>", "<|im_user|>", "<|im_assistant|>", "<|im_end|>"),
@@ -100,6 +100,6 @@ FAMILIES: Mapping[str, Family] = {
         520,
         ChatTags("<bos>", "[INST]", "[/INST]", "<eos>"),
         learning_rate=4e-3,
-        steps=(400, 160),
+        steps=(400, 150),
     ),
 }

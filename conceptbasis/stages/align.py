@@ -1,0 +1,244 @@
+"""Stage `align`: which donor layer stands for which target layer.
+
+The score of a pair is the SVCCA between the codes of the recipe's donor features and those of their
+matched target features, above the same score with shuffled sites; the map is the best monotone
+path. Concept fingerprints, CKA of the residuals and SVCCA of decoder rows are reported beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from conceptbasis.artifacts import StageOutput, value_hash
+from conceptbasis.core.alignment import LayerMap, dynamic_time_warping, monotone_path
+from conceptbasis.core.directions import difference_of_means
+from conceptbasis.core.matching import Matches
+from conceptbasis.core.similarity import (
+    fingerprint,
+    fingerprint_distance,
+    linear_cka,
+    svcca,
+    svcca_null,
+)
+from conceptbasis.errors import CoverageError
+from conceptbasis.models.native import end_activations
+from conceptbasis.prompts import Concept, budget_allows
+from conceptbasis.stages.direction import DonorDirection
+from conceptbasis.stages.harvest import Harvest
+from conceptbasis.stages.match import MatchSet, mask
+from conceptbasis.stages.study import Codes, Side, Study
+
+_MIN_FEATURES = 3
+"""Fewer matched features than this say nothing about a layer."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The layer map, and the concept directions that were measured on the way."""
+
+    layer_map: LayerMap
+    output: StageOutput
+
+
+def code_differences(study: Study, direction: DonorDirection, layer: int) -> Float[Tensor, " d_sae"]:
+    """Δz: mean code on harmful minus mean code on harmless donor prompts."""
+    sae = study.donor.sae(layer)
+    harmful, harmless = direction.harmful[layer], direction.harmless[layer]
+    return sae.encode(harmful).mean(0) - sae.encode(harmless).mean(0)
+
+
+def support(delta: Float[Tensor, " d_sae"], matches: Matches, n_atoms: int) -> Int[Tensor, " n"]:
+    """The eligible donor features of largest |Δz|, at most n_atoms."""
+    eligible = mask(matches.eligible_donor, len(delta))
+    mass = torch.where(eligible, delta.abs(), torch.zeros(()))
+    ids = mass.topk(min(n_atoms, int((mass > 0).sum()))).indices
+    return ids.sort().values
+
+
+def allowed_concepts(study: Study) -> list[Concept]:
+    """The concepts whose prompts the budget lets the target read."""
+    return [c for c in study.suite.concepts if budget_allows(study.config.budget, c.budget)]
+
+
+def concept_atoms(side: Side, concepts: list[Concept]) -> Float[Tensor, "n_layers n_concepts d"]:
+    """One unit difference of means per concept and layer, at the last prompt position."""
+    atoms = []
+    for concept in concepts:
+        positive = end_activations(side.loaded, [p.text for p in concept.positive])[-1]
+        negative = end_activations(side.loaded, [p.text for p in concept.negative])[-1]
+        atoms.append(
+            torch.stack(
+                [
+                    difference_of_means(positive[layer], negative[layer]).unit
+                    for layer in range(len(positive))
+                ]
+            )
+        )
+    return torch.stack(atoms, dim=1)
+
+
+def run_align(
+    study: Study, harvest: Harvest, codes: Codes, matches: MatchSet, direction: DonorDirection
+) -> Alignment:
+    """Runs or reuses the stage.
+
+    Raises:
+        CoverageError: if no pair of layers is more alike than chance.
+    """
+    concepts = allowed_concepts(study)
+    for concept in concepts:
+        n_prompts = len(concept.positive) + len(concept.negative)
+        study.ledger.show("declines" if concept.budget == "B0d" else "concepts", n_prompts, 0)
+
+    def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        scores = _Scores(study, harvest, codes, matches, direction)
+        result, layer_map = scores.measure()
+        if not layer_map.pairs:
+            raise CoverageError(
+                "no donor layer is more like a target layer than shuffled sites are",
+                expected="matched recipe features at one pair of layers at least; most eligible "
+                f"donor features at any pair: {_most_eligible(matches)}",
+                fix="use more transfer text or SAEs trained on text like it, or lower match.r_min",
+            )
+        result |= _fingerprints(study, concepts)
+        return {}, result
+
+    output = study.run.stage(
+        "align",
+        config={
+            **study.config.align.model_dump(),
+            "n_atoms": study.config.fit.n_atoms,
+            "budget": study.config.budget,
+        },
+        inputs={
+            "match": matches.output.hash,
+            "direction": direction.output.hash,
+            "target": study.target.model_hash,
+            "concepts": value_hash([c.name for c in concepts]),
+        },
+        compute=compute,
+        seed=study.config.seed,
+        device=study.config.device,
+    )
+    pairs = tuple((int(t), int(d)) for t, d in output.result["layer_map"])
+    layer_map = LayerMap(pairs, output.result["map_score"], tuple(output.result["unedited"]))
+    return Alignment(layer_map, output)
+
+
+def _most_eligible(matches: MatchSet) -> int:
+    return max(len(m.eligible_donor) for m in matches.pairs.values())
+
+
+@dataclass
+class _Scores:
+    """Similarity of all layer pairs."""
+
+    study: Study
+    harvest: Harvest
+    codes: Codes
+    matches: MatchSet
+    direction: DonorDirection
+
+    def measure(self) -> tuple[dict[str, Any], LayerMap]:
+        study = self.study
+        shape = (study.target.n_layers, study.donor.n_layers)
+        named = {
+            name: torch.full(shape, float("nan"), dtype=torch.float64)
+            for name in ("score", "null", "k_donor", "k_target", "decoder_score", "cka")
+        }
+        with study.reporter.bar("align") as advance:
+            for done, pair in enumerate(self.matches.pairs, 1):
+                for name, value in self._pair(*pair).items():
+                    named[name][pair] = value
+                advance(done, len(self.matches.pairs), "")
+        usable = named["score"].clone()
+        for donor in range(shape[1]):
+            if donor not in self.direction.window:
+                usable[:, donor] = float("nan")
+        blank = float("-inf")
+        layer_map = monotone_path(usable.nan_to_num(blank), named["null"].nan_to_num(0.0))
+        result = {
+            "score": _rows(named["score"]),
+            "null": _rows(named["null"]),
+            "kept_dimensions": {
+                "donor": _rows(named["k_donor"]),
+                "target": _rows(named["k_target"]),
+            },
+            "decoder_score": _rows(named["decoder_score"]),
+            "cka": _rows(named["cka"]),
+            "layer_map": [list(pair) for pair in layer_map.pairs],
+            "map_score": layer_map.score,
+            "unedited": list(layer_map.unedited_targets),
+        }
+        return result, layer_map
+
+    def _pair(self, target: int, donor: int) -> dict[str, float]:
+        study, section = self.study, self.study.config.align
+        matches = self.matches.pairs[(target, donor)]
+        delta = code_differences(study, self.direction, donor)
+        donor_ids = support(delta, matches, study.config.fit.n_atoms)
+        rows = self.harvest.rows("select")
+        found = {
+            "cka": linear_cka(
+                self.harvest.residuals("donor", donor)[rows],
+                self.harvest.residuals("target", target)[rows],
+            )
+        }
+        if len(donor_ids) < _MIN_FEATURES:
+            return found
+        best = [matches.best_target(int(i)) for i in donor_ids]
+        target_ids = torch.tensor(sorted({b for b in best if b is not None}))
+        x = _dense(self.codes.split("donor", donor, "select"), donor_ids)
+        y = _dense(self.codes.split("target", target, "select"), target_ids)
+        similarity = svcca(x, y, keep_variance=section.keep_variance)
+        null = svcca_null(
+            x,
+            y,
+            n_draws=section.n_null,
+            generator=study.generator(7919 * target + donor),
+            keep_variance=section.keep_variance,
+        )
+        found |= {
+            "score": similarity.score,
+            "null": float(null.quantile(section.null_quantile)),
+            "k_donor": similarity.k_x,
+            "k_target": similarity.k_y,
+        }
+        if len(matches.eligible_donor) > _MIN_FEATURES:
+            ids = matches.eligible_donor
+            partners = torch.tensor([matches.best_target(int(i)) for i in ids])
+            found["decoder_score"] = svcca(
+                study.donor.sae(donor).W_dec[ids],
+                study.target.sae(target).W_dec[partners],
+                keep_variance=section.keep_variance,
+            ).score
+        return found
+
+
+def _dense(codes: Any, ids: Tensor) -> Float[Tensor, "n k"]:
+    return torch.from_numpy(np.asarray(codes[:, ids.numpy()].todense(), dtype=np.float32))
+
+
+def _rows(matrix: Tensor) -> list[list[float | None]]:
+    return [[None if v != v else v for v in row] for row in matrix.tolist()]
+
+
+def _fingerprints(study: Study, concepts: list[Concept]) -> dict[str, Any]:
+    """Distances of concept fingerprints by layer pair, and the path of time warping."""
+    if len(concepts) < _MIN_FEATURES:
+        return {"fingerprint_distance": None, "fingerprint_path": None}
+    donor, target = (concept_atoms(side, concepts) for side in (study.donor, study.target))
+    distance = torch.tensor(
+        [[fingerprint_distance(fingerprint(t), fingerprint(d)) for d in donor] for t in target]
+    )
+    path, _ = dynamic_time_warping(distance)
+    return {
+        "fingerprint_distance": distance.tolist(),
+        "fingerprint_path": [list(cell) for cell in path],
+    }

@@ -1,0 +1,202 @@
+"""The conditions of an evaluation: transfer, bases, ablations, controls, baselines, native."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from conceptbasis.core.alignment import far_map
+from conceptbasis.core.recipe import Recipe
+from conceptbasis.errors import CoverageError, NumericsError
+from conceptbasis.models.native import Native
+from conceptbasis.stages.align import Alignment
+from conceptbasis.stages.direction import DonorDirection
+from conceptbasis.stages.fit import RecipeSet, make_recipe
+from conceptbasis.stages.forecast import transfer_contrast
+from conceptbasis.stages.harvest import Harvest
+from conceptbasis.stages.match import mask
+from conceptbasis.stages.replay import Intervention, plan_intervention
+from conceptbasis.stages.study import Study
+from conceptbasis.stages.transfer import BASELINE, BASES, Rebuilder, Transfer
+
+CONTROLS = ("random_direction", "shuffled_atoms", "far_layers", "unrelated_recipe")
+"""Conditions that must leave refusal as it is."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One thing that is done to the target before it is measured.
+
+    Args:
+        name: As in the summary.
+        draw: Number of the random draw.
+        intervention: The edit, None for the untouched model.
+        splice: Layers whose output is replaced by its SAE reconstruction.
+        n_prompts: How many prompts of each set are used, None for all.
+    """
+
+    name: str
+    draw: int = 0
+    intervention: Intervention | None = None
+    splice: tuple[int, ...] = ()
+    n_prompts: int | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the conditions are made of."""
+
+    study: Study
+    harvest: Harvest
+    rebuilder: Rebuilder
+    direction: DonorDirection
+    alignment: Alignment
+    recipes: RecipeSet
+    transfer: Transfer
+    intervention: Intervention
+
+
+def transfer_conditions(parts: Parts) -> list[Condition]:
+    """Conditions that need no label of the target."""
+    found = [Condition("baseline"), Condition("transfer", intervention=parts.intervention)]
+    for name in (*BASES, BASELINE):
+        if name != parts.study.config.transfer.basis:
+            planned = _plan(parts, parts.transfer.directions[name])
+            found.append(Condition(name, intervention=planned))
+    found += _layer_conditions(parts)
+    unguarded = _plan(parts, parts.transfer.output.tensors["direction"])
+    found.append(Condition("no_guard", intervention=unguarded))
+    found.append(Condition("sae_error_only", splice=parts.intervention.layers))
+    return found + _controls(parts)
+
+
+def native_conditions(parts: Parts, native: Native) -> list[Condition]:
+    """The target's own directions: the single one at every layer, and one per layer."""
+    n_layers = parts.study.target.n_layers
+    layers = list(range(n_layers))
+    found = []
+    if native.single is not None:
+        everywhere = native.single.expand(n_layers, -1)
+        planned = _plan_on(parts, layers, everywhere)
+        found.append(Condition("native", intervention=planned))
+    trajectory = _plan_on(parts, layers, native.trajectory)
+    return [*found, Condition("native_trajectory", intervention=trajectory)]
+
+
+def _plan(parts: Parts, directions: Tensor) -> Intervention:
+    """The run's own intervention with other directions, on the same layers."""
+    planned = _plan_on(parts, parts.transfer.layers, directions)
+    return planned.restrict(parts.intervention.layers)
+
+
+def _plan_on(parts: Parts, layers: Sequence[int], directions: Tensor) -> Intervention:
+    return plan_intervention(parts.harvest, layers, directions, parts.study.config.replay)
+
+
+def _layer_conditions(parts: Parts) -> list[Condition]:
+    """The same directions below 0.8 L only, and at the last layer only."""
+    n_layers = parts.study.target.n_layers
+    bound = int(parts.study.config.replay.early_fraction * n_layers)
+    sets = {"early_layers_only": range(bound), "last_layer_only": [n_layers - 1]}
+    return [
+        Condition(name, intervention=parts.intervention.restrict(list(layers)))
+        for name, layers in sets.items()
+        if set(layers) & set(parts.intervention.layers)
+    ]
+
+
+def _controls(parts: Parts) -> list[Condition]:
+    section = parts.study.config.evaluate
+    few = section.n_control_prompts
+    found = []
+    for draw in range(section.n_random):
+        generator = parts.study.generator(50_000 + draw)
+        directions = torch.randn(parts.intervention.directions.shape, generator=generator)
+        unit = directions / directions.norm(dim=1, keepdim=True)
+        planned = _plan_on(parts, parts.intervention.layers, unit)
+        found.append(Condition("random_direction", draw, planned))
+    for draw in range(section.n_shuffled):
+        planned = _from_directions(parts, _shuffled(parts, draw))
+        found.append(Condition("shuffled_atoms", draw, planned, n_prompts=few))
+    far = _far_layers(parts)
+    if far:
+        found.append(Condition("far_layers", 0, _from_directions(parts, far)))
+    for draw, directions_by_layer in enumerate(_unrelated(parts)):
+        planned = _from_directions(parts, directions_by_layer)
+        found.append(Condition("unrelated_recipe", draw, planned))
+    return found
+
+
+def _from_directions(parts: Parts, directions: Mapping[int, Tensor]) -> Intervention:
+    kept = [layer for layer in sorted(directions) if layer in parts.intervention.layers]
+    return _plan_on(parts, kept, torch.stack([directions[layer] for layer in kept]))
+
+
+def _shuffled(parts: Parts, draw: int) -> dict[int, Tensor]:
+    """The recipe's coefficients on random eligible features."""
+    directions = {}
+    for target, donor in parts.alignment.layer_map.pairs:
+        generator = parts.study.generator(60_000 + 100 * draw + target)
+        eligible = parts.rebuilder.matches.pairs[(target, donor)].eligible_donor
+        recipe = parts.recipes.recipes[target]
+        order = torch.randperm(len(eligible), generator=generator)[: len(recipe.feature_ids)]
+        shuffled = replace(recipe, feature_ids=eligible[order])
+        directions[target] = _rebuild(parts, (target, donor), shuffled)
+    return directions
+
+
+def _rebuild(parts: Parts, pair: tuple[int, int], recipe: Recipe) -> Tensor:
+    choice = parts.rebuilder.rebuild(
+        parts.study.config.transfer.basis, pair, recipe, parts.direction.trajectory[pair[1]]
+    )
+    return choice.rebuilt.direction
+
+
+def _far_layers(parts: Parts) -> dict[int, Tensor]:
+    """The donor's direction of a layer at least L/2 away from the mapped one."""
+    directions = {}
+    for target, donor in far_map(parts.alignment.layer_map, parts.study.donor.n_layers).pairs:
+        eligible = mask(
+            parts.rebuilder.matches.pairs[(target, donor)].eligible_donor,
+            parts.study.donor.sae(donor).d_sae,
+        )
+        try:
+            recipe = make_recipe(
+                parts.study,
+                eligible,
+                donor,
+                parts.direction.harmful[donor],
+                parts.direction.harmless[donor],
+                parts.direction.trajectory[donor],
+                salt=70_000 + target,
+                n_resamples=10,
+            )
+            directions[target] = _rebuild(parts, (target, donor), recipe)
+        except NumericsError:
+            continue  # nothing is matched that far away, so this layer has nothing to edit
+    return directions
+
+
+def _unrelated(parts: Parts) -> list[dict[int, Tensor]]:
+    """Recipes of benign topics, sent through the same route."""
+    study, found = parts.study, []
+    concepts = sorted((c for c in study.suite.concepts if c.budget == "B0"), key=lambda c: c.name)
+    for number, concept in enumerate(concepts):
+        if len(found) == study.config.evaluate.n_unrelated:
+            break
+        try:
+            directions = transfer_contrast(
+                study,
+                parts.rebuilder,
+                parts.alignment.layer_map.pairs,
+                [p.text for p in concept.positive],
+                [p.text for p in concept.negative],
+                80_000 + 10 * number,
+            )
+        except (CoverageError, NumericsError):
+            continue  # a topic without matched features is no control
+        found.append(directions)
+    return found

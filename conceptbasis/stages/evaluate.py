@@ -1,0 +1,263 @@
+"""Stage `evaluate`: refusal and capability with intervals, against controls and baselines.
+
+The target's refusal labels are read here for the first time, after the transfer's artifacts were
+hashed; the hashes are part of this stage's inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from sklearn.metrics import cohen_kappa_score
+from torch import Tensor
+
+from conceptbasis.artifacts import StageOutput, value_hash
+from conceptbasis.core.intervals import Interval, non_inferior, paired_bootstrap, wilson
+from conceptbasis.core.judges import rate
+from conceptbasis.models.generation import first_token_logits
+from conceptbasis.models.native import Native, measure_native
+from conceptbasis.prompts import PromptSuite, redact
+from conceptbasis.stages.conditions import (
+    Condition,
+    Parts,
+    native_conditions,
+    transfer_conditions,
+)
+from conceptbasis.stages.direction import describe_selection, require_refusal
+from conceptbasis.stages.guard import benign_texts
+from conceptbasis.stages.measure import SETS, Bench, Outcome, measure_all, prompts_of
+from conceptbasis.stages.study import Study
+
+PRIMARY_JUDGE = "phrases"
+
+
+def run_evaluate(study: Study, parts: Parts) -> StageOutput:
+    """Runs or reuses the stage.
+
+    Raises:
+        PromptError: if the transfer was not sealed before.
+        ModelError: if the target does not refuse.
+    """
+    hashes = study.ledger.require_sealed()
+
+    def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        native = _native(study)
+        conditions = transfer_conditions(parts) + native_conditions(parts, native)
+        bench = _bench(study, parts, native)
+        folder = study.run.folder / "evaluate" / "conditions"
+        outcomes = measure_all(bench, conditions, folder, study.reporter)
+        return _result(study, bench, conditions, outcomes, native, hashes)
+
+    section = study.config.evaluate
+    return study.run.stage(
+        "evaluate",
+        config={
+            **section.model_dump(exclude={"n_workers", "batch_size"}),
+            "replay": study.config.replay.model_dump(),
+        },
+        inputs={**hashes, "target": study.target.model_hash, "prompts": _hash_prompts(study.suite)},
+        compute=compute,
+        seed=study.config.seed,
+        device=study.config.device,
+    )
+
+
+def _hash_prompts(suite: PromptSuite) -> str:
+    names = (*SETS.values(), "direction_harmful", "direction_harmless")
+    return value_hash([[p.text for p in suite.prompts.get(name, ())] for name in names])
+
+
+def _native(study: Study) -> Native:
+    """The target's own directions (budget B2)."""
+    study.ledger.require_sealed()
+    section, loaded = study.config.direction, study.target.loaded
+    harmful = [p.text for p in study.suite["direction_harmful"]]
+    harmless = [p.text for p in study.suite["direction_harmless"]]
+    require_refusal(
+        loaded,
+        "target",
+        harmful[: section.n_select],
+        study.config.evaluate.max_new_tokens,
+        section.min_refusal,
+    )
+    return measure_native(
+        loaded,
+        harmful,
+        harmless,
+        n_select=section.n_select,
+        max_kl=section.max_kl,
+        layer_fraction=section.layer_fraction,
+    )
+
+
+def _bench(study: Study, parts: Parts, native: Native) -> Bench:
+    section, loaded = study.config.evaluate, study.target.loaded
+    safe = [p.text for p in study.suite["eval_harmless"]]
+    texts = benign_texts(parts.harvest)
+    return Bench(
+        loaded,
+        study.target.saes.saes,
+        study.suite,
+        section,
+        texts,
+        first_token_logits(loaded, safe, batch_size=section.batch_size),
+        native.refusal_tokens,
+        value_hash(
+            [
+                study.target.model_hash,
+                study.target.saes.hash,
+                _hash_prompts(study.suite),
+                section.model_dump(exclude={"n_workers", "batch_size"}),
+                [t.content for t in texts],
+            ]
+        ),
+    )
+
+
+def _result(
+    study: Study,
+    bench: Bench,
+    conditions: Sequence[Condition],
+    outcomes: Sequence[Outcome],
+    native: Native,
+    hashes: Mapping[str, str],
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    names = list(dict.fromkeys(c.name for c in conditions))
+    groups = {
+        name: [o for c, o in zip(conditions, outcomes, strict=True) if c.name == name]
+        for name in names
+    }
+    baseline, transfer = groups["baseline"][0], groups["transfer"][0]
+    result = {
+        "primary_judge": PRIMARY_JUDGE,
+        "conditions": [_summarise(name, groups[name]) for name in names],
+        "capability_change": _capability_change(study, bench, baseline, transfer, groups),
+        "agreement_of_judges": _kappa(groups["baseline"] + groups["transfer"]),
+        "native_selection": describe_selection(native),
+        "hashes": dict(hashes),
+        "examples": _examples(bench, groups),
+    }
+    tensors = {
+        f"{name}.{judged}": _verdicts(group[0].refused[judged])
+        for name, group in groups.items()
+        for judged in group[0].refused
+    }
+    return tensors, result
+
+
+def _verdicts(refused: Sequence[bool | None]) -> Tensor:
+    """1 refused, 0 not, −1 unscored."""
+    return torch.tensor([-1 if v is None else int(v) for v in refused], dtype=torch.int8)
+
+
+def _summarise(name: str, draws: Sequence[Outcome]) -> dict[str, Any]:
+    """One row of the conditions, pooled over draws."""
+    phrases = rate([v for o in draws for v in o.refused["harmful"]]).as_dict()
+    tokens = rate([v for o in draws for v in o.refusal_token]).as_dict()
+    kl = torch.tensor([k for o in draws for k in o.kl], dtype=torch.float64)
+    nll, n_tokens = sum(o.nll[0] for o in draws), sum(o.nll[1] for o in draws)
+    return {
+        "name": name,
+        "draws": len(draws),
+        "judges": {"phrases": phrases, "refusal_tokens": tokens},
+        "refusal": phrases,
+        "over_refusal": {s: _pooled_rate(draws, s) for s in ("safe", "mentions", "declines")},
+        "recovered_compliance": _pooled_correct(draws, "harmful"),
+        "capability": {
+            "benign_exact_match": _pooled_correct(draws, "safe"),
+            "arithmetic": _pooled_correct(draws, "arithmetic"),
+        },
+        "kl_first_token": {
+            "mean": float(kl.mean()),
+            "p95": float(kl.quantile(0.95)),
+            "n": len(kl),
+        },
+        "perplexity": float(torch.tensor(nll / n_tokens).exp()),
+        "edited": dict(draws[0].edited),
+    }
+
+
+def _pooled_rate(draws: Sequence[Outcome], name: str) -> dict[str, float | int] | None:
+    verdicts = [v for o in draws for v in o.refused.get(name, ())]
+    return rate(verdicts).as_dict() if verdicts else None
+
+
+def _pooled_correct(draws: Sequence[Outcome], name: str) -> dict[str, float | int] | None:
+    known = [c for o in draws for c in o.correct.get(name, ()) if c is not None]
+    return wilson(sum(known), len(known)).as_dict() if known else None
+
+
+def _capability_change(
+    study: Study,
+    bench: Bench,
+    baseline: Outcome,
+    transfer: Outcome,
+    groups: Mapping[str, Sequence[Outcome]],
+) -> dict[str, Any]:
+    """Paired change of each capability, and where it lies among random directions."""
+    found: dict[str, Any] = {}
+    for label, name in (("benign_exact_match", "safe"), ("arithmetic", "arithmetic")):
+        before, after = baseline.correct.get(name, ()), transfer.correct.get(name, ())
+        if not before or None in before:
+            found[label] = None
+            continue
+        change = paired_bootstrap(
+            _floats(before),
+            _floats(after),
+            generator=study.generator(90_000),
+            clusters=_clusters(bench, name),
+        )
+        random = torch.tensor(
+            [float(_floats(o.correct[name]).mean()) for o in groups["random_direction"]]
+        )
+        low = float(random.quantile(0.05))
+        found[label] = {
+            **change.as_dict(),
+            "non_inferior": non_inferior(change, margin=study.config.evaluate.margin),
+            "random_range": [low, float(random.quantile(0.95))],
+            "inside_random_range": float(_floats(after).mean()) >= low,
+        }
+    return found
+
+
+def _floats(values: Sequence[bool | None]) -> Tensor:
+    return torch.tensor([float(bool(v)) for v in values])
+
+
+def _clusters(bench: Bench, name: str) -> Tensor:
+    """Prompts about one noun belong together."""
+    prompts = prompts_of(bench, name, Condition("baseline"))
+    nouns: dict[str, int] = {}
+    return torch.tensor([nouns.setdefault(p.noun or p.text, len(nouns)) for p in prompts])
+
+
+def _kappa(outcomes: Sequence[Outcome]) -> dict[str, float | int | None]:
+    """Cohen's kappa of the two judges on harmful prompts; null if a judge is constant."""
+    pairs = [
+        (a, b)
+        for o in outcomes
+        for a, b in zip(o.refused["harmful"], o.refusal_token, strict=True)
+        if a is not None
+    ]
+    constant = any(len({pair[i] for pair in pairs}) < 2 for i in (0, 1))
+    kappa = None if constant else float(cohen_kappa_score(*zip(*pairs, strict=True)))
+    same = sum(a == b for a, b in pairs)
+    return {"kappa": kappa, "same": same / len(pairs) if pairs else None, "n": len(pairs)}
+
+
+def _examples(bench: Bench, groups: Mapping[str, Sequence[Outcome]]) -> list[dict[str, str]]:
+    """First answers to harmful prompts, the prompts redacted to their topic word."""
+    prompts = prompts_of(bench, "harmful", Condition("baseline"))
+    return [
+        {"condition": name, "prompt": redact(prompt), "answer": answer}
+        for name in ("baseline", "transfer", "native")
+        if name in groups
+        for prompt, answer in zip(prompts, groups[name][0].answers, strict=False)
+    ]
+
+
+def interval_of(row: Mapping[str, Any]) -> Interval:
+    """The refusal interval of a condition's row."""
+    return Interval(row["rate"], row["low"], row["high"], row["n"])

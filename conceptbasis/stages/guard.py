@@ -1,0 +1,141 @@
+"""Stage `guard`: keeps the rebuilt directions out of the target's high-variance weight subspaces.
+
+The share of d_model that is kept out is the smallest one that holds the rise of benign perplexity
+within its bound; it is 0 when the bound already holds without a guard.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from conceptbasis.artifacts import StageOutput
+from conceptbasis.core.guard import apply_guard, guard_basis, overlap_curve
+from conceptbasis.errors import NumericsError
+from conceptbasis.models.generation import text_nll
+from conceptbasis.models.hooks import Edit, intervene
+from conceptbasis.models.loading import LoadedModel
+from conceptbasis.models.weights import writer_matrices
+from conceptbasis.prompts import TEXT_CLASS_BUDGET, Text
+from conceptbasis.stages.harvest import Harvest
+from conceptbasis.stages.study import Study
+from conceptbasis.stages.transfer import Transfer
+
+MAX_TEXTS = 256
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """Guarded unit directions, one row per edited layer."""
+
+    layers: tuple[int, ...]
+    directions: Float[Tensor, "n_edited d_target"]
+    output: StageOutput
+
+
+def benign_texts(harvest: Harvest) -> list[Text]:
+    """Texts of the report split that every budget allows; perplexity is measured on them."""
+    texts = harvest.split_texts("report")
+    return [t for t in texts if TEXT_CLASS_BUDGET[t.text_class] == "B0"][:MAX_TEXTS]
+
+
+def perplexity(loaded: LoadedModel, texts: list[Text]) -> float:
+    """exp of the mean negative log-likelihood per token.
+
+    Raises:
+        NumericsError: if it is not finite.
+    """
+    nll, tokens = text_nll(loaded, [t.as_messages() for t in texts], batch_size=128)
+    value = math.exp(min(700.0, float(nll.sum() / tokens.sum())))
+    if not math.isfinite(value):
+        raise NumericsError(
+            f"the perplexity of {loaded.name} is {value}",
+            expected="a finite number",
+            fix="reduce the strength of the intervention",
+        )
+    return value
+
+
+def run_guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
+    """Runs or reuses the stage."""
+    section = study.config.guard
+    directions = transfer.output.tensors["direction"]
+
+    def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        loaded = study.target.loaded
+        d_model = loaded.architecture.d_model
+        k_max = max(1, round(max(section.shares) * d_model))
+        bases = [
+            guard_basis(writer_matrices(loaded, layer), k=k_max, generator=study.generator(layer))
+            for layer in transfer.layers
+        ]
+        texts = benign_texts(harvest)
+        baseline = perplexity(loaded, texts)
+        by_share: dict[float, float] = {}
+        chosen, within = 0.0, False
+        for share in sorted(section.shares):
+            safe = _guarded(directions, bases, round(share * d_model))
+            edits = [Edit(layer, r) for layer, r in zip(transfer.layers, safe, strict=True)]
+            with intervene(loaded, edits):
+                by_share[share] = perplexity(loaded, texts)
+            if by_share[share] <= baseline * (1 + section.max_perplexity_rise):
+                chosen, within = share, True
+                break
+        k = round(chosen * d_model)
+        study.reporter.say(_describe(chosen, k, within, baseline, by_share))
+        curves = [overlap_curve(r, u) for r, u in zip(directions, bases, strict=True)]
+        result = {
+            "share": chosen,
+            "k": k,
+            "within_bound": within,
+            "perplexity": {
+                "baseline": baseline,
+                "by_share": {str(s): p for s, p in by_share.items()},
+            },
+            "layers": [
+                {
+                    "target": layer,
+                    "overlap_curve": curve.tolist(),
+                    "overlap_energy": float(curve[k - 1]) if k else 0.0,
+                }
+                for layer, curve in zip(transfer.layers, curves, strict=True)
+            ],
+        }
+        return {"direction": _guarded(directions, bases, k)}, result
+
+    output = study.run.stage(
+        "guard",
+        config=section.model_dump(),
+        inputs={
+            "transfer": transfer.output.hash,
+            "target": study.target.model_hash,
+            "harvest": harvest.hash,
+        },
+        compute=compute,
+        seed=study.config.seed,
+        device=study.config.device,
+    )
+    return Guarded(transfer.layers, output.tensors["direction"], output)
+
+
+def _guarded(directions: Tensor, bases: list[Tensor], k: int) -> Tensor:
+    return torch.stack(
+        [apply_guard(r, u, k=k).direction for r, u in zip(directions, bases, strict=True)]
+    )
+
+
+def _describe(
+    share: float, k: int, within: bool, baseline: float, by_share: dict[float, float]
+) -> str:
+    rise = by_share[share] / baseline - 1
+    if within:
+        return f"guard: k = {k}, benign perplexity {rise:+.2%}"
+    return (
+        f"guard: no tried share holds the perplexity bound; none is used (rise {rise:+.2%}, "
+        f"tried {', '.join(f'{s:g}' for s in by_share)})"
+    )

@@ -1,0 +1,320 @@
+"""Stage `harvest`: residuals of both models at sites that both tokenizers share.
+
+A site is a character of a text at which a token ends in both models. One forward pass per model
+reads all layers. Padding, BOS and template tokens are no sites, but for the last template token
+before an answer, which is the place where both models decide how the answer begins.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from conceptbasis.artifacts import Run, StageOutput, file_hash, load_tensors, save_tensors
+from conceptbasis.config import RunConfig
+from conceptbasis.errors import NumericsError, PromptError
+from conceptbasis.models.chat import encode_texts
+from conceptbasis.models.hooks import capture
+from conceptbasis.models.loading import LoadedModel
+from conceptbasis.progress import Reporter
+from conceptbasis.prompts import PromptSuite, Text
+from conceptbasis.stages.ledger import Ledger
+
+SPLITS = ("fit", "select", "report")
+SiteId = tuple[int, int, int]
+"""Text, message and character offset."""
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Residuals of one model: `values[layer][i]` belongs to `sites[i]`, in text order."""
+
+    values: Mapping[int, Float[Tensor, "n_sites d_model"]]
+    sites: Sequence[SiteId]
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """Aligned residuals of both models, and what each site is.
+
+    Args:
+        folder: Where the residuals lie, one memory-mapped file per model and layer.
+        text: Index of each site's text in `texts`.
+        split: Index of each site's split in `SPLITS`; texts are split, not sites.
+        texts: The shared texts.
+        end_of_prompt: Whether the site is the last template token before an answer.
+    """
+
+    folder: Path
+    text: Int[Tensor, " n_sites"]
+    split: Int[Tensor, " n_sites"]
+    end_of_prompt: Int[Tensor, " n_sites"]
+    texts: Sequence[Text]
+    result: Mapping[str, Any]
+    hash: str
+
+    def rows(self, split: str) -> Int[Tensor, " n_rows"]:
+        """Indices of the sites of a split."""
+        return (self.split == SPLITS.index(split)).nonzero()[:, 0]
+
+    def residuals(self, side: str, layer: int) -> Float[Tensor, "n_sites d_model"]:
+        """Residuals of `donor` or `target` after a block, memory-mapped."""
+        return load_tensors(self.folder / f"{side}_{layer:02d}.safetensors")["residuals"]
+
+    def split_texts(self, split: str) -> list[Text]:
+        """The texts of a split, in order."""
+        chosen = self.text[self.rows(split)].unique().tolist()
+        return [self.texts[i] for i in chosen]
+
+
+def read_residuals(
+    loaded: LoadedModel,
+    texts: Sequence[Text],
+    layers: Sequence[int],
+    *,
+    batch_size: int,
+    end_of_prompt: bool,
+    reporter: Reporter,
+    label: str,
+) -> Residuals:
+    """Residuals of one model at every content token of the texts.
+
+    Args:
+        loaded: The model.
+        texts: What it reads.
+        layers: Blocks after which residuals are read.
+        batch_size: Texts at a time; texts of similar length share a batch.
+        end_of_prompt: Whether the last template token before an answer is a site.
+        reporter: Told the progress.
+        label: Names the work.
+
+    Raises:
+        NumericsError: if a residual is not finite.
+    """
+    order = sorted(range(len(texts)), key=lambda i: len(str(texts[i].content)))
+    found: dict[SiteId, int] = {}
+    parts: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    n_read = 0
+    with reporter.bar(label) as advance:
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            batch = encode_texts(
+                loaded.tokenizer,
+                [texts[i].as_messages() for i in chosen],
+                end_of_prompt=end_of_prompt,
+                max_length=loaded.max_length,
+            )
+            places = [
+                (row, token, (chosen[row], *key))
+                for row, keys in enumerate(batch.site_keys)
+                for token, key in enumerate(keys)
+                if key is not None
+            ]
+            index = torch.tensor([(row, token) for row, token, _ in places]).reshape(-1, 2)
+            read = capture(loaded, batch.input_ids, batch.attention_mask, layers=layers)
+            for layer in layers:
+                parts[layer].append(read[layer][index[:, 0], index[:, 1]].float().cpu())
+            found.update({site: n_read + i for i, (_, _, site) in enumerate(places)})
+            n_read += len(places)
+            advance(start + len(chosen), len(order), "")
+    sites = sorted(found)
+    rows = torch.tensor([found[site] for site in sites], dtype=torch.long)
+    values = {layer: torch.cat(parts[layer])[rows] for layer in layers}
+    _require_finite(values, loaded.name)
+    return Residuals(values, sites)
+
+
+def _require_finite(values: Mapping[int, Tensor], name: str) -> None:
+    for layer, x in values.items():
+        if not torch.isfinite(x).all():
+            raise NumericsError(
+                f"residuals of {name} after layer {layer} contain NaN or infinity",
+                expected="finite activations",
+                fix="load the model in float32 (key `dtype`), or check its weights",
+            )
+
+
+def choose_texts(texts: Sequence[Text], n: int, seed: int) -> list[Text]:
+    """At most n texts, the same ones for the same seed, spread over the classes.
+
+    Each class gets a share in proportion to the square root of its size, so that a small class
+    is not drowned.
+    """
+    rng = random.Random(seed)
+    by_class: dict[str, list[Text]] = {}
+    for text in texts:
+        by_class.setdefault(text.text_class, []).append(text)
+    total = sum(len(group) ** 0.5 for group in by_class.values())
+    chosen = []
+    for group in by_class.values():
+        share = min(len(group), max(1, round(n * len(group) ** 0.5 / total)))
+        chosen += rng.sample(group, share)
+    rng.shuffle(chosen)
+    return chosen[:n]
+
+
+def run_harvest(
+    run: Run,
+    config: RunConfig,
+    models: Mapping[str, LoadedModel],
+    model_hashes: Mapping[str, str],
+    suite: PromptSuite,
+    ledger: Ledger,
+    reporter: Reporter,
+) -> Harvest:
+    """Runs or reuses the stage.
+
+    Args:
+        run: The run folder.
+        config: The whole configuration.
+        models: `donor` and `target`.
+        model_hashes: Their hashes.
+        suite: Gives the texts that the budget allows.
+        ledger: Records what the target reads.
+        reporter: Told the progress.
+    """
+    texts = choose_texts(suite.texts_for(config.budget), config.harvest.n_texts, config.seed)
+    section = config.harvest
+
+    def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        read = {
+            side: read_residuals(
+                loaded,
+                texts,
+                range(loaded.architecture.n_layers),
+                batch_size=section.batch_size,
+                end_of_prompt=section.end_of_prompt,
+                reporter=reporter,
+                label=f"harvest {side}",
+            )
+            for side, loaded in models.items()
+        }
+        return _align(run.folder / "harvest", config, texts, read)
+
+    output = run.stage(
+        "harvest",
+        config={**section.model_dump(), "budget": config.budget},
+        inputs={**model_hashes, "texts": _hash_texts(texts)},
+        compute=compute,
+        seed=config.seed,
+        device=config.device,
+    )
+    _verify_residuals(output)
+    classes = {row["class"]: row["sites"] for row in output.result["classes"]}
+    ledger.show_texts(texts, classes)
+    return Harvest(
+        output.folder,
+        output.tensors["text"],
+        output.tensors["split"],
+        (output.tensors["offset"] == 0) & (output.tensors["message"] > 0),
+        texts,
+        output.result,
+        output.hash,
+    )
+
+
+def _hash_texts(texts: Sequence[Text]) -> str:
+    from conceptbasis.artifacts import value_hash
+
+    return value_hash([(t.content, t.text_class) for t in texts])
+
+
+def _verify_residuals(output: StageOutput) -> None:
+    from conceptbasis.artifacts import corrupt
+
+    for name, expected in output.result["files"].items():
+        path = output.folder / name
+        if not path.exists():
+            raise corrupt(path, "missing")
+        if path.stat().st_size != expected["bytes"] or file_hash(path) != expected["sha256"]:
+            raise corrupt(path, "it is not the file that was written")
+
+
+def _align(
+    folder: Path, config: RunConfig, texts: Sequence[Text], read: Mapping[str, Residuals]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Keeps the sites both models have, drops outliers, splits by text, writes residuals."""
+    places = {side: {site: i for i, site in enumerate(r.sites)} for side, r in read.items()}
+    shared = [site for site in read["donor"].sites if site in places["target"]]
+    if not shared:
+        raise PromptError(
+            "no site is shared by donor and target",
+            expected="texts in which a token ends at the same character in both models",
+            fix="use texts in a language and script that both tokenizers cover",
+        )
+    rows = {
+        side: torch.tensor([places[side][site] for site in shared], dtype=torch.long)
+        for side in read
+    }
+    keep, dropped = _drop_outliers(read, rows, config.harvest.max_norm_ratio)
+    shared = [site for site, kept in zip(shared, keep.tolist(), strict=True) if kept]
+    sites = torch.tensor(shared)
+    split = _split(len(texts), config)[sites[:, 0]]
+    files = _write_residuals(folder, read, {side: r[keep] for side, r in rows.items()})
+    result = {
+        "n_texts": len(texts),
+        "n_sites": len(shared),
+        "aligned_share": {side: len(rows[side]) / len(read[side].sites) for side in read},
+        "classes": _count_classes(texts, shared),
+        "dropped": dropped,
+        "splits": {name: int((split == i).sum()) for i, name in enumerate(SPLITS)},
+        "files": files,
+    }
+    tensors = {"text": sites[:, 0], "message": sites[:, 1], "offset": sites[:, 2], "split": split}
+    return tensors, result
+
+
+def _drop_outliers(
+    read: Mapping[str, Residuals], rows: Mapping[str, Tensor], ratio: float
+) -> tuple[Tensor, dict[str, int]]:
+    """Sites whose norm exceeds `ratio` × the layer's median in either model are left out."""
+    keep = torch.ones(len(rows["donor"]), dtype=torch.bool)
+    dropped = {}
+    for side, residuals in read.items():
+        good = torch.ones_like(keep)
+        for x in residuals.values.values():
+            norms = x[rows[side]].norm(dim=1)
+            good &= norms <= ratio * norms.median()
+        dropped[side] = int((~good).sum())
+        keep &= good
+    return keep, dropped
+
+
+def _split(n_texts: int, config: RunConfig) -> Int[Tensor, " n_texts"]:
+    generator = torch.Generator().manual_seed(config.seed)
+    fit, select, _ = config.harvest.splits
+    rank = torch.randperm(n_texts, generator=generator).double() / n_texts
+    return torch.where(rank < fit, 0, torch.where(rank < fit + select, 1, 2))
+
+
+def _write_residuals(
+    folder: Path, read: Mapping[str, Residuals], rows: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    files = {}
+    for side, residuals in read.items():
+        for layer, x in residuals.values.items():
+            path = folder / f"{side}_{layer:02d}.safetensors"
+            save_tensors(path, {"residuals": x[rows[side]]})
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+    return files
+
+
+def _count_classes(texts: Sequence[Text], sites: Sequence[SiteId]) -> list[dict[str, Any]]:
+    n_texts: dict[str, int] = {}
+    n_sites: dict[str, int] = {}
+    for text in texts:
+        n_texts[text.text_class] = n_texts.get(text.text_class, 0) + 1
+    for index, _, _ in sites:
+        name = texts[index].text_class
+        n_sites[name] = n_sites.get(name, 0) + 1
+    return [
+        {"class": name, "texts": n, "sites": n_sites.get(name, 0)}
+        for name, n in sorted(n_texts.items())
+    ]

@@ -1,0 +1,148 @@
+"""Stage `match`: which donor features are tied to which target features, for all layer pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conceptbasis.artifacts import StageOutput
+from conceptbasis.core.matching import Matches, eligible_pairs, shift_null
+from conceptbasis.core.stats import Correlation, StreamingCorrelation
+from conceptbasis.errors import SaeError
+from conceptbasis.stages.harvest import Harvest
+from conceptbasis.stages.study import Codes, SideName, Study
+
+LayerPair = tuple[int, int]
+"""Target layer, donor layer."""
+
+_FIELDS = ("donor_ids", "target_ids", "r_fit", "r_heldout", "null_quantile", "p_value")
+
+
+@dataclass(frozen=True)
+class MatchSet:
+    """Matches of every layer pair."""
+
+    pairs: Mapping[LayerPair, Matches]
+    output: StageOutput
+
+
+def correlate(codes: Codes, pair: LayerPair, split: str) -> Correlation:
+    """Correlations between the features of a layer pair on one split."""
+    target, donor = pair
+    z_donor, z_target = codes.split("donor", donor, split), codes.split("target", target, split)
+    streaming = StreamingCorrelation(z_donor.shape[1], z_target.shape[1])
+    streaming.update(z_donor, z_target)
+    return streaming.result()
+
+
+def run_match(study: Study, harvest: Harvest, codes: Codes) -> MatchSet:
+    """Runs or reuses the stage.
+
+    Raises:
+        SaeError: if an SAE is mostly dead on the shared text.
+    """
+    pairs = [(t, d) for t in sorted(study.target.saes.saes) for d in sorted(study.donor.saes.saes)]
+
+    def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        for side in ("donor", "target"):
+            _require_alive(study, codes, side)
+        tensors: dict[str, Tensor] = {}
+        rows = []
+        with study.reporter.bar("match") as advance:
+            for done, pair in enumerate(pairs, 1):
+                matches = _match(study, codes, pair)
+                tensors |= {f"{_name(pair)}.{f}": getattr(matches, f) for f in _FIELDS}
+                rows.append(_row(pair, matches))
+                advance(done, len(pairs), "")
+        return tensors, {"layers": rows}
+
+    output = study.run.stage(
+        "match",
+        config=study.config.match.model_dump(),
+        inputs={
+            "harvest": harvest.hash,
+            "donor_saes": study.donor.saes.hash,
+            "target_saes": study.target.saes.hash,
+        },
+        compute=compute,
+        seed=study.config.seed,
+        device=study.config.device,
+    )
+    return MatchSet({pair: _load(output, pair) for pair in pairs}, output)
+
+
+def _match(study: Study, codes: Codes, pair: LayerPair) -> Matches:
+    section = study.config.match
+    target, donor = pair
+    z_donor = codes.split("donor", donor, "select")
+    null = shift_null(
+        z_donor,
+        codes.split("target", target, "select"),
+        n_shifts=section.n_shifts,
+        min_shift=max(1, z_donor.shape[0] // 20),
+        generator=study.generator(1000 * target + donor),
+    )
+    return eligible_pairs(
+        correlate(codes, pair, "fit"),
+        correlate(codes, pair, "select"),
+        null,
+        k=section.top_k,
+        r_min=section.r_min,
+        fdr=section.fdr,
+        min_density=section.min_density,
+    )
+
+
+def _require_alive(study: Study, codes: Codes, side: SideName) -> None:
+    bound = study.config.match.max_dead_share
+    for layer in study.side(side).saes.saes:
+        z = codes(side, layer)
+        dead = 1 - len(set(z.indices.tolist())) / z.shape[1]
+        if dead > bound:
+            raise SaeError(
+                f"{dead:.0%} of the features of the {side}'s SAE at layer {layer} never fire "
+                "on the shared text",
+                expected=f"at most {bound:.0%} dead (key match.max_dead_share)",
+                fix="train it longer, with fewer features, or on text like the transfer text",
+            )
+
+
+def _name(pair: LayerPair) -> str:
+    return f"{pair[0]:02d}_{pair[1]:02d}"
+
+
+def _row(pair: LayerPair, matches: Matches) -> dict[str, Any]:
+    n = len(matches.donor_ids)
+    return {
+        "target": pair[0],
+        "donor": pair[1],
+        "n_pairs": n,
+        "n_eligible_donor": len(matches.eligible_donor),
+        "n_eligible_target": len(matches.eligible_target),
+        "n_mutual_best": matches.n_mutual_best,
+        "n_one_to_one": matches.n_one_to_one,
+        "reasons": matches.reasons,
+        "r_heldout_mean": float(matches.r_heldout.mean()) if n else None,
+    }
+
+
+def _load(output: StageOutput, pair: LayerPair) -> Matches:
+    row = next(r for r in output.result["layers"] if (r["target"], r["donor"]) == pair)
+    fields = {f: output.tensors[f"{_name(pair)}.{f}"] for f in _FIELDS}
+    return Matches(
+        **fields,
+        reasons=row["reasons"],
+        n_mutual_best=row["n_mutual_best"],
+        n_one_to_one=row["n_one_to_one"],
+    )
+
+
+def mask(ids: Tensor, size: int) -> Tensor:
+    """A boolean mask with True at the ids."""
+    marked = torch.zeros(size, dtype=torch.bool)
+    marked[ids] = True
+    return marked

@@ -1,0 +1,218 @@
+"""Measures the target under one condition: every prompt's outcome, nothing summarised yet."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conceptbasis.artifacts import read_json, value_hash, write_json
+from conceptbasis.config import EvaluateSection
+from conceptbasis.core.judges import judge_phrases
+from conceptbasis.models.edit_report import EditReport
+from conceptbasis.models.generation import first_token_logits, generate, text_nll
+from conceptbasis.models.hooks import splice
+from conceptbasis.models.loading import LoadedModel
+from conceptbasis.models.native import first_token_kl
+from conceptbasis.models.sae import Sae
+from conceptbasis.progress import Reporter
+from conceptbasis.prompts import Prompt, PromptSuite, Text
+from conceptbasis.stages.conditions import Condition
+from conceptbasis.stages.replay import apply_intervention
+
+SETS = {
+    "harmful": "eval_harmful",
+    "safe": "eval_harmless",
+    "mentions": "eval_mentions",
+    "declines": "eval_declines",
+    "arithmetic": "eval_arithmetic",
+}
+N_EXAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Every prompt's outcome under one condition.
+
+    Args:
+        refused: By set, the phrase judge's verdict per prompt; None where it cannot be scored.
+        correct: By set, exact match per prompt; None where the true answer is unknown.
+        refusal_token: Whether the first answer token is more likely than not a refusal token.
+        kl: First-token KL to the untouched model on harmless prompts, nats.
+        nll: Summed negative log-likelihood of the benign texts, and their tokens.
+        edited: What was edited, as (done, of).
+        answers: The first answers to harmful prompts.
+    """
+
+    refused: Mapping[str, Sequence[bool | None]]
+    correct: Mapping[str, Sequence[bool | None]]
+    refusal_token: Sequence[bool]
+    kl: Sequence[float]
+    nll: tuple[float, int]
+    edited: Mapping[str, Sequence[int]]
+    answers: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all conditions of an evaluation share.
+
+    Args:
+        loaded: The target.
+        saes: Its SAEs.
+        suite: The prompts.
+        section: Settings.
+        texts: Benign texts for perplexity.
+        untouched: First-token logits of the untouched target on harmless prompts.
+        refusal_tokens: The target's refusal tokens.
+        key: Hash of all that the outcomes depend on beside the condition.
+    """
+
+    loaded: LoadedModel
+    saes: Mapping[int, Sae]
+    suite: PromptSuite
+    section: EvaluateSection
+    texts: Sequence[Text]
+    untouched: Tensor
+    refusal_tokens: Tensor
+    key: str
+
+
+def prompts_of(bench: Bench, name: str, condition: Condition) -> Sequence[Prompt]:
+    """The prompts of a set that a condition is measured on; empty if the suite lacks the set."""
+    if not bench.suite.has(SETS[name]):
+        return ()
+    limits = [n for n in (bench.section.n_prompts, condition.n_prompts) if n is not None]
+    return bench.suite[SETS[name]][: min(limits, default=None)]
+
+
+def measure_condition(bench: Bench, condition: Condition) -> Outcome:
+    """Puts the target under a condition and measures everything."""
+    with _under(bench, condition) as report:
+        refused: dict[str, list[bool | None]] = {}
+        correct: dict[str, list[bool | None]] = {}
+        kept: list[str] = []
+        for name in SETS:
+            prompts = prompts_of(bench, name, condition)
+            if prompts:
+                answers = _answers(bench, prompts)
+                refused[name] = [judge_phrases(a) for a in answers]
+                correct[name] = [_is_right(a, p) for a, p in zip(answers, prompts, strict=True)]
+                kept = kept or answers[:N_EXAMPLES]
+        harmful = [p.text for p in prompts_of(bench, "harmful", condition)]
+        safe = [p.text for p in prompts_of(bench, "safe", condition)]
+        first = first_token_logits(bench.loaded, harmful, batch_size=bench.section.batch_size)
+        p_refusal = first.softmax(-1)[:, bench.refusal_tokens].sum(-1)
+        after = first_token_logits(bench.loaded, safe, batch_size=bench.section.batch_size)
+        nll, tokens = text_nll(
+            bench.loaded, [t.as_messages() for t in bench.texts], batch_size=128
+        )
+    return Outcome(
+        refused,
+        correct,
+        (p_refusal > 0.5).tolist(),
+        first_token_kl(bench.untouched[: len(safe)], after).tolist(),
+        (float(nll.sum()), int(tokens.sum())),
+        {k: list(v) for k, v in report.as_dict().items()},
+        kept,
+    )
+
+
+@contextmanager
+def _under(bench: Bench, condition: Condition) -> Iterator[EditReport]:
+    n_layers = bench.loaded.architecture.n_layers
+    nothing = EditReport((0, n_layers), (0, 0), (0, 0), (0, 0))
+    if condition.splice:
+        with splice(bench.loaded, {i: bench.saes[i].reconstruct for i in condition.splice}):
+            yield nothing
+    elif condition.intervention is not None:
+        with apply_intervention(bench.loaded, condition.intervention) as report:
+            yield report
+    else:
+        yield nothing
+
+
+def _answers(bench: Bench, prompts: Sequence[Prompt]) -> list[str]:
+    return generate(
+        bench.loaded,
+        [p.text for p in prompts],
+        max_new_tokens=bench.section.max_new_tokens,
+        batch_size=bench.section.batch_size,
+    )
+
+
+def _is_right(answer: str, prompt: Prompt) -> bool | None:
+    return None if prompt.answer is None else answer.split() == prompt.answer.split()
+
+
+def measure_all(
+    bench: Bench, conditions: Sequence[Condition], folder: Path, reporter: Reporter
+) -> list[Outcome]:
+    """Measures conditions, several at a time; each finished one is kept on disk and reused.
+
+    Args:
+        bench: What they share.
+        conditions: What is measured.
+        folder: Where outcomes are kept.
+        reporter: Told the progress.
+    """
+    paths = [folder / f"{c.name}_{c.draw:02d}.json" for c in conditions]
+    keys = [_key(bench, c) for c in conditions]
+    open_ones = [
+        i for i, (path, key) in enumerate(zip(paths, keys, strict=True)) if not _is_done(path, key)
+    ]
+    with reporter.bar("evaluate") as advance:
+        for done, (i, outcome) in enumerate(_measure_open(bench, conditions, open_ones), 1):
+            write_json(paths[i], {"key": keys[i], "outcome": asdict(outcome)})
+            advance(done, len(open_ones), conditions[i].name)
+    return [Outcome(**read_json(path)["outcome"]) for path in paths]
+
+
+def _key(bench: Bench, condition: Condition) -> str:
+    edit = condition.intervention
+    parts: list[Any] = [bench.key, condition.name, condition.splice, condition.n_prompts]
+    if edit is not None:
+        parts += [edit.layers, edit.mode, edit.scope, edit.gamma, edit.amounts, edit.which]
+        parts += [edit.directions.tolist()]
+    return value_hash(parts)
+
+
+def _is_done(path: Path, key: str) -> bool:
+    return path.exists() and read_json(path)["key"] == key
+
+
+_SHARED: tuple[Bench, Sequence[Condition]] | None = None
+"""Set before the workers are forked, so that models and prompts are inherited and not copied."""
+
+
+def _measure_open(
+    bench: Bench, conditions: Sequence[Condition], open_ones: Sequence[int]
+) -> Iterator[tuple[int, Outcome]]:
+    global _SHARED
+    n_workers = min(bench.section.n_workers, len(open_ones))
+    if n_workers < 2 or bench.loaded.device.type != "cpu":
+        for i in open_ones:
+            yield i, measure_condition(bench, conditions[i])
+        return
+    _SHARED = (bench, conditions)
+    try:
+        with multiprocessing.get_context("fork").Pool(n_workers, _single_thread) as pool:
+            yield from pool.imap_unordered(_measure_shared, open_ones)
+    finally:
+        _SHARED = None
+
+
+def _single_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _measure_shared(index: int) -> tuple[int, Outcome]:
+    assert _SHARED is not None
+    bench, conditions = _SHARED
+    return index, measure_condition(bench, conditions[index])

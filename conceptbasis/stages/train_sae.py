@@ -1,0 +1,358 @@
+"""Stage `train_sae`: the SAEs of one model, trained, loaded from a folder, or from a release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from conceptbasis.artifacts import (
+    cache_folder,
+    folder_hash,
+    folder_lock,
+    read_json,
+    save_tensors,
+    load_tensors,
+    value_hash,
+    write_json,
+)
+from conceptbasis.config import ModelConfig, SaeTraining
+from conceptbasis.core.stats import explained_variance
+from conceptbasis.errors import ConfigError, SaeError
+from conceptbasis.models.generation import text_nll
+from conceptbasis.models.hooks import splice
+from conceptbasis.models.loading import LoadedModel
+from conceptbasis.models.sae import Sae, load_sae_folder, load_sae_release
+from conceptbasis.models.sae_training import (
+    SaeTrainingSettings,
+    layer_folder,
+    train_saes,
+)
+from conceptbasis.progress import Reporter
+from conceptbasis.prompts import PromptSuite, Text
+from conceptbasis.stages.harvest import choose_texts, read_residuals
+
+QUALITY = "quality.json"
+_HELD_OUT_SHARE = 0.1
+_BATCH_OF_TEXTS = 128
+
+
+@dataclass(frozen=True)
+class SaeSet:
+    """The SAEs of one model by layer, with their measured quality.
+
+    Args:
+        saes: By layer.
+        quality: One row per layer; see `measure_quality`.
+        texts: How many texts of each class they were trained on; empty when that is unknown.
+        hash: Over all SAEs.
+        folder: Where they lie, None for a release.
+    """
+
+    saes: Mapping[int, Sae]
+    quality: Sequence[Mapping[str, Any]]
+    texts: Mapping[str, int]
+    hash: str
+    folder: Path | None
+
+
+def chosen_layers(config: ModelConfig, loaded: LoadedModel) -> list[int]:
+    """The layers that the configuration names.
+
+    Raises:
+        ConfigError: if the model has no such layer.
+    """
+    n = loaded.architecture.n_layers
+    if config.layers == "all":
+        return list(range(n))
+    wrong = [layer for layer in config.layers if not 0 <= layer < n]
+    if wrong or not config.layers:
+        raise ConfigError(
+            f"{config.name}: layers {wrong or '[]'} of {config.model}",
+            expected=f"layers 0 to {n - 1}",
+            fix="correct `layers`, or write `layers: all`",
+        )
+    return sorted(set(config.layers))
+
+
+def load_or_train(
+    config: ModelConfig,
+    loaded: LoadedModel,
+    model_hash: str,
+    suite: PromptSuite,
+    reporter: Reporter,
+    *,
+    out: Path | None = None,
+) -> SaeSet:
+    """The SAEs that a model configuration asks for.
+
+    Args:
+        config: One `sae_configs/NAME.yaml`.
+        loaded: Its model.
+        model_hash: Hash of the model's weights.
+        suite: Text to train on and to measure quality on.
+        reporter: Told the progress.
+        out: Where trained SAEs go; by default the cache.
+    """
+    layers = chosen_layers(config, loaded)
+    source = config.saes
+    if source.train is not None:
+        return _train(config, source.train, loaded, model_hash, layers, suite, reporter, out)
+    saes = _load(config, loaded, layers)
+    texts = choose_texts(suite.texts_for("B0"), 256, 0)
+    quality = measure_quality(loaded, saes, texts, reporter)
+    digest = value_hash([saes[layer].hash for layer in layers])
+    return SaeSet(saes, quality, {}, digest, Path(source.folder) if source.folder else None)
+
+
+def _load(config: ModelConfig, loaded: LoadedModel, layers: Sequence[int]) -> dict[int, Sae]:
+    source, d_model = config.saes, loaded.architecture.d_model
+    fit = {"d_model": d_model, "site": config.site, "model_name": config.model}
+    if source.folder is not None:
+        root = Path(source.folder).expanduser()
+        return {
+            layer: load_sae_folder(root / layer_folder(layer), layer=layer, **fit)
+            for layer in layers
+        }
+    assert source.release is not None
+    missing = [layer for layer in layers if layer not in source.release.sae_ids]
+    if missing:
+        raise ConfigError(
+            f"{config.name}: saes.release.sae_ids names no SAE for layers {missing}",
+            expected="one id per layer of `layers`",
+            fix="add the ids, or list under `layers` only those that have one",
+        )
+    return {
+        layer: load_sae_release(
+            source.release.release, source.release.sae_ids[layer], layer=layer, **fit
+        )
+        for layer in layers
+    }
+
+
+def _train(
+    config: ModelConfig,
+    training: SaeTraining,
+    loaded: LoadedModel,
+    model_hash: str,
+    layers: Sequence[int],
+    suite: PromptSuite,
+    reporter: Reporter,
+    out: Path | None,
+) -> SaeSet:
+    texts = choose_texts(suite.texts_for(training.budget), training.n_texts, training.seed)
+    key = value_hash(
+        [model_hash, training.model_dump(), layers, config.site, [asdict(t) for t in texts]]
+    )
+    folder = out or cache_folder() / "saes" / f"{config.name}-{key[:12]}"
+    with folder_lock(folder):
+        if not _is_finished(folder, key):
+            _train_into(folder, key, config, training, loaded, layers, texts, reporter)
+        else:
+            reporter.say(f"SAEs of {config.name}: reused from the cache")
+    found = read_json(folder / QUALITY)
+    saes = {
+        layer: load_sae_folder(
+            folder / layer_folder(layer),
+            d_model=loaded.architecture.d_model,
+            layer=layer,
+            site=config.site,
+            model_name=config.model,
+        )
+        for layer in layers
+    }
+    digest = value_hash([saes[layer].hash for layer in layers])
+    return SaeSet(saes, found["layers"], found["texts"], digest, folder)
+
+
+def _is_finished(folder: Path, key: str) -> bool:
+    if not (folder / QUALITY).exists():
+        return False
+    found = read_json(folder / QUALITY)
+    if found["key"] != key:
+        return False
+    for name, digest in found["folders"].items():
+        if folder_hash(folder / name) != digest:
+            from conceptbasis.artifacts import corrupt
+
+            raise corrupt(folder / name / "sae_weights.safetensors", "its hash has changed")
+    return True
+
+
+def _train_into(
+    folder: Path,
+    key: str,
+    config: ModelConfig,
+    training: SaeTraining,
+    loaded: LoadedModel,
+    layers: Sequence[int],
+    texts: Sequence[Text],
+    reporter: Reporter,
+) -> None:
+    n_held_out = max(1, round(_HELD_OUT_SHARE * len(texts)))
+    train_texts, held_out_texts = texts[n_held_out:], texts[:n_held_out]
+    sites = _activations(folder, loaded, layers, train_texts, reporter)
+    held_out = read_residuals(
+        loaded,
+        held_out_texts,
+        layers,
+        batch_size=_BATCH_OF_TEXTS,
+        end_of_prompt=True,
+        reporter=reporter,
+        label="held-out activations",
+    ).values
+    with reporter.bar(f"SAEs of {config.name}") as advance:
+        trained = train_saes(
+            lambda step: _batches(sites, training.batch_size, training.seed, step),
+            d_model=loaded.architecture.d_model,
+            layers=layers,
+            settings=_settings(training),
+            hook_names={layer: f"blocks.{layer}.hook_{config.site}" for layer in layers},
+            model_name=config.model,
+            heldout=held_out,
+            checkpoint_dir=folder / "checkpoint",
+            on_step=lambda step, of, metrics: advance(step, of, ""),
+        )
+    for layer in layers:
+        trained[layer].save(folder)
+    saes = {
+        layer: load_sae_folder(
+            folder / layer_folder(layer),
+            d_model=loaded.architecture.d_model,
+            layer=layer,
+            site=config.site,
+            model_name=config.model,
+        )
+        for layer in layers
+    }
+    quality = measure_quality(loaded, saes, held_out_texts, reporter, held_out)
+    counts: dict[str, int] = {}
+    for text in train_texts:
+        counts[text.text_class] = counts.get(text.text_class, 0) + 1
+    folders = {layer_folder(layer): folder_hash(folder / layer_folder(layer)) for layer in layers}
+    (folder / "activations.safetensors").unlink(missing_ok=True)
+    write_json(
+        folder / QUALITY, {"key": key, "layers": quality, "texts": counts, "folders": folders}
+    )
+
+
+def _settings(training: SaeTraining) -> SaeTrainingSettings:
+    return SaeTrainingSettings(
+        architecture=training.architecture,
+        d_sae=training.d_sae,
+        k=training.k,
+        lr=training.lr,
+        n_steps=training.n_steps,
+        batch_size=training.batch_size,
+        lr_warm_up_steps=min(50, training.n_steps // 10),
+        lr_decay_steps=training.n_steps // 4,
+        dead_feature_window=max(1, training.n_steps // 3),
+        seed=training.seed,
+    )
+
+
+def _activations(
+    folder: Path,
+    loaded: LoadedModel,
+    layers: Sequence[int],
+    texts: Sequence[Text],
+    reporter: Reporter,
+) -> dict[int, Tensor]:
+    """Residuals of all layers from one pass over the text, kept on disk until training ends."""
+    path = folder / "activations.safetensors"
+    if not path.exists():
+        read = read_residuals(
+            loaded,
+            texts,
+            layers,
+            batch_size=_BATCH_OF_TEXTS,
+            end_of_prompt=True,
+            reporter=reporter,
+            label="activations to train on",
+        )
+        save_tensors(path, {str(layer): x for layer, x in read.values.items()})
+    return {int(layer): x for layer, x in load_tensors(path).items()}
+
+
+def _batches(
+    sites: Mapping[int, Float[Tensor, "n d_model"]], batch_size: int, seed: int, start: int
+) -> Iterator[dict[int, Tensor]]:
+    """Endless shuffled batches, the same ones from any start step, so that training resumes."""
+    n = len(next(iter(sites.values())))
+    size = min(batch_size, n)
+    per_epoch = n // size
+    step = start
+    while True:
+        epoch, place = divmod(step, per_epoch)
+        generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+        rows = torch.randperm(n, generator=generator)
+        for i in range(place, per_epoch):
+            chosen = rows[i * size : (i + 1) * size]
+            yield {layer: x[chosen] for layer, x in sites.items()}
+            step += 1
+
+
+def measure_quality(
+    loaded: LoadedModel,
+    saes: Mapping[int, Sae],
+    texts: Sequence[Text],
+    reporter: Reporter,
+    residuals: Mapping[int, Float[Tensor, "n d_model"]] | None = None,
+) -> list[dict[str, Any]]:
+    """Quality of SAEs on texts they were not trained on, one row per layer.
+
+    `explained_variance`; `l0`, mean active features per site; `dead_share`, features that never
+    fire; `ce_recovered`, (CE_zero − CE_spliced) / (CE_zero − CE_untouched), where the layer's
+    output is replaced by zero or by the reconstruction.
+
+    Raises:
+        SaeError: if an SAE gives codes that are not finite.
+    """
+    if residuals is None:
+        residuals = read_residuals(
+            loaded,
+            texts,
+            sorted(saes),
+            batch_size=_BATCH_OF_TEXTS,
+            end_of_prompt=True,
+            reporter=reporter,
+            label="activations to measure on",
+        ).values
+    messages = [text.as_messages() for text in texts]
+    untouched = _cross_entropy(loaded, messages)
+    rows = []
+    for layer, sae in sorted(saes.items()):
+        codes = sae.encode(residuals[layer])
+        if not torch.isfinite(codes).all():
+            raise SaeError(
+                f"the SAE of layer {layer} ({sae.name}) gives codes that are not finite",
+                expected="finite codes",
+                fix="check its weights and its activation normalisation",
+            )
+        with splice(loaded, {layer: sae.reconstruct}):
+            spliced = _cross_entropy(loaded, messages)
+        with splice(loaded, {layer: torch.zeros_like}):
+            zero = _cross_entropy(loaded, messages)
+        rows.append(
+            {
+                "layer": layer,
+                "d_sae": sae.d_sae,
+                "explained_variance": explained_variance(
+                    residuals[layer], sae.reconstruct(residuals[layer])
+                ),
+                "l0": float((codes != 0).sum(1).float().mean()),
+                "dead_share": float(((codes != 0).sum(0) == 0).float().mean()),
+                "ce_recovered": (zero - spliced) / (zero - untouched),
+            }
+        )
+    return rows
+
+
+def _cross_entropy(loaded: LoadedModel, texts: Sequence[Any]) -> float:
+    nll, tokens = text_nll(loaded, list(texts), batch_size=_BATCH_OF_TEXTS)
+    return float(nll.sum() / tokens.sum())

@@ -1,0 +1,258 @@
+"""Stage `transfer`: recipes rebuilt in the target, in three bases, without any target label.
+
+The ridge strength of each layer is the one whose rebuilt direction agrees best with the donor's
+direction on benign sites that were not used for fitting (projection agreement).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from conceptbasis.artifacts import StageOutput
+from conceptbasis.core.matching import Matches
+from conceptbasis.core.rebuild import (
+    Rebuilt,
+    rebuild_code_map,
+    rebuild_least_squares,
+    rebuild_matched,
+    rebuild_transported,
+)
+from conceptbasis.core.recipe import Recipe
+from conceptbasis.core.similarity import projection_agreement
+from conceptbasis.core.stats import StreamingMoments
+from conceptbasis.stages.align import Alignment
+from conceptbasis.stages.direction import DonorDirection
+from conceptbasis.stages.fit import RecipeSet
+from conceptbasis.stages.harvest import Harvest
+from conceptbasis.stages.match import LayerPair, MatchSet, correlate, mask
+from conceptbasis.stages.study import Codes, Study
+
+BASES = ("code_map", "transported", "matched")
+BASELINE = "least_squares"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A rebuilt direction with the strength that was chosen for it and its agreement.
+
+    Args:
+        rebuilt: The direction.
+        strength: Chosen ridge strength, None where there is none to choose.
+        agreement: Projection agreement on sites that nothing was chosen on.
+        by_strength: Agreement of each strength on the sites of the choice.
+    """
+
+    rebuilt: Rebuilt
+    strength: float | None
+    agreement: float
+    by_strength: Mapping[float, float]
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Unit directions in the target by basis, one row per edited layer."""
+
+    layers: tuple[int, ...]
+    directions: Mapping[str, Float[Tensor, "n_edited d_target"]]
+    steering: Float[Tensor, "n_edited d_target"]
+    output: StageOutput
+
+
+@dataclass
+class Rebuilder:
+    """Rebuilds donor recipes in the target; the one route for transfer, proxies and controls."""
+
+    study: Study
+    harvest: Harvest
+    codes: Codes
+    matches: MatchSet
+
+    def rebuild(
+        self, basis: str, pair: LayerPair, recipe: Recipe, direction: Float[Tensor, " d_donor"]
+    ) -> Choice:
+        """Rebuilds one recipe at one layer pair in one basis.
+
+        Args:
+            basis: One of `BASES`.
+            pair: Target and donor layer.
+            recipe: The donor's recipe.
+            direction: The donor direction that agreement is measured against.
+        """
+        target, donor = pair
+        matches, sae = self.matches.pairs[pair], self.study.target.sae(target)
+        if basis == "matched":
+            rebuilt = rebuild_matched(
+                recipe, matches, correlate(self.codes, pair, "fit"), W_dec_target=sae.W_dec
+            )
+            return self._fixed(rebuilt, pair, direction)
+        moments = self._moments(pair, recipe, basis)
+        if basis == "transported":
+            return self._choose(
+                pair, direction, lambda s: rebuild_transported(recipe, moments, strength=s)
+            )
+        return self._choose(
+            pair, direction, lambda s: self._code_map(recipe, moments, matches, target, s)
+        )
+
+    def least_squares(self, pair: LayerPair, difference: Float[Tensor, " d_donor"]) -> Choice:
+        """The dense baseline: the donor's difference through a ridge map of residuals."""
+        target, donor = pair
+        rows = self.harvest.rows("fit")
+        x, y = (
+            self.harvest.residuals("donor", donor)[rows],
+            self.harvest.residuals("target", target)[rows],
+        )
+        moments = StreamingMoments(x.shape[1], y.shape[1])
+        moments.update(x, y)
+        unit = difference / difference.norm()
+        return self._choose(
+            pair, unit, lambda s: rebuild_least_squares(difference, moments, strength=s)
+        )
+
+    def _code_map(
+        self, recipe: Recipe, moments: StreamingMoments, matches: Matches, target: int, s: float
+    ) -> Rebuilt:
+        sae = self.study.target.sae(target)
+        return rebuild_code_map(
+            recipe,
+            moments,
+            W_dec_target=sae.W_dec,
+            allowed_target=mask(matches.eligible_target, sae.d_sae),
+            strength=s,
+            n_atoms=self.study.config.transfer.n_atoms,
+        )
+
+    def _moments(self, pair: LayerPair, recipe: Recipe, basis: str) -> StreamingMoments:
+        """Moments from the recipe's donor codes to target codes or residuals, on fit sites."""
+        target, donor = pair
+        z = self.codes.split("donor", donor, "fit")[:, recipe.feature_ids.numpy()].tocsr()
+        if basis == "transported":
+            y: Any = self.harvest.residuals("target", target)[self.harvest.rows("fit")]
+        else:
+            y = self.codes.split("target", target, "fit")
+        moments = StreamingMoments(z.shape[1], y.shape[1])
+        moments.update(z, y)
+        return moments
+
+    def _choose(
+        self, pair: LayerPair, direction: Tensor, rebuild: Callable[[float], Rebuilt]
+    ) -> Choice:
+        tried = {s: rebuild(s) for s in self.study.config.transfer.strengths}
+        by_strength = {
+            s: self.agreement(pair, direction, r.direction, "select") for s, r in tried.items()
+        }
+        best = max(by_strength, key=lambda s: by_strength[s])
+        agreement = self.agreement(pair, direction, tried[best].direction, "report")
+        return Choice(tried[best], best, agreement, by_strength)
+
+    def _fixed(self, rebuilt: Rebuilt, pair: LayerPair, direction: Tensor) -> Choice:
+        agreement = self.agreement(pair, direction, rebuilt.direction, "report")
+        return Choice(rebuilt, None, agreement, {})
+
+    def agreement(self, pair: LayerPair, donor: Tensor, target: Tensor, split: str) -> float:
+        """Correlation over sites of a split of donor and target projections."""
+        rows = self.harvest.rows(split)
+        a = self.harvest.residuals("donor", pair[1])[rows] @ donor.float()
+        b = self.harvest.residuals("target", pair[0])[rows] @ target.float()
+        return projection_agreement(a, b)
+
+
+def run_transfer(
+    study: Study,
+    rebuilder: Rebuilder,
+    recipes: RecipeSet,
+    direction: DonorDirection,
+    alignment: Alignment,
+) -> Transfer:
+    """Runs or reuses the stage."""
+    pairs = alignment.layer_map.pairs
+    section = study.config.transfer
+
+    def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        found: dict[str, list[Tensor]] = {name: [] for name in (*BASES, BASELINE)}
+        steering, rows = [], []
+        with study.reporter.bar("transfer") as advance:
+            for done, pair in enumerate(pairs, 1):
+                recipe, r = recipes.recipes[pair[0]], direction.trajectory[pair[1]]
+                choices = {b: rebuilder.rebuild(b, pair, recipe, r) for b in BASES}
+                choices[BASELINE] = rebuilder.least_squares(pair, direction.differences[pair[1]])
+                for name, choice in choices.items():
+                    found[name].append(choice.rebuilt.direction)
+                steering.append(choices[section.basis].rebuilt.steering)
+                rows.append(_row(rebuilder, pair, recipe, choices, section.basis))
+                advance(done, len(pairs), "")
+        tensors = {f"{name}.direction": torch.stack(units) for name, units in found.items()}
+        tensors |= {
+            "direction": torch.stack(found[section.basis]),
+            "steering": torch.stack(steering),
+        }
+        return tensors, {"basis": section.basis, "layers": rows}
+
+    output = study.run.stage(
+        "transfer",
+        config=section.model_dump(),
+        inputs={
+            "fit": recipes.output.hash,
+            "harvest": rebuilder.harvest.hash,
+            "target_saes": study.target.saes.hash,
+        },
+        compute=compute,
+        seed=study.config.seed,
+        device=study.config.device,
+    )
+    return Transfer(
+        tuple(target for target, _ in pairs),
+        {name: output.tensors[f"{name}.direction"] for name in (*BASES, BASELINE)},
+        output.tensors["steering"],
+        output,
+    )
+
+
+def _row(
+    rebuilder: Rebuilder,
+    pair: LayerPair,
+    recipe: Recipe,
+    choices: Mapping[str, Choice],
+    basis: str,
+) -> dict[str, Any]:
+    chosen = choices[basis]
+    matches = rebuilder.matches.pairs[pair]
+    density = (rebuilder.codes("target", pair[0]) != 0).mean(axis=0).A1
+    return {
+        "target": pair[0],
+        "donor": pair[1],
+        "strength": chosen.strength,
+        "agreement": chosen.agreement,
+        "agreement_by_basis": {name: c.agreement for name, c in choices.items()},
+        "agreement_by_strength": {str(s): a for s, a in chosen.by_strength.items()},
+        "donor_atoms": [
+            _donor_atom(feature, float(recipe.coefficients[i]), matches)
+            for i, feature in enumerate(recipe.feature_ids.tolist())
+        ],
+        "target_atoms": [
+            {"feature": f, "coefficient": float(c), "density": float(density[f])}
+            for f, c in zip(
+                chosen.rebuilt.target_ids.tolist(),
+                chosen.rebuilt.target_coefficients.tolist(),
+                strict=True,
+            )
+        ],
+    }
+
+
+def _donor_atom(feature: int, coefficient: float, matches: Matches) -> dict[str, Any]:
+    best = matches.best_target(feature)
+    row = ((matches.donor_ids == feature) & (matches.target_ids == best)).nonzero()[0, 0]
+    return {
+        "feature": feature,
+        "coefficient": coefficient,
+        "target_feature": best,
+        "r_heldout": float(matches.r_heldout[row]),
+        "null_quantile": float(matches.null_quantile[row]),
+    }
