@@ -145,8 +145,10 @@ def intervene(
 
     `stream` edits the output of a block. `writers` edits what attention and MLP (or mixture)
     each add to the stream, after a post norm where there is one. Several edits of one layer
-    apply in order. One direction ablated from all writers and the embedding leaves the same
-    stream as ablating it from the stream at all layers and from the embedding.
+    apply in order. Ablating one direction from all writers and the embedding leaves none of it
+    anywhere in the stream. Ablating it from the stream at all layers leaves none at the block
+    outputs; within a sequential block the MLP still reads what attention wrote, so the two
+    are one edit only where the residual branches are parallel.
 
     Args:
         loaded: The model.
