@@ -14,6 +14,7 @@ from conceptbasis.models.sites import MARK, Message, SiteKey, Span, find_content
 
 Text = str | list[Message]
 
+
 @dataclass(frozen=True)
 class Encoded:
     """Left-padded prompts that end where the answer starts."""
@@ -159,6 +160,7 @@ def encode_texts(
     if not texts:
         raise PromptError("no texts", expected="at least one", fix="pass a non-empty list")
     templates: dict[tuple[str, ...], list[str]] = {}
+
     def render_closed(messages: list[Message]) -> str:
         return render(tokenizer, messages, add_generation_prompt=False)
 

@@ -191,9 +191,7 @@ def load_sae_release(
     return wrap_sae(sae, d_model=d_model, layer=layer, site=site, model_name=model_name, name=name)
 
 
-def wrap_sae(
-    sae: Any, *, d_model: int, layer: int, site: str, model_name: str, name: str
-) -> Sae:
+def wrap_sae(sae: Any, *, d_model: int, layer: int, site: str, model_name: str, name: str) -> Sae:
     """Brings a sae-lens inference SAE into the convention of `Sae` and verifies it.
 
     Args:

@@ -138,13 +138,13 @@ def training_classes() -> dict[str, tuple[type, type]]:
     """
     sae_lens = import_sae_lens()
 
-    class SparseTopKTrainingSAE(sae_lens.TopKTrainingSAE):  # type: ignore[name-defined, misc]
+    class SparseTopKTrainingSAE(sae_lens.TopKTrainingSAE):  # type: ignore[name-defined]
         def training_forward_pass(self, step_input: Any) -> Any:
             if step_input.sae_in.device.type != "cpu":
                 return super().training_forward_pass(step_input)
             return _sparse_forward_pass(self, step_input, per_row=True)
 
-    class SparseBatchTopKTrainingSAE(sae_lens.BatchTopKTrainingSAE):  # type: ignore[name-defined, misc]
+    class SparseBatchTopKTrainingSAE(sae_lens.BatchTopKTrainingSAE):  # type: ignore[name-defined]
         def training_forward_pass(self, step_input: Any) -> Any:
             if step_input.sae_in.device.type != "cpu":
                 return super().training_forward_pass(step_input)

@@ -83,7 +83,9 @@ def test_first_token_logits_do_not_depend_on_the_batch(models, model_type):
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
     ids = encode_prompts(loaded.tokenizer, PROMPTS[:1]).input_ids
     with torch.no_grad():
-        torch.testing.assert_close(together[0], loaded.model(ids).logits[0, -1], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            together[0], loaded.model(ids).logits[0, -1], rtol=1e-4, atol=1e-4
+        )
 
 
 def test_text_nll_equals_the_loss_of_the_model(models):

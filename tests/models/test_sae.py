@@ -88,7 +88,9 @@ def test_folder_round_trip_and_hash(sae_lens, tmp_path):
     raw = _sae(sae_lens, "JumpReLUSAE")
     raw.save_model(tmp_path)
     sae = load_sae_folder(tmp_path, **WANTED)
-    torch.testing.assert_close(sae.encode(_inputs()), wrap_sae(raw, name="x", **WANTED).encode(_inputs()))
+    torch.testing.assert_close(
+        sae.encode(_inputs()), wrap_sae(raw, name="x", **WANTED).encode(_inputs())
+    )
     assert sae.hash == wrap_sae(raw, name="y", **WANTED).hash
     other = copy.deepcopy(raw)
     other.b_dec.data[0] += 1e-3

@@ -12,7 +12,12 @@ SENTENCES = [
     "naïve café déjà vu — 1 + 2 = 3",
     "translate the word   bridge   into the other language",
 ]
-PROMPTS = ["where is the museum ?", "how do I bake bread", "translate bridge", "1 + 2 = 3 and salt ?"]
+PROMPTS = [
+    "where is the museum ?",
+    "how do I bake bread",
+    "translate bridge",
+    "1 + 2 = 3 and salt ?",
+]
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] | trim }}\n"
@@ -70,7 +75,7 @@ def make_model(model_type: str, *, seed: int = 0, **changes: object) -> torch.nn
     base = dict(_GPT2) if model_type == "gpt2" else {**_SMALL, **_EXTRA.get(model_type, {})}
     config = AutoConfig.for_model(model_type, **{**base, **changes})
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias") or "norm" in name:
