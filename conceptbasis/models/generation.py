@@ -19,7 +19,7 @@ def generate(
     prompts: list[str],
     *,
     max_new_tokens: int,
-    batch_size: int = 64,
+    batch_size: int = 128,
     forced: list[str] | None = None,
 ) -> list[str]:
     """Greedy completions, the same tokens as `model.generate(do_sample=False)`.
@@ -52,7 +52,7 @@ def generate(
 
 
 def first_token_logits(
-    loaded: LoadedModel, prompts: list[str], *, batch_size: int = 64
+    loaded: LoadedModel, prompts: list[str], *, batch_size: int = 128
 ) -> Float[Tensor, "n d_vocab"]:
     """The logits of the first answer token.
 

@@ -122,7 +122,13 @@ def import_sae_lens() -> ModuleType:
 
 
 def load_sae_folder(
-    path: str | Path, *, d_model: int, layer: int, site: str, model_name: str
+    path: str | Path,
+    *,
+    d_model: int,
+    layer: int,
+    site: str,
+    model_name: str,
+    device: str = "cpu",
 ) -> Sae:
     """Loads an SAE that sae-lens saved to a folder.
 
@@ -132,6 +138,7 @@ def load_sae_folder(
         layer: The block it is wanted for.
         site: The site it is wanted for.
         model_name: The model, for messages.
+        device: A torch device.
 
     Returns:
         The SAE.
@@ -147,7 +154,7 @@ def load_sae_folder(
             fix="check the path in the SAE configuration",
         )
     try:
-        sae = sae_lens.SAE.load_from_disk(path)
+        sae = sae_lens.SAE.load_from_disk(path, device=device)
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise SaeError(
             f"{path} cannot be loaded: {error}",
@@ -160,7 +167,14 @@ def load_sae_folder(
 
 
 def load_sae_release(
-    release: str, sae_id: str, *, d_model: int, layer: int, site: str, model_name: str
+    release: str,
+    sae_id: str,
+    *,
+    d_model: int,
+    layer: int,
+    site: str,
+    model_name: str,
+    device: str = "cpu",
 ) -> Sae:
     """Loads an SAE of a release that sae-lens knows, or of a hub repository.
 
@@ -171,6 +185,7 @@ def load_sae_release(
         layer: The block it is wanted for.
         site: The site it is wanted for.
         model_name: The model, for messages.
+        device: A torch device.
 
     Returns:
         The SAE.
@@ -181,7 +196,7 @@ def load_sae_release(
     sae_lens = import_sae_lens()
     name = f"{release}/{sae_id}"
     try:
-        sae = sae_lens.SAE.from_pretrained(release, sae_id)
+        sae = sae_lens.SAE.from_pretrained(release, sae_id, device=device)
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise SaeError(
             f"{name} cannot be loaded: {error}",
@@ -276,7 +291,9 @@ def _check_fit(sae: Any, d_model: int, layer: int, site: str, model_name: str, n
 def _verify(wrapped: Sae, sae: Any, name: str) -> None:
     """Compares both reconstructions on random input; a normalised output is not affine."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(32, wrapped.d_model, generator=generator).to(wrapped.W_dec)
+    # Several scales, so that features with high thresholds fire too.
+    scales = torch.logspace(0, 3, 32)[:, None]
+    x = (scales * torch.randn(32, wrapped.d_model, generator=generator)).to(wrapped.W_dec)
     with torch.no_grad():
         x = x + wrapped.b_dec
         expected = sae.decode(sae.encode(x))

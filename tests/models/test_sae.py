@@ -129,7 +129,7 @@ def test_unusable_saes_are_refused(sae_lens, tmp_path):
 
 
 def test_release_goes_through_sae_lens(sae_lens, monkeypatch):
-    monkeypatch.setattr(sae_lens.SAE, "from_pretrained", lambda release, sae_id: _sae(sae_lens))
+    monkeypatch.setattr(sae_lens.SAE, "from_pretrained", lambda *_, **__: _sae(sae_lens))
     sae = load_sae_release("some-release", "layer_1", **WANTED)
     assert sae.name == "some-release/layer_1"
 

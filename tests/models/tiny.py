@@ -84,15 +84,25 @@ def make_model(model_type: str, *, seed: int = 0, **changes: object) -> torch.nn
 
 
 def make_tokenizer(kind: str = "bpe", *, template: str = CHAT_TEMPLATE) -> object:
-    """A byte-level BPE, WordPiece or Unigram tokenizer with a chat template."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    """A byte-level BPE (offsets with or without spaces), WordPiece or Unigram tokenizer."""
+    from tokenizers import (
+        Tokenizer,
+        decoders,
+        models,
+        normalizers,
+        pre_tokenizers,
+        processors,
+        trainers,
+    )
     from transformers import PreTrainedTokenizerFast
 
     special = ["<pad>", "<s>", "</s>", "<unk>", "<|user|>", "<|assistant|>", "<|system|>"]
-    if kind == "bpe":
+    if kind.startswith("bpe"):
         core = Tokenizer(models.BPE())
         core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         core.decoder = decoders.ByteLevel()
+        if kind == "bpe_trimmed":
+            core.post_processor = processors.ByteLevel(trim_offsets=True)
         trainer = trainers.BpeTrainer(
             vocab_size=310,
             special_tokens=special,
