@@ -18,6 +18,8 @@ from torch import Tensor
 
 from conceptbasis.models.sae import import_sae_lens
 
+_BLOCK = 256
+
 
 class _SparseReconstruction(torch.autograd.Function):
     """Mean squared error of (active pre-activations) @ W_dec + b_dec, differentiated by hand.
@@ -49,9 +51,7 @@ class _SparseReconstruction(torch.autograd.Function):
         active = ctx.active
         g = error * (2.0 / error.shape[0] * grads[0])
         grad_W_dec = torch.from_numpy(active.T @ g.numpy())
-        rows = np.repeat(np.arange(active.shape[0]), np.diff(active.indptr))
-        # One dense product and a gather beat a gathered row-by-row dot product fivefold.
-        grad_pre = (g @ W_dec.T).numpy()[rows, active.indices]
+        grad_pre = _products_at(g, W_dec, active)
         backward = scipy.sparse.csr_matrix(
             (grad_pre, active.indices, active.indptr), shape=active.shape
         )
@@ -61,6 +61,23 @@ class _SparseReconstruction(torch.autograd.Function):
         ).to(g)
         grad_b_dec = g.sum(0) - W_enc @ grad_b_enc
         return None, grad_W_enc, grad_b_enc, grad_W_dec, grad_b_dec, None
+
+
+def _products_at(g: Tensor, W_dec: Tensor, active: scipy.sparse.csr_matrix) -> np.ndarray:
+    """g @ W_decᵀ at the active positions alone.
+
+    A dense product and a gather beat a gathered dot product fivefold, in blocks of rows that
+    stay in the cache.
+    """
+    result = np.empty(active.nnz, dtype=active.dtype)
+    starts, d_sae = active.indptr, active.shape[1]
+    for first in range(0, len(g), _BLOCK):
+        last = min(first + _BLOCK, len(g))
+        here = slice(starts[first], starts[last])
+        counts = np.diff(starts[first : last + 1])
+        places = np.repeat(np.arange(last - first) * d_sae, counts) + active.indices[here]
+        result[here] = (g[first:last] @ W_dec.T).numpy().ravel()[places]
+    return result
 
 
 def _active_by_row(hidden: np.ndarray, k: int) -> np.ndarray:
