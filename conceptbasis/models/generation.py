@@ -19,7 +19,7 @@ def generate(
     prompts: list[str],
     *,
     max_new_tokens: int,
-    batch_size: int = 64,
+    batch_size: int = 128,
     forced: list[str] | None = None,
 ) -> list[str]:
     """Greedy completions, the same tokens as `model.generate(do_sample=False)`.
@@ -52,7 +52,7 @@ def generate(
 
 
 def first_token_logits(
-    loaded: LoadedModel, prompts: list[str], *, batch_size: int = 64
+    loaded: LoadedModel, prompts: list[str], *, batch_size: int = 128
 ) -> Float[Tensor, "n d_vocab"]:
     """The logits of the first answer token.
 
@@ -69,7 +69,7 @@ def first_token_logits(
         NumericsError: NaN or infinite logits.
     """
     rows = prompt_ids(loaded.tokenizer, prompts, max_length=_room(loaded, 0))
-    result = torch.empty(len(rows), loaded.architecture.unembed.weight.shape[0])  # type: ignore[union-attr]
+    logits: list[Tensor] = [torch.empty(0)] * len(rows)
     with torch.no_grad():
         for chosen in _by_length(rows, batch_size):
             batch = pad_left(loaded.tokenizer, [rows[i] for i in chosen])
@@ -81,8 +81,9 @@ def first_token_logits(
                 use_cache=False,
                 logits_to_keep=1,
             )
-            result[chosen] = _finite(output.logits[:, -1]).float().cpu()
-    return result
+            for i, row in zip(chosen, _finite(output.logits[:, -1]).float().cpu(), strict=True):
+                logits[i] = row
+    return torch.stack(logits)
 
 
 def text_nll(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -22,6 +22,7 @@ from conceptbasis.models.edit_report import (
     count_edits,
     nothing_edited,
 )
+from conceptbasis.models.hook_points import input_hook, reading_hook, replacing_hook
 from conceptbasis.models.loading import LoadedModel
 
 Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"]
@@ -98,11 +99,9 @@ def capture(
         for layer in wanted:
             _read(stack, architecture, layer, site, found)
         if stop_after_last and wanted:
-            stack.enter_context(_hooked(architecture.blocks[wanted[-1]], _stop))
-        try:
+            stack.enter_context(reading_hook(architecture.blocks[wanted[-1]], _stop))
+        with suppress(_LastLayerReached):
             forward_body(loaded, input_ids, attention_mask)
-        except _LastLayerReached:
-            pass
     return {layer: found[layer] for layer in wanted}
 
 
@@ -145,8 +144,10 @@ def intervene(
 
     `stream` edits the output of a block. `writers` edits what attention and MLP (or mixture)
     each add to the stream, after a post norm where there is one. Several edits of one layer
-    apply in order. One direction ablated from all writers and the embedding leaves the same
-    stream as ablating it from the stream at all layers and from the embedding.
+    apply in order. Ablating one direction from all writers and the embedding leaves none of it
+    anywhere in the stream. Ablating it from the stream at all layers leaves none at the block
+    outputs; within a sequential block the MLP still reads what attention wrote, so the two
+    are one edit only where the residual branches are parallel.
 
     Args:
         loaded: The model.
@@ -173,11 +174,11 @@ def intervene(
         if embedding is not None:
             first = check_direction(embedding, architecture, "embedding").to(parameter)
             stack.enter_context(
-                _pre_hooked(architecture.blocks[0], lambda h: formulas.ablate(h, first))
+                input_hook(architecture.blocks[0], lambda h: formulas.ablate(h, first))
             )
         for layer, steps in by_layer.items():
             for module in _edited_modules(architecture, layer, scope):
-                stack.enter_context(_replaced(module, _chain(steps)))
+                stack.enter_context(replacing_hook(module, _chain(steps)))
         yield count_edits(architecture, by_layer, scope=scope, embedding=embedding is not None)
 
 
@@ -203,7 +204,7 @@ def splice(
         check_layer(loaded.architecture, layer)
     with ExitStack() as stack:
         for layer, function in functions.items():
-            stack.enter_context(_replaced(loaded.architecture.blocks[layer], function))
+            stack.enter_context(replacing_hook(loaded.architecture.blocks[layer], function))
         yield
 
 
@@ -245,10 +246,6 @@ def _chain(steps: list[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor
     return run
 
 
-def _tensor(output: Any) -> Tensor:
-    return output[0] if isinstance(output, tuple) else output
-
-
 def _read(
     stack: ExitStack, architecture: Architecture, layer: int, site: Site, found: dict[int, Tensor]
 ) -> None:
@@ -260,60 +257,16 @@ def _read(
 
     block = architecture.blocks[layer]
     if site == "resid_post":
-        stack.enter_context(_hooked(block, keep))
+        stack.enter_context(reading_hook(block, keep))
     elif site == "attn_out":
-        stack.enter_context(_hooked(architecture.attention_added(layer), keep))
+        stack.enter_context(reading_hook(architecture.attention_added(layer), keep))
     elif site == "mlp_out":
-        stack.enter_context(_hooked(architecture.mlp_added(layer), keep))
+        stack.enter_context(reading_hook(architecture.mlp_added(layer), keep))
     else:
-        stack.enter_context(_pre_hooked(block, keep))
+        stack.enter_context(input_hook(block, keep))
         if site == "resid_mid":
-            stack.enter_context(_hooked(architecture.attention_added(layer), keep_sum))
+            stack.enter_context(reading_hook(architecture.attention_added(layer), keep_sum))
 
 
 def _stop(h: Tensor) -> None:
     raise _LastLayerReached
-
-
-@contextmanager
-def _hooked(module: nn.Module, function: Callable[[Tensor], None]) -> Iterator[None]:
-    def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-        function(_tensor(output))
-
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def _replaced(module: nn.Module, function: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
-        if isinstance(output, tuple):
-            return (function(output[0]), *output[1:])
-        return function(output)
-
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def _pre_hooked(module: nn.Module, function: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
-    """Passes a block's input to the function; a tensor that it returns replaces the input."""
-
-    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        given = args[0] if args else kwargs["hidden_states"]
-        new = function(given)
-        if new is None:
-            return None
-        return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
-
-    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -78,6 +78,7 @@ def load_model(
     from transformers import AutoModelForCausalLM
 
     tokenizer = _load_tokenizer(name, revision, trust_remote_code)
+    model: Any
     try:
         model = AutoModelForCausalLM.from_pretrained(
             name,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,17 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from conceptbasis.errors import SaeError
+from conceptbasis.models.hook_names import parse_hook_name
 
-_LENS_HOOK = re.compile(r"(?:^|\.)blocks\.(\d+)\.hook_(\w+)$")
-_MODULE_HOOK = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)(?:\.(\w+))?$")
-_MODULE_SITES = {
-    None: "resid_post",
-    "output": "resid_post",
-    "self_attn": "attn_out",
-    "attn": "attn_out",
-    "attention": "attn_out",
-    "mlp": "mlp_out",
-}
 _CHUNK = 4096
 
 
@@ -122,7 +112,13 @@ def import_sae_lens() -> ModuleType:
 
 
 def load_sae_folder(
-    path: str | Path, *, d_model: int, layer: int, site: str, model_name: str
+    path: str | Path,
+    *,
+    d_model: int,
+    layer: int,
+    site: str,
+    model_name: str,
+    device: str = "cpu",
 ) -> Sae:
     """Loads an SAE that sae-lens saved to a folder.
 
@@ -132,6 +128,7 @@ def load_sae_folder(
         layer: The block it is wanted for.
         site: The site it is wanted for.
         model_name: The model, for messages.
+        device: A torch device.
 
     Returns:
         The SAE.
@@ -147,7 +144,7 @@ def load_sae_folder(
             fix="check the path in the SAE configuration",
         )
     try:
-        sae = sae_lens.SAE.load_from_disk(path)
+        sae = sae_lens.SAE.load_from_disk(path, device=device)
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise SaeError(
             f"{path} cannot be loaded: {error}",
@@ -160,7 +157,14 @@ def load_sae_folder(
 
 
 def load_sae_release(
-    release: str, sae_id: str, *, d_model: int, layer: int, site: str, model_name: str
+    release: str,
+    sae_id: str,
+    *,
+    d_model: int,
+    layer: int,
+    site: str,
+    model_name: str,
+    device: str = "cpu",
 ) -> Sae:
     """Loads an SAE of a release that sae-lens knows, or of a hub repository.
 
@@ -171,6 +175,7 @@ def load_sae_release(
         layer: The block it is wanted for.
         site: The site it is wanted for.
         model_name: The model, for messages.
+        device: A torch device.
 
     Returns:
         The SAE.
@@ -181,7 +186,7 @@ def load_sae_release(
     sae_lens = import_sae_lens()
     name = f"{release}/{sae_id}"
     try:
-        sae = sae_lens.SAE.from_pretrained(release, sae_id)
+        sae = sae_lens.SAE.from_pretrained(release, sae_id, device=device)
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise SaeError(
             f"{name} cannot be loaded: {error}",
@@ -232,23 +237,6 @@ def wrap_sae(sae: Any, *, d_model: int, layer: int, site: str, model_name: str, 
     return wrapped
 
 
-def parse_hook_name(hook_name: str) -> tuple[int, str] | None:
-    """Reads layer and site from a hook name.
-
-    Args:
-        hook_name: As "blocks.3.hook_resid_post" or "model.layers.3".
-
-    Returns:
-        (layer, site), or None when the name follows neither form.
-    """
-    if match := _LENS_HOOK.search(hook_name):
-        return int(match[1]), match[2]
-    match = _MODULE_HOOK.search(hook_name)
-    if match and match[2] in _MODULE_SITES:
-        return int(match[1]), _MODULE_SITES[match[2]]
-    return None
-
-
 def _check_fit(sae: Any, d_model: int, layer: int, site: str, model_name: str, name: str) -> None:
     if sae.cfg.d_in != d_model:
         raise SaeError(
@@ -276,7 +264,9 @@ def _check_fit(sae: Any, d_model: int, layer: int, site: str, model_name: str, n
 def _verify(wrapped: Sae, sae: Any, name: str) -> None:
     """Compares both reconstructions on random input; a normalised output is not affine."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(32, wrapped.d_model, generator=generator).to(wrapped.W_dec)
+    # Several scales, so that features with high thresholds fire too.
+    scales = torch.logspace(0, 3, 32)[:, None]
+    x = (scales * torch.randn(32, wrapped.d_model, generator=generator)).to(wrapped.W_dec)
     with torch.no_grad():
         x = x + wrapped.b_dec
         expected = sae.decode(sae.encode(x))

@@ -7,6 +7,7 @@ threshold and dead-feature loss are those of the parent class.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor
 
 from conceptbasis.models.sae import import_sae_lens
+
+_BLOCK = 256
 
 
 class _SparseReconstruction(torch.autograd.Function):
@@ -48,9 +51,7 @@ class _SparseReconstruction(torch.autograd.Function):
         active = ctx.active
         g = error * (2.0 / error.shape[0] * grads[0])
         grad_W_dec = torch.from_numpy(active.T @ g.numpy())
-        rows = np.repeat(np.arange(active.shape[0]), np.diff(active.indptr))
-        # One dense product and a gather beat a gathered row-by-row dot product fivefold.
-        grad_pre = (g @ W_dec.T).numpy()[rows, active.indices]
+        grad_pre = _products_at(g, W_dec, active)
         backward = scipy.sparse.csr_matrix(
             (grad_pre, active.indices, active.indptr), shape=active.shape
         )
@@ -62,49 +63,78 @@ class _SparseReconstruction(torch.autograd.Function):
         return None, grad_W_enc, grad_b_enc, grad_W_dec, grad_b_dec, None
 
 
-def _active(hidden: np.ndarray, k: float, per_row: bool) -> np.ndarray:
-    """Flat positions of the k largest positive entries a row (or k a row on average)."""
-    n, d_sae = hidden.shape
-    if per_row:
-        place = d_sae - int(k)
-        cut = np.partition(hidden, place, axis=-1)[:, place : place + 1]
-    else:
-        place = hidden.size - int(k * n)
-        cut = np.partition(hidden.ravel(), place)[place]
+def _products_at(g: Tensor, W_dec: Tensor, active: scipy.sparse.csr_matrix) -> np.ndarray:
+    """g @ W_decᵀ at the active positions alone.
+
+    A dense product and a gather beat a gathered dot product fivefold, in blocks of rows that
+    stay in the cache.
+    """
+    result = np.empty(active.nnz, dtype=active.dtype)
+    starts, d_sae = active.indptr, active.shape[1]
+    for first in range(0, len(g), _BLOCK):
+        last = min(first + _BLOCK, len(g))
+        here = slice(starts[first], starts[last])
+        counts = np.diff(starts[first : last + 1])
+        places = np.repeat(np.arange(last - first) * d_sae, counts) + active.indices[here]
+        result[here] = (g[first:last] @ W_dec.T).numpy().ravel()[places]
+    return result
+
+
+def _active_by_row(hidden: np.ndarray, k: int) -> np.ndarray:
+    """Flat positions of the k largest positive entries of each row."""
+    place = hidden.shape[1] - k
+    cut = np.partition(hidden, place, axis=-1)[:, place : place + 1]
     return np.flatnonzero((hidden >= cut) & (hidden > 0))
 
 
-def _sparse_forward_pass(sae: Any, step_input: Any, *, per_row: bool) -> Any:
+def _active_in_batch(hidden: np.ndarray, k: float, guess: float) -> tuple[np.ndarray, float]:
+    """Flat positions of the k largest positive entries a row on average, and their least value.
+
+    Only entries above the guess are sorted out; a guess that is too high is not used.
+    """
+    flat = hidden.ravel()
+    wanted = int(k * len(hidden))
+    places = np.flatnonzero(flat > guess)
+    if len(places) < wanted and guess > 0:
+        places = np.flatnonzero(flat > 0)
+    if len(places) <= wanted:
+        return places, 0.0
+    values = flat[places]
+    cut = np.partition(values, len(values) - wanted)[len(values) - wanted]
+    return places[values >= cut], float(cut)
+
+
+def _sparse_forward_pass(
+    sae: Any, step_input: Any, choose: Callable[[np.ndarray], np.ndarray]
+) -> Any:
     from sae_lens.saes.sae import TrainStepOutput
 
     x = step_input.sae_in
     with torch.no_grad():
-        pre = torch.addmm(sae.b_enc, x - sae.b_dec, sae.W_enc)
-        hidden_pre = pre * sae.W_dec.norm(dim=-1)
-        n, d_sae = pre.shape
-        flat = _active(hidden_pre.numpy(), sae.cfg.k, per_row)
+        norm = sae.W_dec.norm(dim=-1)
+        # Scaling the weights instead of the products saves a pass over (batch, d_sae).
+        hidden_pre = torch.addmm(sae.b_enc * norm, x - sae.b_dec, sae.W_enc * norm)
+        n, d_sae = hidden_pre.shape
+        flat = choose(hidden_pre.numpy())
         starts = np.searchsorted(flat, np.arange(n + 1) * d_sae)
-        values = pre.numpy().ravel()[flat]
-        active = scipy.sparse.csr_matrix((values, flat % d_sae, starts), shape=(n, d_sae))
-        feature_acts = torch.zeros(n * d_sae, dtype=pre.dtype)
-        index = torch.from_numpy(flat)
-        active_acts = hidden_pre.view(-1)[index]
-        feature_acts[index] = active_acts
+        columns = flat % d_sae
+        active_acts = hidden_pre.numpy().ravel()[flat]
+        values = active_acts / norm.numpy()[columns]
+        active = scipy.sparse.csr_matrix((values, columns, starts), shape=(n, d_sae))
+        feature_acts = torch.zeros(n, d_sae, dtype=hidden_pre.dtype)
+        feature_acts.numpy().ravel()[flat] = active_acts
     mse, out = _SparseReconstruction.apply(x, sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec, active)
     aux = _dead_feature_loss(sae, x, out, step_input.dead_neuron_mask)
+    counts = torch.from_numpy(np.bincount(columns, minlength=d_sae)).float()
     return TrainStepOutput(
         sae_in=x,
         sae_out=out,
-        feature_acts=feature_acts.view(n, d_sae),
+        feature_acts=feature_acts,
         hidden_pre=hidden_pre,
         loss=mse + aux,
         losses={"mse_loss": mse, "auxiliary_reconstruction_loss": aux},
-        metrics={"active_acts": active_acts, "fire_counts": _fire_counts(active)},
+        metrics={"active_acts": torch.from_numpy(active_acts), "fire_counts": counts},
     )
-
-
-def _fire_counts(active: scipy.sparse.csr_matrix) -> Tensor:
-    return torch.from_numpy(np.bincount(active.indices, minlength=active.shape[1])).float()
 
 
 def _dead_feature_loss(sae: Any, x: Tensor, out: Tensor, dead: Tensor | None) -> Tensor:
@@ -138,17 +168,26 @@ def training_classes() -> dict[str, tuple[type, type]]:
     """
     sae_lens = import_sae_lens()
 
-    class SparseTopKTrainingSAE(sae_lens.TopKTrainingSAE):  # type: ignore[name-defined, misc]
+    class SparseTopKTrainingSAE(sae_lens.TopKTrainingSAE):  # type: ignore[name-defined]
         def training_forward_pass(self, step_input: Any) -> Any:
             if step_input.sae_in.device.type != "cpu":
                 return super().training_forward_pass(step_input)
-            return _sparse_forward_pass(self, step_input, per_row=True)
+            return _sparse_forward_pass(self, step_input, lambda h: _active_by_row(h, self.cfg.k))
 
-    class SparseBatchTopKTrainingSAE(sae_lens.BatchTopKTrainingSAE):  # type: ignore[name-defined, misc]
+    class SparseBatchTopKTrainingSAE(sae_lens.BatchTopKTrainingSAE):  # type: ignore[name-defined]
+        last_cut = 0.0
+
         def training_forward_pass(self, step_input: Any) -> Any:
             if step_input.sae_in.device.type != "cpu":
                 return super().training_forward_pass(step_input)
-            output = _sparse_forward_pass(self, step_input, per_row=False)
+
+            def choose(hidden: np.ndarray) -> np.ndarray:
+                # Most of the last step's cut; it changes the speed, never the choice.
+                guess = 0.8 * self.last_cut
+                places, self.last_cut = _active_in_batch(hidden, self.cfg.k, guess)
+                return places
+
+            output = _sparse_forward_pass(self, step_input, choose)
             # The parent scans all activations; the least positive one is among the active.
             self.update_topk_threshold(output.metrics["active_acts"])
             output.metrics["topk_threshold"] = self.topk_threshold

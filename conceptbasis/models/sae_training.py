@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,6 +20,7 @@ from conceptbasis.models.sae_checkpoint import (
     remove_training_state,
     save_training_state,
 )
+from conceptbasis.models.sae_result import TrainedSae, finish_training, layer_folder
 from conceptbasis.models.sae_step import train_step, training_classes
 
 SaeArchitecture = Literal["batchtopk", "topk"]
@@ -45,55 +45,6 @@ class SaeTrainingSettings:
     lr_decay_steps: int = 200
     dead_feature_window: int = 300
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class SaeMetrics:
-    """Quality on held-out activations, with the codes of inference.
-
-    Args:
-        explained_variance: 1 − residual sum of squares / total sum of squares.
-        l0: Mean number of active features.
-        dead_share: Share of features that never fire.
-    """
-
-    explained_variance: float
-    l0: float
-    dead_share: float
-
-
-@dataclass(frozen=True)
-class TrainedSae:
-    """A trained SAE in the raw residual space, still in sae-lens's training form."""
-
-    layer: int
-    sae: Any
-    metrics: SaeMetrics
-
-    def save(self, folder: Path) -> Path:
-        """Writes sae-lens's inference format to `folder/layer_LL`.
-
-        Args:
-            folder: The parent of the layer folders.
-
-        Returns:
-            The folder that `sae_lens.SAE.load_from_disk` opens.
-        """
-        path = folder / layer_folder(self.layer)
-        self.sae.save_inference_model(path)
-        return path
-
-
-def layer_folder(layer: int) -> str:
-    """The folder name of a layer's SAE, as "layer_03".
-
-    Args:
-        layer: Index of the block.
-
-    Returns:
-        The name.
-    """
-    return f"layer_{layer:02d}"
 
 
 def train_saes(
@@ -160,7 +111,10 @@ def train_saes(
             saved_at = time.monotonic()
         if on_step is not None:
             on_step(step + 1, settings.n_steps, metrics)
-    trained = {layer: _finish(layer, t, heldout[layer], settings) for layer, t in trainers.items()}
+    trained = {
+        layer: finish_training(layer, trainer, heldout[layer], k=settings.k)
+        for layer, trainer in trainers.items()
+    }
     if checkpoint_dir is not None:
         remove_training_state(checkpoint_dir)
     return trained
@@ -273,36 +227,3 @@ def _step(trainers: Mapping[int, Any], batch: Mapping[int, Tensor], step: int) -
         if step % 10 == 9:
             metrics[f"{layer_folder(layer)}/mse"] = loss
     return metrics
-
-
-@torch.no_grad()
-def _finish(layer: int, trainer: Any, heldout: Tensor, settings: SaeTrainingSettings) -> TrainedSae:
-    """Folds the scale, sets the threshold on held-out activations and measures."""
-    sae = trainer.sae
-    sae.eval()
-    sae.fold_activation_norm_scaling_factor(trainer.activation_scaler.scaling_factor)
-    trainer.set_final_sae_metadata()
-    x = heldout.float()
-    hidden = torch.addmm(sae.b_enc, x - sae.b_dec, sae.W_enc) * sae.W_dec.norm(dim=-1)
-    if settings.architecture == "batchtopk":
-        threshold = _threshold(hidden, settings.k)
-        sae.topk_threshold = torch.tensor(threshold, dtype=torch.double)
-        codes = hidden * (hidden > threshold)
-    else:
-        codes = sae.activation_fn(hidden)
-    rebuilt = codes / sae.W_dec.norm(dim=-1) @ sae.W_dec + sae.b_dec
-    fired = codes > 0
-    variance = (x - x.mean(0)).double().pow(2).sum()
-    metrics = SaeMetrics(
-        explained_variance=float(1 - (x - rebuilt).double().pow(2).sum() / variance),
-        l0=float(fired.sum(-1).double().mean()),
-        dead_share=float((~fired.any(0)).double().mean()),
-    )
-    sae.cfg.metadata.l0 = metrics.l0
-    return TrainedSae(layer, sae, metrics)
-
-
-def _threshold(hidden: Float[Tensor, "n d_sae"], k: float) -> float:
-    """The value above which k entries a row remain on average, never below zero."""
-    place = hidden.numel() - int(k * len(hidden)) - 1
-    return max(float(np.partition(hidden.numpy().ravel(), place)[place]), 0.0)

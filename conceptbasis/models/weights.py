@@ -142,18 +142,7 @@ def orthogonalise_weights(
         )
     if not directions and embedding is None:
         raise nothing_edited()
-    for layer, r in directions.items():
-        check_layer(architecture, layer)
-        check_direction(r, architecture, f"layer {layer}")
-    slots = [
-        (slot, r)
-        for layer, r in directions.items()
-        for slot in architecture.writers(layer)
-        if which == "all" or slot.kind == "attention"
-    ]
-    if embedding is not None:
-        check_direction(embedding, architecture, "embedding")
-        slots += [(slot, embedding) for slot in _embedding_slots(loaded)]
+    slots = _chosen_slots(loaded, directions, which, embedding)
     restore: list[Callable[[], None]] = []
     try:
         for slot, r in slots:
@@ -167,6 +156,23 @@ def orthogonalise_weights(
     finally:
         for put_back in reversed(restore):
             put_back()
+
+
+def _chosen_slots(
+    loaded: LoadedModel, directions: Mapping[int, Tensor], which: str, embedding: Tensor | None
+) -> list[tuple[WriterSlot, Tensor]]:
+    """Every writer to edit with its direction; all are checked before any is edited."""
+    slots = []
+    for layer, r in directions.items():
+        check_layer(loaded.architecture, layer)
+        check_direction(r, loaded.architecture, f"layer {layer}")
+        for slot in loaded.architecture.writers(layer):
+            if which == "all" or slot.kind == "attention":
+                slots.append((slot, r))
+    if embedding is not None:
+        check_direction(embedding, loaded.architecture, "embedding")
+        slots += [(slot, embedding) for slot in _embedding_slots(loaded)]
+    return slots
 
 
 def _embedding_slots(loaded: LoadedModel) -> list[WriterSlot]:

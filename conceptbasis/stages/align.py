@@ -46,7 +46,9 @@ class Alignment:
     output: StageOutput
 
 
-def code_differences(study: Study, direction: DonorDirection, layer: int) -> Float[Tensor, " d_sae"]:
+def code_differences(
+    study: Study, direction: DonorDirection, layer: int
+) -> Float[Tensor, " d_sae"]:
     """Δz: mean code on harmful minus mean code on harmless donor prompts."""
     sae = study.donor.sae(layer)
     harmful, harmless = direction.harmful[layer], direction.harmless[layer]

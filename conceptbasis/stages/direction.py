@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -151,5 +150,3 @@ def describe_selection(native: Native) -> dict[str, Any]:
             for c in selection.table
         ],
     }
-
-

@@ -269,9 +269,7 @@ def transfer_contrast(
             study, eligible, donor, a[donor], b[donor], unit, salt=salt + target, n_resamples=10
         )
         if len(recipe.feature_ids):
-            choice = rebuilder.rebuild(
-                study.config.transfer.basis, (target, donor), recipe, unit
-            )
+            choice = rebuilder.rebuild(study.config.transfer.basis, (target, donor), recipe, unit)
             directions[target] = choice.rebuilt.direction
     if not directions:
         raise CoverageError(

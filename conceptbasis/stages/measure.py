@@ -110,9 +110,7 @@ def measure_condition(bench: Bench, condition: Condition) -> Outcome:
         first = first_token_logits(bench.loaded, harmful, batch_size=bench.section.batch_size)
         p_refusal = first.softmax(-1)[:, bench.refusal_tokens].sum(-1)
         after = first_token_logits(bench.loaded, safe, batch_size=bench.section.batch_size)
-        nll, tokens = text_nll(
-            bench.loaded, [t.as_messages() for t in bench.texts], batch_size=128
-        )
+        nll, tokens = text_nll(bench.loaded, [t.as_messages() for t in bench.texts], batch_size=128)
     return Outcome(
         refused,
         correct,

@@ -97,9 +97,7 @@ def apply_intervention(loaded: LoadedModel, intervention: Intervention) -> Itera
 
 def _edits(intervention: Intervention) -> list[Edit]:
     edits = []
-    for i, (layer, r) in enumerate(
-        zip(intervention.layers, intervention.directions, strict=True)
-    ):
+    for i, (layer, r) in enumerate(zip(intervention.layers, intervention.directions, strict=True)):
         if intervention.mode == "affine":
             if intervention.means is None:
                 raise InterventionError(
@@ -150,9 +148,7 @@ def plan_intervention(
 def _benign_rows(harvest: Harvest) -> Tensor:
     """Report sites of texts that any budget allows."""
     rows = harvest.rows("report")
-    benign = torch.tensor(
-        [TEXT_CLASS_BUDGET[t.text_class] in ("B0", "B0d") for t in harvest.texts]
-    )
+    benign = torch.tensor([TEXT_CLASS_BUDGET[t.text_class] in ("B0", "B0d") for t in harvest.texts])
     return rows[benign[harvest.text[rows]]]
 
 
@@ -165,7 +161,9 @@ def chosen_layers(section: ReplaySection, layers: Sequence[int], n_layers: int) 
     return list(layers)
 
 
-def run_replay(study: Study, harvest: Harvest, guarded: Guarded) -> tuple[Intervention, StageOutput]:
+def run_replay(
+    study: Study, harvest: Harvest, guarded: Guarded
+) -> tuple[Intervention, StageOutput]:
     """Runs or reuses the stage: fixes the intervention and proves that it edits the target."""
     section = study.config.replay
 

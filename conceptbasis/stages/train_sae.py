@@ -15,9 +15,9 @@ from conceptbasis.artifacts import (
     cache_folder,
     folder_hash,
     folder_lock,
+    load_tensors,
     read_json,
     save_tensors,
-    load_tensors,
     value_hash,
     write_json,
 )

@@ -16,6 +16,12 @@ def _masked(tensor, batch):
     return tensor[batch.attention_mask.bool()]
 
 
+def _count_hooks(loaded):
+    # transformers keeps hooks of its own on a model that ever returned hidden states.
+    modules = list(loaded.model.modules())
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules)
+
+
 def _capture(loaded, batch, site="resid_post", **options):
     found = capture(
         loaded, batch.input_ids, batch.attention_mask, layers=LAYERS, site=site, **options
@@ -107,12 +113,26 @@ def test_writers_ablation_leaves_only_the_embedding(models, batch, model_type):
     for layer in LAYERS:
         torch.testing.assert_close(after[layer] @ r, before, rtol=1e-4, atol=2e-4)
     assert report.attention == (3, 3)
+    for site in ("resid_pre", "resid_mid", "resid_post"):
+        with intervene(loaded, edits, scope="writers", embedding=r):
+            writers = _capture(loaded, batch, site)
+            # Nothing is left for the stream form to take out.
+            with intervene(loaded, edits, scope="stream"):
+                both = _capture(loaded, batch, site)
+        for layer in LAYERS:
+            assert (writers[layer] @ r).abs().max() < 2e-4
+            torch.testing.assert_close(writers[layer], both[layer], rtol=1e-3, atol=1e-3)
+
+
+def test_writers_and_stream_agree_where_branches_are_parallel(models, batch):
+    loaded, r = models["gpt_neox"], unit(16, 3)
+    edits = [Edit(layer, r) for layer in LAYERS]
     with intervene(loaded, edits, scope="writers", embedding=r):
         writers = _capture(loaded, batch)
     with intervene(loaded, edits, scope="stream", embedding=r):
         stream = _capture(loaded, batch)
     for layer in LAYERS:
-        torch.testing.assert_close(writers[layer], stream[layer], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(writers[layer], stream[layer], rtol=1e-3, atol=1e-4)
 
 
 def test_modes_and_their_order(llama, batch):
@@ -134,14 +154,14 @@ def test_modes_and_their_order(llama, batch):
 
 def test_hooks_are_removed_after_an_exception(llama, batch):
     plain = forward_body(llama, batch.input_ids, batch.attention_mask)
+    hooks = _count_hooks(llama)
     with (
         pytest.raises(RuntimeError, match="inside"),
         intervene(llama, [Edit(0, unit(16, 1))], scope="writers", embedding=unit(16, 1)),
     ):
         raise RuntimeError("inside")
     assert torch.equal(forward_body(llama, batch.input_ids, batch.attention_mask), plain)
-    assert not any(module._forward_hooks for module in llama.model.modules())
-    assert not any(module._forward_pre_hooks for module in llama.model.modules())
+    assert _count_hooks(llama) == hooks
 
 
 def test_tuple_outputs_are_edited_too(llama, batch):
@@ -195,9 +215,10 @@ def test_report_counts_experts(mixtral, models):
     ],
 )
 def test_impossible_edits_are_errors(llama, edits, message):
+    hooks = _count_hooks(llama)
     with pytest.raises(InterventionError, match=message), intervene(llama, edits):
         pytest.fail("the context was entered")
-    assert not any(module._forward_hooks for module in llama.model.modules())
+    assert _count_hooks(llama) == hooks
 
 
 def test_unknown_scope_site_and_layer(llama, batch):

@@ -12,7 +12,12 @@ SENTENCES = [
     "naïve café déjà vu — 1 + 2 = 3",
     "translate the word   bridge   into the other language",
 ]
-PROMPTS = ["where is the museum ?", "how do I bake bread", "translate bridge", "1 + 2 = 3 and salt ?"]
+PROMPTS = [
+    "where is the museum ?",
+    "how do I bake bread",
+    "translate bridge",
+    "1 + 2 = 3 and salt ?",
+]
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] | trim }}\n"
@@ -70,7 +75,7 @@ def make_model(model_type: str, *, seed: int = 0, **changes: object) -> torch.nn
     base = dict(_GPT2) if model_type == "gpt2" else {**_SMALL, **_EXTRA.get(model_type, {})}
     config = AutoConfig.for_model(model_type, **{**base, **changes})
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias") or "norm" in name:
@@ -79,15 +84,25 @@ def make_model(model_type: str, *, seed: int = 0, **changes: object) -> torch.nn
 
 
 def make_tokenizer(kind: str = "bpe", *, template: str = CHAT_TEMPLATE) -> object:
-    """A byte-level BPE, WordPiece or Unigram tokenizer with a chat template."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    """A byte-level BPE (offsets with or without spaces), WordPiece or Unigram tokenizer."""
+    from tokenizers import (
+        Tokenizer,
+        decoders,
+        models,
+        normalizers,
+        pre_tokenizers,
+        processors,
+        trainers,
+    )
     from transformers import PreTrainedTokenizerFast
 
     special = ["<pad>", "<s>", "</s>", "<unk>", "<|user|>", "<|assistant|>", "<|system|>"]
-    if kind == "bpe":
+    if kind.startswith("bpe"):
         core = Tokenizer(models.BPE())
         core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         core.decoder = decoders.ByteLevel()
+        if kind == "bpe_trimmed":
+            core.post_processor = processors.ByteLevel(trim_offsets=True)
         trainer = trainers.BpeTrainer(
             vocab_size=310,
             special_tokens=special,

@@ -1,0 +1,227 @@
+"""The whole transfer, stage by stage: two model configurations in, a judged transfer out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from conceptbasis.artifacts import Run, StageOutput, folder_lock, value_hash, write_text
+from conceptbasis.config import ModelConfig, RunConfig
+from conceptbasis.errors import ConfigError, CoverageError, PromptError
+from conceptbasis.models.loading import LoadedModel, load_model
+from conceptbasis.organisms.build import ensure_organism
+from conceptbasis.organisms.suite import build_suite
+from conceptbasis.progress import Reporter
+from conceptbasis.prompts import BUDGETS, PromptSuite, budget_allows, check_disjoint, load_suite
+from conceptbasis.stages.align import run_align
+from conceptbasis.stages.conditions import Parts
+from conceptbasis.stages.direction import run_direction
+from conceptbasis.stages.evaluate import run_evaluate
+from conceptbasis.stages.fit import run_fit
+from conceptbasis.stages.forecast import run_forecast
+from conceptbasis.stages.guard import run_guard
+from conceptbasis.stages.harvest import run_harvest
+from conceptbasis.stages.ledger import Ledger
+from conceptbasis.stages.match import run_match
+from conceptbasis.stages.replay import run_replay
+from conceptbasis.stages.study import Codes, Side, Study
+from conceptbasis.stages.summary import write_recipe, write_summary
+from conceptbasis.stages.train_sae import load_or_train
+from conceptbasis.stages.transfer import Rebuilder, run_transfer
+
+ORGANISM = "organism:"
+StageDone = Callable[[StageOutput], None]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished transfer."""
+
+    summary: Mapping[str, Any]
+    folder: Path
+    seconds: Mapping[str, float]
+
+
+def load_prompts(config: RunConfig) -> PromptSuite:
+    """The suite that `prompts` names: a folder, or the built-in world."""
+    if config.prompts.path is not None:
+        return load_suite(Path(config.prompts.path).expanduser())
+    suite = build_suite(config.prompts.seed)
+    check_disjoint(suite)
+    return suite
+
+
+def open_model(config: ModelConfig, device: str, reporter: Reporter) -> LoadedModel:
+    """Loads the model of a configuration; a built-in organism is built if it is missing.
+
+    Raises:
+        ConfigError: if an organism is not named as organism:FAMILY:SEED.
+    """
+    path: str | Path = config.model
+    if config.model.startswith(ORGANISM):
+        family, _, seed = config.model.removeprefix(ORGANISM).partition(":")
+        if not seed.isdigit():
+            raise ConfigError(
+                f"{config.name}: model {config.model!r}",
+                expected="organism:FAMILY:SEED, for example organism:llama:0",
+                fix="correct the key `model`; `conceptbasis organisms list` names the families",
+            )
+        path = ensure_organism(family, int(seed), reporter)
+    return load_model(
+        path,
+        revision=config.revision,
+        dtype=config.dtype,
+        device=device,
+        trust_remote_code=config.trust_remote_code,
+    )
+
+
+def hash_model(loaded: LoadedModel) -> str:
+    """A hash of shapes and sampled values of all weights, quick for large models too."""
+    parts = []
+    for name, parameter in loaded.model.named_parameters():
+        flat = parameter.detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // 1024)].float().cpu()
+        parts.append((name, list(parameter.shape), str(parameter.dtype), sample.tolist()))
+    return value_hash([parts, loaded.tokenizer.chat_template, len(loaded.tokenizer)])
+
+
+def open_side(
+    config: ModelConfig, run_config: RunConfig, suite: PromptSuite, reporter: Reporter
+) -> Side:
+    """Loads a model and its SAEs."""
+    loaded = open_model(config, run_config.device, reporter)
+    digest = hash_model(loaded)
+    return Side(config, loaded, digest, load_or_train(config, loaded, digest, suite, reporter))
+
+
+def run_pipeline(
+    donor_config: ModelConfig,
+    target_config: ModelConfig,
+    config: RunConfig,
+    folder: Path,
+    reporter: Reporter,
+    on_stage: StageDone = lambda output: None,
+) -> Finished:
+    """Runs a transfer, reusing whatever the run folder already holds.
+
+    Args:
+        donor_config: Where the intervention comes from.
+        target_config: Where it is rebuilt.
+        config: Settings.
+        folder: The run folder.
+        reporter: Told the progress.
+        on_stage: Told each finished stage.
+
+    Raises:
+        ConceptBasisError: whatever is wrong with the input, said before anything is written
+            where it can be known before.
+    """
+    _check_budget(target_config, config)
+    suite = load_prompts(config)
+    with folder_lock(folder):
+        sides = [open_side(c, config, suite, reporter) for c in (donor_config, target_config)]
+        _check_context(sides, suite, config)
+        run = Run(folder, reporter.say)
+        ledger = Ledger(config.budget)
+        for text_class, n_texts in sides[1].saes.texts.items():
+            ledger.show(text_class, n_texts, 0)
+        study = Study(run, config, sides[0], sides[1], suite, ledger, reporter)
+        _write_config(folder, donor_config, target_config, config)
+        summary = _run_stages(study, on_stage)
+    return Finished(summary, folder, run.seconds)
+
+
+def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
+    sides = {"donor": study.donor, "target": study.target}
+    harvest = run_harvest(
+        study.run,
+        study.config,
+        {name: side.loaded for name, side in sides.items()},
+        {name: side.model_hash for name, side in sides.items()},
+        study.suite,
+        study.ledger,
+        study.reporter,
+    )
+    codes = Codes(study, harvest)
+    matches = run_match(study, harvest, codes)
+    on_stage(matches.output)
+    direction = run_direction(study)
+    on_stage(direction.output)
+    alignment = run_align(study, harvest, codes, matches, direction)
+    on_stage(alignment.output)
+    recipes = run_fit(study, codes, matches, direction, alignment)
+    on_stage(recipes.output)
+    rebuilder = Rebuilder(study, harvest, codes, matches)
+    transfer = run_transfer(study, rebuilder, recipes, direction, alignment)
+    on_stage(transfer.output)
+    guarded = run_guard(study, harvest, transfer)
+    on_stage(guarded.output)
+    try:
+        forecast = run_forecast(study, rebuilder, recipes, alignment, transfer, guarded)
+    except CoverageError:
+        declined = StageOutput(**_stored(study, "forecast"))
+        write_summary(study, recipes, transfer, declined, None)
+        raise
+    on_stage(forecast)
+    intervention, replayed = run_replay(study, harvest, guarded)
+    write_recipe(study, recipes, transfer, intervention)
+    on_stage(replayed)
+    outputs = (matches, direction, alignment, recipes, transfer, guarded)
+    hashes = {o.output.name: o.output.hash for o in outputs}
+    study.ledger.seal({**hashes, "harvest": harvest.hash, "replay": replayed.hash})
+    parts = Parts(study, harvest, rebuilder, direction, alignment, recipes, transfer, intervention)
+    evaluation = run_evaluate(study, parts)
+    on_stage(evaluation)
+    return write_summary(study, recipes, transfer, forecast, evaluation)
+
+
+def _stored(study: Study, name: str) -> dict[str, Any]:
+    from conceptbasis.artifacts import load_stage
+
+    return load_stage(study.run.folder, name).__dict__
+
+
+def _check_budget(target: ModelConfig, config: RunConfig) -> None:
+    """The target's own SAEs must not have been trained on more than the budget allows."""
+    training = target.saes.train
+    if training is not None and not budget_allows(config.budget, training.budget):
+        raise ConfigError(
+            f"{target.name}: its SAEs are trained on text of budget {training.budget}, "
+            f"but the transfer's budget is {config.budget}",
+            expected=f"saes.train.budget of at most {config.budget}",
+            fix=f"set saes.train.budget: {config.budget} in the target's file, or widen `budget` "
+            f"(order: {' < '.join(BUDGETS)})",
+        )
+
+
+def _check_context(sides: list[Side], suite: PromptSuite, config: RunConfig) -> None:
+    """Every prompt must fit both models together with its answer."""
+    from conceptbasis.models.chat import prompt_ids
+
+    for side in sides:
+        room = side.loaded.max_length
+        if room is None:
+            continue
+        room -= config.evaluate.max_new_tokens
+        if room < 1:
+            raise PromptError(
+                f"evaluate.max_new_tokens is {config.evaluate.max_new_tokens}",
+                expected=f"less than the context of {side.loaded.name}, {side.loaded.max_length}",
+                fix="lower evaluate.max_new_tokens",
+            )
+        for prompts in suite.prompts.values():
+            prompt_ids(side.loaded.tokenizer, [p.text for p in prompts], max_length=room)
+
+
+def _write_config(folder: Path, donor: ModelConfig, target: ModelConfig, config: RunConfig) -> None:
+    values = {
+        "donor": donor.model_dump(mode="json"),
+        "target": target.model_dump(mode="json"),
+        "run": config.model_dump(mode="json"),
+    }
+    write_text(folder / "config.yaml", yaml.safe_dump(values, sort_keys=False))

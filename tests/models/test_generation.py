@@ -1,0 +1,123 @@
+"""The lean decoding loop gives what transformers gives, whatever the batch."""
+
+import pytest
+import torch
+from tiny import PROMPTS, make_loaded, unit
+
+from conceptbasis.errors import NumericsError, PromptError
+from conceptbasis.models.chat import encode_prompts, encode_texts, prompt_ids
+from conceptbasis.models.generation import first_token_logits, generate, text_nll
+from conceptbasis.models.hooks import Edit, intervene
+
+MODELS = ["llama", "mixtral", "gemma2", "gpt2", "gpt_neox", "gemma3_text"]
+
+
+def _reference_ids(loaded, prompts, max_new_tokens, forced=None):
+    result = []
+    for ids in prompt_ids(loaded.tokenizer, prompts, forced=forced):
+        row = torch.tensor([ids])
+        with torch.no_grad():
+            output = loaded.model.generate(
+                input_ids=row,
+                attention_mask=torch.ones_like(row),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+            )
+        result.append(output[0, len(ids) :].tolist())
+    return result
+
+
+def _reference(loaded, *args, **options):
+    ids = _reference_ids(loaded, *args, **options)
+    return [loaded.tokenizer.decode(row, skip_special_tokens=True) for row in ids]
+
+
+@pytest.mark.parametrize("model_type", MODELS)
+def test_generate_equals_transformers(models, model_type):
+    loaded = models[model_type]
+    expected = _reference(loaded, PROMPTS, 10)
+    assert generate(loaded, PROMPTS, max_new_tokens=10, batch_size=3) == expected
+    assert generate(loaded, PROMPTS, max_new_tokens=10, batch_size=1) == expected
+    assert len(set(expected)) > 1
+
+
+def test_rows_that_stop_leave_the_batch(models):
+    loaded = models["mixtral"]
+    ids = _reference_ids(loaded, PROMPTS, 10)
+    # A token that one answer reaches early becomes the end of sequence.
+    stop = ids[0][2]
+    config = loaded.model.generation_config
+    original = config.eos_token_id
+    config.eos_token_id = [original, stop]
+    try:
+        expected = _reference_ids(loaded, PROMPTS, 10)
+        found = generate(loaded, PROMPTS, max_new_tokens=10, batch_size=4)
+    finally:
+        config.eos_token_id = original
+    assert len({len(row) for row in expected}) > 1
+    # transformers keeps the token it stopped at, even where that is not a special token.
+    expected = [row[:-1] if row[-1] == stop else row for row in expected]
+    assert found == loaded.tokenizer.batch_decode(expected, skip_special_tokens=True)
+
+
+def test_forced_start_is_read_but_not_returned(llama):
+    forced = ["the museum"] * len(PROMPTS)
+    found = generate(llama, PROMPTS, max_new_tokens=6, forced=forced)
+    assert found == _reference(llama, PROMPTS, 6, forced=forced)
+    assert found != generate(llama, PROMPTS, max_new_tokens=6)
+
+
+def test_generation_runs_under_hooks(llama):
+    edits = [Edit(layer, unit(16, 1)) for layer in range(3)]
+    with intervene(llama, edits):
+        found = generate(llama, PROMPTS, max_new_tokens=6)
+        assert found == _reference(llama, PROMPTS, 6)
+    assert found != generate(llama, PROMPTS, max_new_tokens=6)
+
+
+@pytest.mark.parametrize("model_type", MODELS)
+def test_first_token_logits_do_not_depend_on_the_batch(models, model_type):
+    loaded = models[model_type]
+    together = first_token_logits(loaded, PROMPTS, batch_size=4)
+    alone = first_token_logits(loaded, PROMPTS, batch_size=1)
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+    ids = encode_prompts(loaded.tokenizer, PROMPTS[:1]).input_ids
+    with torch.no_grad():
+        torch.testing.assert_close(
+            together[0], loaded.model(ids).logits[0, -1], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_text_nll_equals_the_loss_of_the_model(models):
+    texts = [
+        "where is the museum ?",
+        [{"role": "user", "content": "salt"}, {"role": "assistant", "content": "the bridge"}],
+        "café",
+    ]
+    for model_type in ("llama", "mixtral", "gpt2"):
+        loaded = models[model_type]
+        nll, tokens = text_nll(loaded, texts, batch_size=2)
+        for i, text in enumerate(texts):
+            ids = encode_texts(loaded.tokenizer, [text]).input_ids
+            with torch.no_grad():
+                loss = loaded.model(ids, labels=ids).loss
+            assert int(tokens[i]) == ids.shape[1] - 1
+            assert float(nll[i] / tokens[i]) == pytest.approx(float(loss), rel=1e-4)
+
+
+def test_nan_logits_and_long_prompts_are_errors(models):
+    broken = make_loaded("llama")
+    broken.model.lm_head.weight.data[3, 3] = float("nan")
+    for call in (
+        lambda: generate(broken, PROMPTS, max_new_tokens=2),
+        lambda: first_token_logits(broken, PROMPTS),
+        lambda: text_nll(broken, ["salt and bread"]),
+    ):
+        with pytest.raises(NumericsError, match="NaN"):
+            call()
+    with pytest.raises(PromptError, match="tokens"):
+        generate(models["llama"], ["salt " * 60], max_new_tokens=2)
+    with pytest.raises(PromptError, match="expected: at most 3"):
+        generate(models["llama"], ["salt"], max_new_tokens=125)
+    with pytest.raises(PromptError, match="no texts"):
+        text_nll(models["llama"], [])
