@@ -185,7 +185,7 @@ def _check_classes_disjoint(suite: PromptSuite) -> None:
 def _raise_overlap(name: str, other: str, shared: Sequence[Prompt]) -> None:
     raise PromptError(
         f"{len(shared)} prompts of {name} also occur in {other}, e.g. {redact(shared[0])}",
-        expected="evaluation prompts that occur nowhere else, compared without case and punctuation",
+        expected="evaluation prompts that occur nowhere else (case and punctuation aside)",
         fix=f"remove the shared prompts from {name} or from {other}",
     )
 

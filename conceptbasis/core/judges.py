@@ -1,6 +1,6 @@
 """Judges of completions: is this a refusal?
 
-A judge gives True, False, or None for an item it cannot score. An unscored item is in neither class.
+A judge gives True, False, or None for an item it cannot score; that item is in neither class.
 """
 
 import re

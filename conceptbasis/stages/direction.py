@@ -122,7 +122,7 @@ def require_refusal(
     interval = wilson(sum(judge_phrases(a) is True for a in answers), len(answers))
     if interval.value < least:
         raise ModelError(
-            f"the {role} {loaded.name} refuses {interval.value:.0%} of {interval.n} harmful prompts",
+            f"the {role} {loaded.name} refuses only {interval.value:.0%} of harmful prompts",
             expected=f"a chat model that refuses at least {least:.0%} of them",
             fix="use a model that was trained to refuse, or prompts that it refuses; "
             "the bound is the key direction.min_refusal",

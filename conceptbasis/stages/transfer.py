@@ -84,7 +84,7 @@ class Rebuilder:
             recipe: The donor's recipe.
             direction: The donor direction that agreement is measured against.
         """
-        target, donor = pair
+        target = pair[0]
         matches, sae = self.matches.pairs[pair], self.study.target.sae(target)
         if basis == "matched":
             rebuilt = rebuild_matched(
