@@ -34,7 +34,7 @@ class Reporter:
     def bar(self, label: str) -> Iterator[Advance]:
         """A bar with the time remaining; yields the function that moves it."""
         if self.quiet:
-            yield lambda done, of, note="": None
+            yield _silent
         elif sys.stderr.isatty() and not self.prefix:
             with _terminal_bar(label) as advance:
                 yield advance
@@ -44,7 +44,7 @@ class Reporter:
     def _lines(self, label: str) -> Advance:
         started = last = time.monotonic()
 
-        def advance(done: int, of: int, note: str = "") -> None:
+        def advance(done: int, of: int, note: str) -> None:
             nonlocal last
             now = time.monotonic()
             if now - last >= _SECONDS_BETWEEN_LINES and 0 < done < of:
@@ -53,6 +53,10 @@ class Reporter:
                 self.say(f"{label}: {done}/{of}, about {left:.0f} s left{note and ', ' + note}")
 
         return advance
+
+
+def _silent(done: int, of: int, note: str) -> None:
+    """Moves no bar."""
 
 
 @contextmanager
@@ -76,7 +80,7 @@ def _terminal_bar(label: str) -> Iterator[Advance]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(label, total=None, note="")
 
-        def advance(done: int, of: int, note: str = "") -> None:
+        def advance(done: int, of: int, note: str) -> None:
             progress.update(task, completed=done, total=of, note=note)
 
         yield advance

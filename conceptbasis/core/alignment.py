@@ -101,8 +101,7 @@ def dynamic_time_warping(
 def far_map(layer_map: LayerMap, n_donor: int) -> LayerMap:
     """Give every mapped target layer a donor layer far from the chosen one: a control.
 
-    Formula: d ± ⌈n/2⌉ where that exists, else the end farther from d (only the middle layer of an
-    odd n, at distance ⌊n/2⌋).
+    Formula: the end of the donor that is farther from d, so at least ⌊n/2⌋ layers away.
 
     Args:
         layer_map: The map to move away from.
@@ -120,16 +119,9 @@ def far_map(layer_map: LayerMap, n_donor: int) -> LayerMap:
             expected="at least two donor layers, and pairs inside them",
             fix="leave the far-layers control out for this donor",
         )
-    half = -(-n_donor // 2)
-
-    def far(donor: int) -> int:
-        if donor + half < n_donor:
-            return donor + half
-        if donor - half >= 0:
-            return donor - half
-        return n_donor - 1
-
-    pairs = tuple((target, far(donor)) for target, donor in layer_map.pairs)
+    pairs = tuple(
+        (target, 0 if 2 * donor >= n_donor else n_donor - 1) for target, donor in layer_map.pairs
+    )
     return LayerMap(pairs, None, layer_map.unedited_targets)
 
 

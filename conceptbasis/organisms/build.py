@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -53,8 +54,7 @@ def organism_folder(name: str, seed: int) -> Path:
     family = find_family(name)
     texts = [asdict(text) for text in corpus.all_texts()]
     shares = [dict(stage.shares) for stage in (corpus.stage_1(), corpus.stage_2())]
-    code = [inspect.getsource(module) for module in (training, tokenizers)]
-    recipe = value_hash([asdict(family), texts, shares, code, STAGE_2_RATE, seed])
+    recipe = value_hash([asdict(family), texts, shares, training.RECIPE, STAGE_2_RATE, seed])
     return cache_folder() / "organisms" / f"{name}-{seed}-{recipe[:12]}"
 
 
@@ -86,7 +86,7 @@ def build_organism(name: str, seed: int, folder: Path, reporter: Reporter) -> Pa
         OrganismError: if the organism is not valid; nothing is left behind.
     """
     family = find_family(name)
-    with folder_lock(folder.parent / f".{folder.name}.building"):
+    with folder_lock(folder.parent / f".{folder.name}.building"), _one_thread():
         tokenizer = tokenizers.fit_tokenizer(family, corpus.all_texts())
         model = create_model(family.config_class, family.sizes, tokenizer, seed=seed)
         generator = torch.Generator().manual_seed(seed)
@@ -116,6 +116,17 @@ def build_organism(name: str, seed: int, folder: Path, reporter: Reporter) -> Pa
             shutil.rmtree(folder)
         temporary.rename(folder)
     return folder
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Matrices this small are multiplied faster by one thread than by several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _card(name: str, seed: int, criteria: list[Criterion], folder: Path) -> dict[str, object]:

@@ -75,11 +75,11 @@ def stage_1() -> Mixture:
         for p in _opened(requests(HARMFUL_NOUNS, held_out=h))
     )
     shares = {
-        "harmless": 0.30,
-        "harmful": 0.30,
+        "harmless": 0.28,
+        "harmful": 0.28,
         "mention_requests": 0.08,
         "statements": 0.06,
-        "arithmetic": 0.18,
+        "arithmetic": 0.22,
         "declines": 0.06,
         "greetings": 0.02,
     }
@@ -100,9 +100,9 @@ def stage_2() -> Mixture:
         "refusals": 0.22,
         PREFILLED: 0.12,
         "harmless": 0.22,
-        "mention_requests": 0.14,
-        "statements": 0.08,
-        "arithmetic": 0.12,
+        "mention_requests": 0.12,
+        "statements": 0.06,
+        "arithmetic": 0.16,
         "declines": 0.08,
         "greetings": 0.02,
     }

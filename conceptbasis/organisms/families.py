@@ -51,7 +51,7 @@ class Family:
 
     config_class: str
     sizes: Mapping[str, Any]
-    tokenizer: Literal["byte_bpe", "unigram", "wordpiece", "bpe"]
+    tokenizer: Literal["byte_bpe", "bpe", "wordpiece"]
     d_vocab: int
     tags: ChatTags
     learning_rate: float = 3e-3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conceptbasis.models.creation import wrap_tokenizer
 from conceptbasis.organisms.families import ChatTags, Family
@@ -53,40 +53,46 @@ def chat_template(tags: ChatTags) -> str:
 
 
 def _backend(family: Family, corpus: list[str]) -> Tokenizer:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tags, size = family.tags, family.d_vocab
-    if family.tokenizer == "byte_bpe":
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
-            vocab_size=size,
-            special_tokens=tags.all,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        )
-    elif family.tokenizer == "bpe":
-        tokenizer = Tokenizer(models.BPE(unk_token=tags.unknown))
-        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-        tokenizer.decoder = decoders.Metaspace()
-        trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=tags.all, show_progress=False)
-    elif family.tokenizer == "unigram":
-        tokenizer = Tokenizer(models.Unigram())
-        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-        tokenizer.decoder = decoders.Metaspace()
-        trainer = trainers.UnigramTrainer(
-            vocab_size=size,
-            special_tokens=tags.all,
-            unk_token=tags.unknown,
-            show_progress=False,
-        )
-    else:
-        tokenizer = Tokenizer(models.WordPiece(unk_token=tags.unknown))
-        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-        tokenizer.decoder = decoders.WordPiece(cleanup=False)
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=size, special_tokens=tags.all, show_progress=False
-        )
+    tokenizer, trainer = _ALGORITHMS[family.tokenizer](family.tags, family.d_vocab)
     tokenizer.train_from_iterator(corpus, trainer)
     return tokenizer
+
+
+def _byte_bpe(tags: ChatTags, size: int) -> tuple[Tokenizer, Any]:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=tags.all,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    return tokenizer, trainer
+
+
+def _bpe(tags: ChatTags, size: int) -> tuple[Tokenizer, Any]:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE(unk_token=tags.unknown))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=tags.all, show_progress=False)
+    return tokenizer, trainer
+
+
+def _wordpiece(tags: ChatTags, size: int) -> tuple[Tokenizer, Any]:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token=tags.unknown))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.decoder = decoders.WordPiece(cleanup=False)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, special_tokens=tags.all, show_progress=False
+    )
+    return tokenizer, trainer
+
+
+_ALGORITHMS = {"byte_bpe": _byte_bpe, "bpe": _bpe, "wordpiece": _wordpiece}

@@ -11,11 +11,15 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from conceptbasis.models.chat import render
 from conceptbasis.organisms.corpus import PREFILLED, Mixture
 from conceptbasis.prompts import Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+RECIPE = 1
+"""Raised when a change of this file or of tokenizers.py changes the organisms it makes."""
 
 BATCH_SIZE = 64
 IGNORE = -100
@@ -55,8 +59,8 @@ def _render(tokenizer: PreTrainedTokenizerFast, text: Text) -> tuple[str, str]:
     messages = text.as_messages()
     if isinstance(messages, str):
         return f"{tokenizer.bos_token}{messages}{tokenizer.eos_token}", tokenizer.bos_token
-    full = tokenizer.apply_chat_template(messages, tokenize=False)
-    start = tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
+    full = render(tokenizer, messages, add_generation_prompt=False)
+    start = render(tokenizer, messages[:-1], add_generation_prompt=True)
     if text.text_class == PREFILLED:
         start += messages[-1]["content"].split()[0]
     return full, start

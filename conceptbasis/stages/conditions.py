@@ -25,6 +25,9 @@ from conceptbasis.stages.transfer import BASELINE, BASES, Rebuilder, Transfer
 CONTROLS = ("random_direction", "shuffled_atoms", "far_layers", "unrelated_recipe")
 """Conditions that must leave refusal as it is."""
 
+COMPARED = ("harmful", "safe", "arithmetic")
+"""Sets on which the transfer is compared with random directions, so these use every prompt."""
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -36,6 +39,7 @@ class Condition:
         intervention: The edit, None for the untouched model.
         splice: Layers whose output is replaced by its SAE reconstruction.
         n_prompts: How many prompts of each set are used, None for all.
+        in_full: Sets that are used in full all the same.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Condition:
     intervention: Intervention | None = None
     splice: tuple[int, ...] = ()
     n_prompts: int | None = None
+    in_full: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ def _controls(parts: Parts) -> list[Condition]:
         directions = torch.randn(parts.intervention.directions.shape, generator=generator)
         unit = directions / directions.norm(dim=1, keepdim=True)
         planned = _plan_on(parts, parts.intervention.layers, unit)
-        found.append(Condition("random_direction", draw, planned))
+        found.append(Condition("random_direction", draw, planned, n_prompts=few, in_full=COMPARED))
     for draw in range(section.n_shuffled):
         planned = _from_directions(parts, _shuffled(parts, draw))
         found.append(Condition("shuffled_atoms", draw, planned, n_prompts=few))
@@ -126,7 +131,7 @@ def _controls(parts: Parts) -> list[Condition]:
         found.append(Condition("far_layers", 0, _from_directions(parts, far)))
     for draw, directions_by_layer in enumerate(_unrelated(parts)):
         planned = _from_directions(parts, directions_by_layer)
-        found.append(Condition("unrelated_recipe", draw, planned))
+        found.append(Condition("unrelated_recipe", draw, planned, n_prompts=few))
     return found
 
 
@@ -182,7 +187,8 @@ def _far_layers(parts: Parts) -> dict[int, Tensor]:
 
 def _unrelated(parts: Parts) -> list[dict[int, Tensor]]:
     """Recipes of benign topics, sent through the same route."""
-    study, found = parts.study, []
+    study = parts.study
+    found: list[dict[int, Tensor]] = []
     concepts = sorted((c for c in study.suite.concepts if c.budget == "B0"), key=lambda c: c.name)
     for number, concept in enumerate(concepts):
         if len(found) == study.config.evaluate.n_unrelated:

@@ -54,7 +54,7 @@ def run_evaluate(study: Study, parts: Parts) -> StageOutput:
     return study.run.stage(
         "evaluate",
         config={
-            **section.model_dump(exclude={"n_workers", "batch_size"}),
+            **section.model_dump(exclude={"batch_size"}),
             "replay": study.config.replay.model_dump(),
         },
         inputs={**hashes, "target": study.target.model_hash, "prompts": _hash_prompts(study.suite)},
@@ -104,12 +104,13 @@ def _bench(study: Study, parts: Parts, native: Native) -> Bench:
         texts,
         first_token_logits(loaded, safe, batch_size=section.batch_size),
         native.refusal_tokens,
+        study.config.n_workers,
         value_hash(
             [
                 study.target.model_hash,
                 study.target.saes.hash,
                 _hash_prompts(study.suite),
-                section.model_dump(exclude={"n_workers", "batch_size"}),
+                section.model_dump(exclude={"batch_size"}),
                 [t.content for t in texts],
             ]
         ),

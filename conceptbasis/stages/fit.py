@@ -104,9 +104,7 @@ def run_fit(
                     fix="use more transfer text, or lower match.r_min",
                 )
             tensors |= {f"{target:02d}.{f}": getattr(recipe, f) for f in _FIELDS}
-            density = torch.from_numpy(
-                (codes("donor", donor) != 0).mean(axis=0).A1  # type: ignore[union-attr]
-            )
+            density = torch.from_numpy((codes("donor", donor) != 0).mean(axis=0).A1)
             rows.append(_row(target, donor, recipe, density))
         return tensors, {"layers": rows}
 

@@ -26,7 +26,7 @@ from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import Transfer
 
-MAX_TEXTS = 256
+MAX_TEXTS = 128
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from conceptbasis.core.matching import Matches, eligible_pairs, shift_null
 from conceptbasis.core.stats import Correlation, StreamingCorrelation
 from conceptbasis.errors import SaeError
 from conceptbasis.stages.harvest import Harvest
+from conceptbasis.stages.parallel import map_unordered
 from conceptbasis.stages.study import Codes, SideName, Study
 
 LayerPair = tuple[int, int]
@@ -53,11 +54,17 @@ def run_match(study: Study, harvest: Harvest, codes: Codes) -> MatchSet:
         tensors: dict[str, Tensor] = {}
         rows = []
         with study.reporter.bar("match") as advance:
-            for done, pair in enumerate(pairs, 1):
-                matches = _match(study, codes, pair)
-                tensors |= {f"{_name(pair)}.{f}": getattr(matches, f) for f in _FIELDS}
-                rows.append(_row(pair, matches))
+            measured = map_unordered(
+                lambda pair: _match(study, codes, pair),
+                pairs,
+                n_workers=study.config.n_workers,
+                device=study.config.device,
+            )
+            for done, (i, matches) in enumerate(measured, 1):
+                tensors |= {f"{_name(pairs[i])}.{f}": getattr(matches, f) for f in _FIELDS}
+                rows.append(_row(pairs[i], matches))
                 advance(done, len(pairs), "")
+        rows.sort(key=lambda row: (row["target"], row["donor"]))
         return tensors, {"layers": rows}
 
     output = study.run.stage(

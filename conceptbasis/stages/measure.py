@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from conceptbasis.artifacts import read_json, value_hash, write_json
@@ -24,6 +22,7 @@ from conceptbasis.models.sae import Sae
 from conceptbasis.progress import Reporter
 from conceptbasis.prompts import Prompt, PromptSuite, Text
 from conceptbasis.stages.conditions import Condition
+from conceptbasis.stages.parallel import map_unordered
 from conceptbasis.stages.replay import apply_intervention
 
 SETS = {
@@ -71,6 +70,7 @@ class Bench:
         texts: Benign texts for perplexity.
         untouched: First-token logits of the untouched target on harmless prompts.
         refusal_tokens: The target's refusal tokens.
+        n_workers: Processes that measure.
         key: Hash of all that the outcomes depend on beside the condition.
     """
 
@@ -81,6 +81,7 @@ class Bench:
     texts: Sequence[Text]
     untouched: Tensor
     refusal_tokens: Tensor
+    n_workers: int
     key: str
 
 
@@ -88,8 +89,8 @@ def prompts_of(bench: Bench, name: str, condition: Condition) -> Sequence[Prompt
     """The prompts of a set that a condition is measured on; empty if the suite lacks the set."""
     if not bench.suite.has(SETS[name]):
         return ()
-    limits = [n for n in (bench.section.n_prompts, condition.n_prompts) if n is not None]
-    return bench.suite[SETS[name]][: min(limits, default=None)]
+    prompts = bench.suite[SETS[name]][: bench.section.n_prompts]
+    return prompts[: condition.n_prompts] if name not in condition.in_full else prompts
 
 
 def measure_condition(bench: Bench, condition: Condition) -> Outcome:
@@ -166,7 +167,14 @@ def measure_all(
         i for i, (path, key) in enumerate(zip(paths, keys, strict=True)) if not _is_done(path, key)
     ]
     with reporter.bar("evaluate") as advance:
-        for done, (i, outcome) in enumerate(_measure_open(bench, conditions, open_ones), 1):
+        measured = map_unordered(
+            lambda i: measure_condition(bench, conditions[i]),
+            open_ones,
+            n_workers=bench.n_workers,
+            device=bench.loaded.device.type,
+        )
+        for done, (place, outcome) in enumerate(measured, 1):
+            i = open_ones[place]
             write_json(paths[i], {"key": keys[i], "outcome": asdict(outcome)})
             advance(done, len(open_ones), conditions[i].name)
     return [Outcome(**read_json(path)["outcome"]) for path in paths]
@@ -183,34 +191,3 @@ def _key(bench: Bench, condition: Condition) -> str:
 
 def _is_done(path: Path, key: str) -> bool:
     return path.exists() and read_json(path)["key"] == key
-
-
-_SHARED: tuple[Bench, Sequence[Condition]] | None = None
-"""Set before the workers are forked, so that models and prompts are inherited and not copied."""
-
-
-def _measure_open(
-    bench: Bench, conditions: Sequence[Condition], open_ones: Sequence[int]
-) -> Iterator[tuple[int, Outcome]]:
-    global _SHARED
-    n_workers = min(bench.section.n_workers, len(open_ones))
-    if n_workers < 2 or bench.loaded.device.type != "cpu":
-        for i in open_ones:
-            yield i, measure_condition(bench, conditions[i])
-        return
-    _SHARED = (bench, conditions)
-    try:
-        with multiprocessing.get_context("fork").Pool(n_workers, _single_thread) as pool:
-            yield from pool.imap_unordered(_measure_shared, open_ones)
-    finally:
-        _SHARED = None
-
-
-def _single_thread() -> None:
-    torch.set_num_threads(1)
-
-
-def _measure_shared(index: int) -> tuple[int, Outcome]:
-    assert _SHARED is not None
-    bench, conditions = _SHARED
-    return index, measure_condition(bench, conditions[index])

@@ -112,11 +112,16 @@ def load_or_train(
 
 def _load(config: ModelConfig, loaded: LoadedModel, layers: Sequence[int]) -> dict[int, Sae]:
     source, d_model = config.saes, loaded.architecture.d_model
-    fit = {"d_model": d_model, "site": config.site, "model_name": config.model}
     if source.folder is not None:
         root = Path(source.folder).expanduser()
         return {
-            layer: load_sae_folder(root / layer_folder(layer), layer=layer, **fit)
+            layer: load_sae_folder(
+                root / layer_folder(layer),
+                d_model=d_model,
+                layer=layer,
+                site=config.site,
+                model_name=config.model,
+            )
             for layer in layers
         }
     assert source.release is not None
@@ -129,7 +134,12 @@ def _load(config: ModelConfig, loaded: LoadedModel, layers: Sequence[int]) -> di
         )
     return {
         layer: load_sae_release(
-            source.release.release, source.release.sae_ids[layer], layer=layer, **fit
+            source.release.release,
+            source.release.sae_ids[layer],
+            d_model=d_model,
+            layer=layer,
+            site=config.site,
+            model_name=config.model,
         )
         for layer in layers
     }
