@@ -156,6 +156,8 @@ def print_recipe(
             highlight=False,
         )
         console.print(_donor_table(entry["donor_atoms"]))
+        if any(atom["unstable"] for atom in entry["donor_atoms"]):
+            console.print("* unstable: chosen in fewer than half of the resamples", style="dim")
         if entry["target_atoms"]:
             console.print(_target_table(entry["target_atoms"]))
 
@@ -173,7 +175,7 @@ def _density(value: float | None) -> str:
 
 
 def _donor_table(atoms: Iterable[Mapping[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     columns = ("donor", "coef", "95 %", "share", "freq", "dens", "→ target", "r", "null")
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
@@ -193,13 +195,11 @@ def _donor_table(atoms: Iterable[Mapping[str, Any]]) -> Table:
             _number(atom.get("r_heldout")),
             _number(atom.get("null_quantile")),
         )
-    table.caption = "* unstable: chosen in fewer than half of the resamples"
-    table.caption_justify = "left"
     return table
 
 
 def _target_table(atoms: Iterable[Mapping[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("target", "coef", "share", "dens"):
         table.add_column(name, justify="right", no_wrap=True)
     for atom in atoms:

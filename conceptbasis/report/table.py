@@ -28,6 +28,7 @@ from conceptbasis.metrics import (
 )
 
 _RUNS_PER_TABLE = 3  # more columns of runs do not fit 80 characters
+_REFERENCES = {"untouched": "baseline", "native": "native", "random": "random_direction"}
 _OVER = ("over_refusal/safe", "over_refusal/mentions", "over_refusal/declines")
 
 
@@ -46,7 +47,8 @@ def verdict_line(summary: Mapping[str, Any]) -> str:
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1))
+    shown = Text(title) if title else None  # Text: names are not markup
+    return Table(title=shown, box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
 
 
 def _delta_text(metric: Metric, change: float | None, summary: Mapping[str, Any]) -> Text:
@@ -154,13 +156,13 @@ def _compare(
     table = _table("")
     table.add_column("", max_width=24)
     for name in shown:
-        table.add_column(name, justify="right", overflow="fold", max_width=17)
+        table.add_column(Text(name), justify="right", overflow="fold", max_width=17)
     for label, values in _facts(shown):
-        table.add_row(label, *values)
+        table.add_row(label, *map(Text, values))
     table.add_section()
-    for condition in ("baseline", "native", "random_direction"):
+    for label, condition in _REFERENCES.items():
         figures = [figures_of(summary, condition).get("refusal") for summary in shown.values()]
-        table.add_row(f"refusal, {condition}", *(format_interval(f) for f in figures))
+        table.add_row(f"refusal, {label}", *(format_interval(f) for f in figures))
     table.add_section()
     for metric in metrics_of(every.values()):
         cells = []
