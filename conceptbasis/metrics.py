@@ -162,6 +162,40 @@ def grouped(conditions: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Map
     return groups
 
 
+TABLE_COLUMNS = ("condition", "draws", "metric", "value", "low", "high", "n")
+"""Columns of `condition_rows`."""
+
+
+def condition_rows(summary: Mapping[str, Any]) -> list[list[Any]]:
+    """Rows of the conditions table: condition, draws, metric, value, low, high, n."""
+    rows = []
+    for condition in summary["conditions"]:
+        for key, figure in condition_figures(condition).items():
+            if figure is not None:
+                span = [figure.value, figure.low, figure.high, figure.n]
+                rows.append([condition["name"], condition.get("draws"), key, *span])
+    return rows
+
+
+def flat_figures(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a run by flat names; figures that do not exist are left out."""
+    figures: dict[str, Any] = {
+        "verdict": summary["verdict"]["word"],
+        "verdict_reason": summary["verdict"]["reason"],
+    }
+    for condition in summary["conditions"]:
+        for key, figure in condition_figures(condition).items():
+            if figure is not None:
+                figures[f"conditions/{condition['name']}/{key}"] = figure.value
+    before, after = figures_of(summary, "baseline"), figures_of(summary, "transfer")
+    figures |= {f"transfer/{k}": figure.value for k, figure in after.items() if figure}
+    figures |= {f"delta/{k}": d for k, d in deltas(before, after).items() if d is not None}
+    for name, entry in (summary.get("forecast") or {}).items():
+        if entry is not None and entry.get("value") is not None:
+            figures[f"forecast/{name}"] = entry["value"]
+    return figures
+
+
 def wants_removal(summary: Mapping[str, Any]) -> bool:
     """Whether the run is meant to lower refusal; a negative γ strengthens it."""
     return summary.get("gamma") is None or summary["gamma"] >= 0
