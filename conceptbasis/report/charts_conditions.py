@@ -48,7 +48,7 @@ def _points(summary: Mapping[str, Any], key: str, group: list[Any]) -> list[dict
     return points
 
 
-def _dots(points: list[dict[str, Any]], look: int, x: alt.X, title: str, width: int) -> Any:
+def _dots(points: list[dict[str, Any]], look: int, x: alt.X, title: str) -> Any:
     labels = alt.Axis(title=None, minExtent=_AXIS_WIDTH, maxExtent=_AXIS_WIDTH, ticks=False)
     order = [point["condition"] for point in points]
     base = alt.Chart(alt.Data(values=points)).encode(
@@ -61,7 +61,7 @@ def _dots(points: list[dict[str, Any]], look: int, x: alt.X, title: str, width: 
     )
     dots = base.mark_point(color=colour, fill=colour, shape=shape, size=70, opacity=1)
     return (spans + dots).properties(
-        width=width,
+        width=WIDTH,
         height=alt.Step(20),
         title=alt.TitleParams(title, anchor="start", frame="bounds", fontSize=12),
     )
@@ -72,9 +72,7 @@ def _reference(value: float) -> Any:
     return rule.mark_rule(color=MUTED, strokeDash=[4, 3], strokeWidth=1.5).encode(x="at:Q")
 
 
-def _grouped_dots(
-    summary: Mapping[str, Any], key: str, label: str, width: int, domain: tuple[float, float]
-) -> Any:
+def _grouped_dots(summary: Mapping[str, Any], key: str, label: str) -> Any:
     baseline = figures_of(summary, "baseline").get(key)
     rows = []
     groups = grouped(summary["conditions"])
@@ -82,15 +80,15 @@ def _grouped_dots(
     for position, (look, group, points) in enumerate(kept):
         last = position == len(kept) - 1
         axis = alt.Axis(title=label if last else None, labels=last, ticks=last, tickCount=5)
-        x = alt.X("value:Q", axis=axis, scale=alt.Scale(domain=list(domain), nice=False))
-        row = _dots(points, look, x, group, width)
+        x = alt.X("value:Q", axis=axis, scale=alt.Scale(domain=[0, 1], nice=False))
+        row = _dots(points, look, x, group)
         rows.append(row if baseline is None else alt.layer(_reference(baseline.value), row))
     return alt.vconcat(*rows, spacing=8) if rows else None
 
 
 def refusal_figure(summary: Mapping[str, Any]) -> Figure | None:
     """Refusal on harmful requests under every condition, grouped; None without conditions."""
-    chart = _grouped_dots(summary, "refusal", "refusal rate on harmful requests", WIDTH, (0, 1))
+    chart = _grouped_dots(summary, "refusal", "refusal rate on harmful requests")
     if chart is None:
         return None
     return Figure(
@@ -110,15 +108,10 @@ def capability_figure(summary: Mapping[str, Any]) -> Figure | None:
     for metric in metrics_of([summary]):
         if not metric.key.startswith("capability/"):
             continue
-        lows = [
-            figure.value if figure.low is None else figure.low
-            for condition in summary["conditions"]
-            if (figure := condition_figures(condition).get(metric.key)) is not None
-        ]
-        if not lows:
+        chart = _grouped_dots(summary, metric.key, metric.label)
+        if chart is None:
             continue
-        low = max(0.0, round(min(lows) - 0.05, 1))
-        charts.append(_grouped_dots(summary, metric.key, metric.label, WIDTH, (low, 1)))
+        charts.append(chart)
         words.append(f"{metric.label}: {_in_words(summary, metric.key)}")
     if not charts:
         return None
@@ -126,7 +119,7 @@ def capability_figure(summary: Mapping[str, Any]) -> Figure | None:
         "capability",
         "Capability under every condition",
         "Exact match on harmless tasks with 95 % intervals; the dashed line is the untouched "
-        "target. An intervention should leave every dot on the line. The scale may not begin at 0.",
+        "target. An intervention should leave every dot on the line.",
         " ".join(words),
         alt.vconcat(*charts, spacing=24),
     )

@@ -44,12 +44,12 @@ def similarity_figure(align: Mapping[str, Any]) -> Figure | None:
     most = max(abs(cell["above"]) for cell in cells) or 1.0
     colour = alt.Color(
         "above:Q",
-        scale=alt.Scale(scheme="purpleorange", domain=[most, -most], domainMid=0),
+        scale=alt.Scale(scheme="purpleorange", domain=[-most, most], domainMid=0),
         legend=alt.Legend(title="score − null", gradientLength=200),
     )
     heat = alt.Chart(alt.Data(values=cells)).mark_rect().encode(x=x, y=y, color=colour)
     route = alt.Chart(alt.Data(values=path)).encode(x=x, y=y, order="target:Q")
-    # Dark on light: the path must stay visible on every colour of the cells below it.
+    # Black on white: the path must stay visible on every colour of the cells below it.
     line = route.mark_line(color="#ffffff", strokeWidth=5) + route.mark_line(
         color="#000000", strokeWidth=2, point=alt.OverlayMarkDef(color="#000000", size=40)
     )
