@@ -28,6 +28,7 @@ from conceptbasis.report.theme import (
 
 _COLOURS = (BLUE, VERMILION, PURPLE, GREEN, ORANGE, SKY)
 _SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "circle")
+_SHARES = alt.Scale(domain=[0, 1], nice=False)
 _AXIS_WIDTH = 150  # the same for every group, so that the dots of all groups share one scale
 
 
@@ -57,7 +58,7 @@ def _dots(points: list[dict[str, Any]], look: int, x: alt.X, title: str) -> Any:
     )
     colour, shape = _COLOURS[look], _SHAPES[look]
     spans = base.mark_rule(color=colour, strokeWidth=2).encode(
-        x=alt.X("low:Q").scale(x.to_dict()["scale"]), x2="high:Q"
+        x=alt.X("low:Q", scale=_SHARES), x2="high:Q"
     )
     dots = base.mark_point(color=colour, fill=colour, shape=shape, size=70, opacity=1)
     return (spans + dots).properties(
@@ -80,7 +81,7 @@ def _grouped_dots(summary: Mapping[str, Any], key: str, label: str) -> Any:
     for position, (look, group, points) in enumerate(kept):
         last = position == len(kept) - 1
         axis = alt.Axis(title=label if last else None, labels=last, ticks=last, tickCount=5)
-        x = alt.X("value:Q", axis=axis, scale=alt.Scale(domain=[0, 1], nice=False))
+        x = alt.X("value:Q", axis=axis, scale=_SHARES)
         row = _dots(points, look, x, group)
         rows.append(row if baseline is None else alt.layer(_reference(baseline.value), row))
     return alt.vconcat(*rows, spacing=8) if rows else None

@@ -103,9 +103,7 @@ def donor_figure(direction: Mapping[str, Any]) -> Figure | None:
         shade = alt.Chart(
             alt.Data(values=[{"from": layer - 0.5, "to": layer + 0.5} for layer in window])
         )
-        shade = shade.transform_calculate(
-            a=f"max(0, datum['from'])", b=f"min({n - 1}, datum['to'])"
-        )
+        shade = shade.transform_calculate(a="max(0, datum['from'])", b=f"min({n - 1}, datum['to'])")
         band = shade.mark_rect(color=GRID, opacity=0.6).encode(x=alt.X("a:Q"), x2="b:Q")
         charts = [alt.layer(band, chart) for chart in charts]
     listed = "; ".join(
@@ -180,8 +178,9 @@ def recipe_figure(layers: Sequence[Mapping[str, Any]]) -> Figure | None:
     return Figure(
         "recipe",
         "The recipe",
-        f"Each bar is a layer, each piece a donor atom: blue pieces push towards refusal, orange "
-        f"pieces away from it, the strongest next to zero. Beyond the {_TOP_ATOMS} strongest, grey.",
+        "Each bar is a layer, each piece a donor atom: blue pieces push towards refusal, orange "
+        f"pieces away from it, the strongest next to zero. Those after the first {_TOP_ATOMS} are "
+        "grey.",
         "Strongest atoms with coefficients. " + "; ".join(words) + ".",
         marks.properties(width=WIDTH, height=240),
     )

@@ -132,7 +132,9 @@ def _facts(summary: Mapping[str, Any]) -> str:
     def model(side: str) -> str:
         entry = summary[side]
         size = f"{entry.get('n_layers')} layers, width {entry.get('d_model')}"
-        return f"{side} {entry.get('model') or entry['name']} ({size})"
+        name = entry.get("model") or entry["name"]
+        shown = Path(name).name if Path(name).is_absolute() else name  # no paths of this machine
+        return f"{side} {shown} ({size})"
 
     edit = f"{summary['mode']} on {summary['scope']}, γ {summary['gamma']}"
     return (

@@ -224,8 +224,12 @@ def recipe_tables(layer: Mapping[str, Any]) -> dict[str, Any]:
         for atom in layer["donor_atoms"]
     ]
     rebuilt = [
-        [str(a["feature"]), f"{a['coefficient']:+.3f}", format_number(a["share"])]
-        + [_density(a.get("density"))]
+        [
+            str(a["feature"]),
+            f"{a['coefficient']:+.3f}",
+            format_number(a["share"]),
+            _density(a.get("density")),
+        ]
         for a in layer["target_atoms"]
     ]
     head = ["donor feature", "coefficient", "95 %", "share", "frequency", "density"]

@@ -172,11 +172,11 @@ def _compare(
         table.add_row(metric.label, *cells)
     table.add_section()
     for metric in metrics_of(every.values()):
-        cells = []
+        changes = []
         for summary in shown.values():
             change = deltas(figures_of(summary, "baseline"), figures_of(summary, "transfer"))
-            cells.append(_delta_text(metric, change.get(metric.key), summary))
-        table.add_row(f"Δ {metric.label}", *cells)
+            changes.append(_delta_text(metric, change.get(metric.key), summary))
+        table.add_row(f"Δ {metric.label}", *changes)
     return table
 
 

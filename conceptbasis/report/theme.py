@@ -1,4 +1,4 @@
-"""How figures look: one palette, one size, and SVG that follows the page's light or dark colours."""
+"""How figures look: one palette, one size, and SVG that follows the page's colours."""
 
 from __future__ import annotations
 
