@@ -16,7 +16,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -27,12 +26,7 @@ from conceptbasis.metrics import TABLE_COLUMNS, condition_rows, flat_figures
 
 Resolved = Literal["online", "offline", "off"]
 
-_FROM_ENVIRONMENT: dict[str, Resolved] = {
-    "online": "online",
-    "offline": "offline",
-    "dryrun": "offline",
-    "disabled": "off",
-}
+_NAMED: dict[str, Resolved] = {"offline": "offline", "dryrun": "offline", "disabled": "off"}
 
 
 def key_is_configured() -> bool:
@@ -63,8 +57,8 @@ def resolve_mode(mode: str) -> Resolved:
         return "off" if mode == "off" else "offline"
     if mode == "auto":
         named = os.environ.get("WANDB_MODE", "").lower()
-        if named in _FROM_ENVIRONMENT and named != "online":
-            return _FROM_ENVIRONMENT[named]
+        if named in _NAMED:
+            return _NAMED[named]
         return "online" if key_is_configured() else "offline"
     if not key_is_configured():
         raise ConfigError(
@@ -120,12 +114,7 @@ class Tracker:
             self._attempt("start", self._start)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
         with self._stack:
             if self._open is not None:
                 self._attempt("finish", lambda: self._open.finish(exit_code=int(kind is not None)))

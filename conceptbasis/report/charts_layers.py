@@ -11,6 +11,7 @@ from conceptbasis.report.theme import BLUE, GRID, INK, MUTED, ORANGE, VERMILION,
 
 _TOP_ATOMS = 8
 _CURVE_POINTS = 48
+_SEQUENCE = ("#3b7dd8", "#b0569c", "#e08214")  # of middle lightness: seen on white and on black
 _HIGHEST_SHOWN = 0.25  # the guard never takes more than a small share of the width
 
 
@@ -48,11 +49,7 @@ def similarity_figure(align: Mapping[str, Any]) -> Figure | None:
         legend=alt.Legend(title="score − null", gradientLength=200),
     )
     heat = alt.Chart(alt.Data(values=cells)).mark_rect().encode(x=x, y=y, color=colour)
-    route = alt.Chart(alt.Data(values=path)).encode(x=x, y=y, order="target:Q")
-    # Black on white: the path must stay visible on every colour of the cells below it.
-    line = route.mark_line(color="#ffffff", strokeWidth=5) + route.mark_line(
-        color="#000000", strokeWidth=2, point=alt.OverlayMarkDef(color="#000000", size=40)
-    )
+    line = _route(alt.Chart(alt.Data(values=path)).encode(x=x, y=y, order="target:Q"))
     size = max(14, min(36, WIDTH // max(n_donor, n_target)))
     pairs = ", ".join(f"{p['target']} from {p['donor']}" for p in path) or "none"
     best = max(cells, key=lambda cell: cell["above"])
@@ -67,6 +64,13 @@ def similarity_figure(align: Mapping[str, Any]) -> Figure | None:
         f"Layer map, target from donor: {pairs}.",
         (heat + line).properties(width=alt.Step(size), height=alt.Step(size)),
     )
+
+
+def _route(path: Any) -> Any:
+    """Black on white: the path must stay visible on every colour of the cells below it."""
+    dots = alt.OverlayMarkDef(color="#000000", size=40)
+    under = path.mark_line(color="#ffffff", strokeWidth=5)
+    return under + path.mark_line(color="#000000", strokeWidth=2, point=dots)
 
 
 def _bands(n: int) -> alt.Scale:
@@ -163,7 +167,9 @@ def recipe_figure(layers: Sequence[Mapping[str, Any]]) -> Figure | None:
         return None
     kinds = alt.Scale(domain=["raises", "lowers", "further atoms"], range=[BLUE, ORANGE, MUTED])
     chart = alt.Chart(alt.Data(values=bars)).encode(
-        x=alt.X("layer:O", axis=alt.Axis(title="target layer", labelAngle=0)),
+        x=alt.X(
+            "layer:O", axis=alt.Axis(title="target layer", labelAngle=0, labelOverlap="greedy")
+        ),
         y=alt.Y("share:Q", title="signed share of the layer's coefficients", stack="zero"),
         order=alt.Order("rank:Q"),
         detail="rank:Q",
@@ -199,7 +205,9 @@ def guard_figure(guard: Mapping[str, Any]) -> Figure | None:
             words.append(f"layer {layer['target']}: {layer['overlap_energy']:.2f}")
     if not points:
         return None
-    colour = alt.Color("layer:Q", scale=alt.Scale(scheme="viridis"), title="target layer")
+    colour = alt.Color(
+        "layer:Q", scale=alt.Scale(range=list(_SEQUENCE), interpolate="lab"), title="target layer"
+    )
     lines = (
         alt.Chart(alt.Data(values=points))
         .mark_line(strokeWidth=2)
@@ -216,7 +224,8 @@ def guard_figure(guard: Mapping[str, Any]) -> Figure | None:
         "guard",
         "Overlap with the guard",
         "Share of each rebuilt direction's energy in the k strongest directions that the target's "
-        f"weights write. The dashed line is the k in use ({'none' if chosen is None else chosen}).",
+        f"weights write, up to a quarter of the width in wide models. "
+        f"The dashed line is the k in use ({'none' if chosen is None else chosen}).",
         f"Overlap energy at the k in use. {'; '.join(words) or 'not computed'}.",
         chart.properties(width=WIDTH, height=200),
     )

@@ -55,8 +55,6 @@ def build_report(folder: Path) -> Path:
     Raises:
         ArtifactError: if the summary is missing, a file is corrupt, or nothing can be written.
     """
-    import jinja2
-
     summary = read_json(folder / "summary.json")
     results = _read_all(folder, RESULT)
     provenance = _read_all(folder, PROVENANCE)
@@ -65,12 +63,7 @@ def build_report(folder: Path) -> Path:
     drawn = {
         name: None if name not in figures else _place(folder, figures[name]) for name in FIGURES
     }
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("conceptbasis.report", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    page = environment.get_template("template.html").render(
+    page = _template().render(
         title=f"{summary['donor']['name']} → {summary['target']['name']}",
         facts=_facts(summary),
         word=summary["verdict"]["word"],
@@ -84,6 +77,17 @@ def build_report(folder: Path) -> Path:
     path = folder / "report.html"
     write_text(path, page)
     return path
+
+
+def _template() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("conceptbasis.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("template.html")
 
 
 def _read_all(folder: Path, file: str) -> dict[str, Any]:
