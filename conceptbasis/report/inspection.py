@@ -1,0 +1,212 @@
+"""Terminal view of a recipe: its atoms per layer, on the donor's side and on the target's.
+
+It reads `result.json` files only, so that `inspect` answers at once; no tensor library is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from conceptbasis.artifacts import RESULT, read_json
+from conceptbasis.errors import ArtifactError
+from conceptbasis.metrics import MISSING
+
+
+def recipe_layers(folder: Path) -> list[dict[str, Any]]:
+    """Joins the fitted atoms with their matches, one entry per edited target layer.
+
+    Formula: an atom's share is |c_a| / Σ_b |c_b| over the atoms of its layer and side.
+
+    Args:
+        folder: A run folder with finished stages `fit` and `transfer`.
+
+    Returns:
+        `{target, donor, eligible_mass, donor_cosine, agreement, donor_atoms, target_atoms}` by
+        target layer, atoms by falling contribution. A figure that was not computed is None.
+
+    Raises:
+        ArtifactError: if a stage is missing or corrupt.
+    """
+    fitted = {layer["donor"]: layer for layer in read_json(folder / "fit" / RESULT)["layers"]}
+    layers = []
+    for entry in read_json(folder / "transfer" / RESULT)["layers"]:
+        fit = fitted.get(entry["donor"])
+        if fit is None:
+            raise ArtifactError(
+                f"{folder}: the transfer uses donor layer {entry['donor']}, which has no recipe",
+                expected=f"one of the fitted donor layers: {_listed(fitted)}",
+                fix=f"delete {folder / 'transfer'} and run the transfer again",
+            )
+        layers.append(
+            {
+                "target": entry["target"],
+                "donor": entry["donor"],
+                "eligible_mass": fit.get("eligible_mass"),
+                "donor_cosine": fit.get("donor_cosine"),
+                "agreement": entry.get("agreement"),
+                "donor_atoms": _ranked(_joined(fit["atoms"], entry["donor_atoms"])),
+                "target_atoms": _ranked(entry.get("target_atoms") or []),
+            }
+        )
+    return sorted(layers, key=lambda layer: layer["target"])
+
+
+def _joined(
+    fitted: Iterable[Mapping[str, Any]], matched: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Every atom that the transfer used, with its interval and frequency from the fit."""
+    by_feature = {atom["feature"]: atom for atom in fitted}
+    keys = ("low", "high", "frequency", "unstable", "density")
+    return [
+        {**atom, **{key: by_feature.get(atom["feature"], {}).get(key) for key in keys}}
+        for atom in matched
+    ]
+
+
+def _ranked(atoms: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    ranked = sorted(atoms, key=lambda atom: -abs(atom["coefficient"]))
+    total = sum(abs(atom["coefficient"]) for atom in ranked)
+    return [
+        {**atom, "share": abs(atom["coefficient"]) / total if total else None} for atom in ranked
+    ]
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(str(number) for number in sorted(numbers)) or "none"
+
+
+def as_json(
+    folder: Path, *, layer: int | None = None, atom: int | None = None
+) -> list[dict[str, Any]]:
+    """The recipe as JSON-ready data, narrowed to a layer or an atom.
+
+    Args:
+        folder: A run folder.
+        layer: Target layer, or None for all.
+        atom: Donor feature id, or None for all. Layers without the atom are left out, and so are
+            target atoms other than the best match of the atom.
+
+    Returns:
+        The entries of `recipe_layers` that were asked for.
+
+    Raises:
+        ArtifactError: if the layer or the atom does not exist, or a stage is missing.
+    """
+    layers = recipe_layers(folder)
+    if layer is not None:
+        existing = [entry["target"] for entry in layers]
+        layers = [entry for entry in layers if entry["target"] == layer]
+        if not layers:
+            raise ArtifactError(
+                f"the recipe in {folder} has no target layer {layer}",
+                expected=f"one of the edited target layers: {_listed(existing)}",
+                fix="pass one of these to --layer, or leave it out to see all of them",
+            )
+    return layers if atom is None else _with_atom(folder, layers, atom, layer)
+
+
+def _with_atom(
+    folder: Path, layers: list[dict[str, Any]], atom: int, layer: int | None
+) -> list[dict[str, Any]]:
+    found = []
+    for entry in layers:
+        chosen = [a for a in entry["donor_atoms"] if a["feature"] == atom]
+        if chosen:
+            partners = {a.get("target_feature") for a in chosen}
+            kept = [a for a in entry["target_atoms"] if a["feature"] in partners]
+            found.append({**entry, "donor_atoms": chosen, "target_atoms": kept})
+    if not found:
+        where = f"layer {layer} of the recipe" if layer is not None else "the recipe"
+        existing = {a["feature"] for entry in layers for a in entry["donor_atoms"]}
+        raise ArtifactError(
+            f"{where} in {folder} has no atom with donor feature {atom}",
+            expected=f"one of the donor features: {_listed(existing)}",
+            fix="pass one of these to --atom; run inspect without --atom to see them all",
+        )
+    return found
+
+
+def print_recipe(
+    folder: Path, *, layer: int | None = None, atom: int | None = None, console: Console
+) -> None:
+    """Prints the atoms of a recipe, layer by layer, by falling contribution.
+
+    Args:
+        folder: A run folder.
+        layer: Target layer, or None for all.
+        atom: Donor feature id, or None for all.
+        console: Where to print.
+
+    Raises:
+        ArtifactError: if the layer or the atom does not exist, or a stage is missing.
+    """
+    for entry in as_json(folder, layer=layer, atom=atom):
+        mass = entry["eligible_mass"] or {}
+        console.print(
+            f"[bold]target layer {entry['target']}[/] from donor layer {entry['donor']}: "
+            f"eligible mass {_number(mass.get('value'))}, "
+            f"donor cosine {_number(entry['donor_cosine'])}, "
+            f"agreement {_number(entry['agreement'])}",
+            highlight=False,
+        )
+        console.print(_donor_table(entry["donor_atoms"]))
+        if any(atom["unstable"] for atom in entry["donor_atoms"]):
+            console.print("* unstable: chosen in fewer than half of the resamples", style="dim")
+        if entry["target_atoms"]:
+            console.print(_target_table(entry["target_atoms"]))
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return MISSING if value is None else f"{value:.{digits}f}"
+
+
+def _signed(value: float | None) -> str:
+    return MISSING if value is None else f"{value:+.3f}"
+
+
+def _density(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.1e}"
+
+
+def _donor_table(atoms: Iterable[Mapping[str, Any]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    columns = ("donor", "coef", "95 %", "share", "freq", "dens", "→ target", "r", "null")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for atom in atoms:
+        span = MISSING
+        if atom["low"] is not None and atom["high"] is not None:
+            span = f"{atom['low']:+.2f},{atom['high']:+.2f}"
+        target = atom.get("target_feature")
+        table.add_row(
+            str(atom["feature"]),
+            _signed(atom["coefficient"]),
+            span,
+            _number(atom["share"]),
+            _number(atom["frequency"]) + ("*" if atom["unstable"] else ""),
+            _density(atom["density"]),
+            MISSING if target is None else str(target),
+            _number(atom.get("r_heldout")),
+            _number(atom.get("null_quantile")),
+        )
+    return table
+
+
+def _target_table(atoms: Iterable[Mapping[str, Any]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("target", "coef", "share", "dens"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for atom in atoms:
+        table.add_row(
+            str(atom["feature"]),
+            _signed(atom["coefficient"]),
+            _number(atom["share"]),
+            _density(atom.get("density")),
+        )
+    return table

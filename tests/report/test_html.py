@@ -1,0 +1,185 @@
+"""The report is one file that needs nothing else and survives missing figures."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import struct
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from conceptbasis.errors import ArtifactError
+from conceptbasis.report.html import FIGURES, build_report
+
+sys.path.insert(0, str(Path(__file__).parent))
+from synthetic_run import make_summary, write_run
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask about, and fails on tags that do not nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_run(tmp_path_factory.mktemp("report") / "run")
+    build_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(source: str) -> Page:
+    return Page(source)
+
+
+def test_is_self_contained_and_small(source: str, page: Page) -> None:
+    assert len(source.encode()) < 2_000_000
+    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in page.tags}
+    for _, attributes in page.tags:
+        for name, value in attributes.items():
+            if name in ("href", "src", "xlink:href"):
+                assert value is not None
+                assert value.startswith("#"), value
+    assert not re.search(r"@import|url\((?!#)", source)
+
+
+def test_says_verdict_figures_and_sections(page: Page) -> None:
+    assert "Success : refusal fell from 0.99 to 0.02" in page.text
+    for words in (
+        "0.02 [0.01, 0.04]",
+        "−0.97 ↓",
+        "harmless declines 300 3,900",
+        "Controls that must fail",
+        "Seconds by stage",
+        "SHA-256",
+        "The forecast passed.",
+        "91% of the recipe's features",
+    ):
+        assert words in page.text, words
+
+
+def test_every_figure_has_words_and_can_be_reached_by_keyboard(page: Page) -> None:
+    figures = [attributes for tag, attributes in page.tags if tag == "svg"]
+    ids = [attributes["id"] for _, attributes in page.tags if attributes.get("id")]
+    assert len(figures) == len(FIGURES)
+    assert len(ids) == len(set(ids))
+    for attributes in figures:
+        assert attributes["role"] == "img"
+        assert set((attributes["aria-labelledby"] or "").split()) <= set(ids)
+    scrolling = [a for _, a in page.tags if a.get("class") == "scroll"]
+    assert all(a["tabindex"] == "0" and a["aria-label"] for a in scrolling)
+    targets = [a["href"] for tag, a in page.tags if tag == "a"]
+    assert {str(target)[1:] for target in targets} <= set(ids)
+
+
+def test_references_inside_figures_resolve(source: str, page: Page) -> None:
+    ids = {attributes["id"] for _, attributes in page.tags if attributes.get("id")}
+    assert set(re.findall(r"url\(#([^)]+)\)", source)) <= ids
+
+
+def test_figures_follow_the_colours_of_the_page(source: str, folder: Path) -> None:
+    drawn = "".join(re.findall(r"<svg.*?</svg>", source, flags=re.DOTALL))
+    assert "currentColor" in drawn
+    assert "#1c1e21" not in drawn.lower()
+    assert "prefers-color-scheme: dark" in source
+    saved = (folder / "figures" / "refusal.svg").read_text()
+    assert "var(--" not in saved  # the saved file stands alone
+
+
+def test_figures_are_saved_twice(folder: Path) -> None:
+    for name in FIGURES:
+        ElementTree.fromstring((folder / "figures" / f"{name}.svg").read_text())
+        data = (folder / "figures" / f"{name}.png").read_bytes()
+        width, height = struct.unpack(">II", data[16:24])
+        assert data.startswith(b"\x89PNG")
+        assert min(width, height) > 200
+
+
+def test_prompts_and_answers_stay_out(source: str) -> None:
+    assert "[redacted]" not in source
+    assert "first script" not in source
+
+
+def test_text_of_a_run_is_escaped(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    summary = json.loads((copy / "summary.json").read_text())
+    summary["verdict"]["reason"] = "<script>alert(1)</script>"
+    summary["conditions"][3]["name"] = "<b>odd & new</b>"
+    (copy / "summary.json").write_text(json.dumps(summary))
+    text = build_report(copy).read_text()
+    assert "<script>" not in text
+    assert "<b>odd" not in text
+    assert "odd &amp; new" in text
+
+
+def _emptied(value: Any) -> Any:
+    """The same conditions with every measured figure null."""
+    return {k: (v if k in ("name", "draws") else None) for k, v in value.items()}
+
+
+def test_missing_figures_are_dashes(tmp_path: Path) -> None:
+    summary = make_summary()
+    summary["conditions"] = [_emptied(c) for c in summary["conditions"]]
+    for key in ("forecast", "ledger", "layer_map", "gamma", "max_new_tokens", "recipe"):
+        summary[key] = None
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    page = Page(build_report(tmp_path).read_text())
+    assert "refusal, harmful – – –" in page.text
+    assert "not computed in this run" in page.text
+
+
+def test_a_declined_run_has_a_report(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    shutil.rmtree(copy / "evaluate")
+    (copy / "guard" / "provenance.json").unlink()  # killed half-way
+    summary = json.loads((copy / "summary.json").read_text())
+    summary |= {"conditions": [], "verdict": {"word": "declined", "reason": "too little overlap"}}
+    (copy / "summary.json").write_text(json.dumps(summary))
+    page = Page(build_report(copy).read_text())
+    assert "Declined : too little overlap" in page.text
+    assert len([tag for tag, _ in page.tags if tag == "svg"]) == 4
+
+
+def test_without_a_summary_it_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"summary.json is missing"):
+        build_report(tmp_path)

@@ -1,0 +1,254 @@
+"""Tracking is read back from the files that an offline run leaves."""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conceptbasis.config import TrackingSection
+from conceptbasis.errors import ConfigError
+from conceptbasis.metrics import flat_figures
+from conceptbasis.tracking import Tracker, resolve_mode
+
+sys.path.insert(0, str(Path(__file__).parent / "report"))
+from synthetic_run import make_summary, stage_results, write_run
+
+SECRET = "forbidden lantern phrase"
+KEY = "0123456789abcdef" * 2 + "01234567"
+
+
+def iter_records(file: Path) -> Iterator[Any]:
+    """Records of a .wandb file: a LevelDB log of protobuf messages behind a 7-byte header."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, block, position, partial = file.read_bytes(), 32768, 7, b""
+    while position + 7 <= len(data):
+        left = block - position % block
+        if left < 7:
+            position += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
+        if kind == 0:
+            return
+        partial += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # a full record, or the last piece of one
+            record = Record()
+            record.ParseFromString(partial)
+            partial = b""
+            yield record
+
+
+def name_of(item: Any) -> str:
+    return item.key or "/".join(item.nested_key)
+
+
+@pytest.fixture(autouse=True)
+def _without_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with un-redacted text in it, tracked offline with a key in the environment."""
+    folder = write_run(tmp_path_factory.mktemp("tracked") / "run")
+    (folder / "harvest" / "texts.json").write_text(json.dumps([SECRET]))
+    (folder / "prompts.json").write_text(json.dumps([SECRET]))
+    (folder / "report.html").write_text("<!doctype html><p>report</p>")
+    summary = make_summary()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_API_KEY", KEY)
+        section = TrackingSection(mode="offline", group="pairs")
+        with Tracker(section, folder, tags=["B0d"]) as tracker:
+            assert tracker.active
+            tracker.log_config({"budget": "B0d", "fit": {"n_atoms": 32}})
+            tracker.log_layers(stage_results(summary))
+            tracker.log_conditions(summary)
+            tracker.log_stage_seconds({"harvest": 2.5})
+            tracker.log_artifact(folder)
+            tracker.log_report(folder / "report.html")
+            tracker.log_sae_training(3, {"loss": 0.5}, step=100)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def records(logged: Path) -> list[Any]:
+    (file,) = logged.glob("wandb/offline-run-*/*.wandb")
+    for _ in range(200):  # the service closes the file shortly after the run has finished
+        found = list(iter_records(file))
+        if found and found[-1].HasField("exit"):
+            return found
+        time.sleep(0.05)
+    raise AssertionError("the offline run was never completed")
+
+
+def summary_of(records: list[Any]) -> dict[str, Any]:
+    found = {}
+    for record in records:
+        for item in record.summary.update:
+            found[name_of(item)] = json.loads(item.value_json)
+    return found
+
+
+def test_run_and_configuration(records: list[Any]) -> None:
+    config = {}
+    for record in records:
+        updates = [*record.run.config.update, *record.config.update]
+        config |= {name_of(item): json.loads(item.value_json) for item in updates}
+    (run,) = [record.run for record in records if record.HasField("run")]
+    assert config["budget"] == "B0d"
+    assert config["fit"] == {"n_atoms": 32}
+    assert run.job_type == "transfer"
+    assert run.run_group == "pairs"
+    assert list(run.tags) == ["B0d"]
+    assert not run.host
+
+
+def test_series_over_layers(records: list[Any]) -> None:
+    rows = []
+    for record in records:
+        if record.HasField("history"):
+            items = record.history.item
+            rows.append({name_of(item): json.loads(item.value_json) for item in items})
+    direction = stage_results(make_summary())["direction"]
+    norms = {row["layer"]: row["layers/donor/norm"] for row in rows if "layers/donor/norm" in row}
+    assert norms == pytest.approx(dict(enumerate(direction["norms"])))
+    assert {row["layer"] for row in rows if "layers/target/agreement" in row} == {1, 2, 3, 4}
+    assert any(row.get("sae/layer_03/loss") == 0.5 and row["sae/step"] == 100 for row in rows)
+    steps = {record.metric.glob_name: record.metric.step_metric for record in records}
+    assert steps["layers/*"] == "layer"
+    assert steps["sae/*"] == "sae/step"
+
+
+def test_conditions_table(logged: Path) -> None:
+    (file,) = logged.glob("wandb/offline-run-*/files/media/table/conditions*.json")
+    table = json.loads(file.read_text())
+    assert table["columns"] == ["condition", "draws", "metric", "value", "low", "high", "n"]
+    rows = {(row[0], row[2]): row for row in table["data"]}
+    assert rows["transfer", "refusal"][3] == 0.02
+    assert rows["random_direction", "refusal"][1] == 10
+    assert ("baseline", "kl_first_token/mean") not in rows
+
+
+def test_summary_figures(records: list[Any]) -> None:
+    found = summary_of(records)
+    assert found["transfer/refusal"] == 0.02
+    assert found["conditions/native/refusal"] == 0.01
+    assert found["delta/refusal"] == pytest.approx(-0.97)
+    assert found["verdict"] == "success"
+    assert found["seconds/harvest"] == 2.5
+    assert found["forecast/agreement"] == pytest.approx(0.81)
+    assert set(flat_figures(make_summary())) <= set(found)
+
+
+def test_artifact_is_versioned_with_recipe_and_summary(records: list[Any]) -> None:
+    artifacts = [record.artifact for record in records if record.HasField("artifact")]
+    (recipe,) = [artifact for artifact in artifacts if artifact.type == "recipe"]
+    assert recipe.name == "recipe-llama-a-mixtral-b"
+    assert {entry.path for entry in recipe.manifest.contents} == {"recipe.json", "summary.json"}
+
+
+def test_no_text_and_no_key_reaches_the_files(logged: Path, records: list[Any]) -> None:
+    assert records  # the files are complete
+    files = [path for path in (logged / "wandb").rglob("*") if path.is_file()]
+    assert any(path.suffix == ".wandb" for path in files)
+    assert any("staging" in path.parts for path in files)
+    for path in files:
+        assert SECRET.encode() not in path.read_bytes(), path
+        assert KEY.encode() not in path.read_bytes(), path
+
+
+def test_nothing_of_machine_or_code_is_saved(logged: Path) -> None:
+    names = {path.name for path in (logged / "wandb").rglob("*") if path.is_file()}
+    assert names.isdisjoint({"wandb-metadata.json", "requirements.txt", "output.log"})
+    assert not any(name.endswith((".py", ".patch")) for name in names)
+
+
+def test_failure_in_the_middle_is_reported_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise OSError("no space for logs")
+
+    with Tracker(TrackingSection(mode="offline"), tmp_path) as tracker:
+        monkeypatch.setattr(wandb.Run, "log", fail)
+        tracker.log_layers(stage_results(make_summary()))
+        assert not tracker.active
+        tracker.log_conditions(make_summary())
+    error = capsys.readouterr().err
+    assert error.count("wandb failed") == 1
+    assert "no space for logs" in error
+
+
+def test_failure_at_the_start_leaves_an_inert_tracker(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise wandb.errors.CommError("unreachable")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    with Tracker(TrackingSection(mode="offline"), tmp_path) as tracker:
+        tracker.log_config({"a": 1})
+    assert "unreachable" in capsys.readouterr().err
+
+
+def test_errors_of_the_run_pass_through(tmp_path: Path) -> None:
+    tracker = Tracker(TrackingSection(mode="off"), tmp_path)
+    with pytest.raises(ZeroDivisionError), tracker:
+        raise ZeroDivisionError
+
+
+def test_off_writes_nothing(tmp_path: Path) -> None:
+    with Tracker(TrackingSection(mode="offline"), tmp_path, mode="off") as tracker:
+        tracker.log_config({"a": 1})
+        tracker.log_artifact(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mode_auto_follows_the_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert resolve_mode("auto") == "offline"
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    assert resolve_mode("auto") == "online"
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert resolve_mode("auto") == "offline"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert resolve_mode("auto") == "off"
+
+
+def test_mode_auto_finds_a_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    login = tmp_path / "netrc"
+    login.write_text(f"machine logs.example\n  login user\n  password {KEY}\n")
+    login.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(login))
+    monkeypatch.setattr("wandb.setup", lambda: _Setup())
+    assert resolve_mode("auto") == "online"
+
+
+class _Setup:
+    class settings:
+        base_url = "https://logs.example"
+
+
+def test_online_without_key_is_an_error_and_not_a_prompt() -> None:
+    with pytest.raises(ConfigError, match="no wandb API key"):
+        resolve_mode("online")
+
+
+def test_offline_is_quick(tmp_path: Path) -> None:
+    started = time.perf_counter()
+    with Tracker(TrackingSection(mode="offline"), tmp_path) as tracker:
+        tracker.log_config({"a": 1})
+    assert time.perf_counter() - started < 10
