@@ -158,3 +158,11 @@ def _check_tokenizer(tokenizer: Any, name: str) -> None:
             expected="a chat template (chat_template.jinja, or in tokenizer_config.json)",
             fix="use the instruction-tuned model, or save a template with its tokenizer",
         )
+
+
+def silence_transformers() -> None:
+    """Turns off the progress bars and notes of transformers, which would break ours."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

@@ -26,7 +26,7 @@ STRENGTHS = (-4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0)
 """Steering strengths in standard deviations of the projection on harmless prompts."""
 
 
-def run_audit(
+def audit_model(
     config: ModelConfig,
     loaded: LoadedModel,
     suite: PromptSuite,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from torch import Tensor
 from conceptbasis.artifacts import StageOutput, load_stage
 from conceptbasis.config import Mode, ReplaySection, Scope
 from conceptbasis.errors import InterventionError
+from conceptbasis.models.architecture import resolve
 from conceptbasis.models.edit_report import EditReport
+from conceptbasis.models.generation import generate
 from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.models.weights import orthogonalise_weights
@@ -227,3 +229,27 @@ def load_intervention(folder: Path) -> tuple[Intervention, StageOutput]:
     """
     output = load_stage(folder, "replay")
     return read_intervention(output), output
+
+
+def replay_folder(model: Any, folder: Path) -> AbstractContextManager[EditReport]:
+    """The context in which a transformers model runs under a finished transfer."""
+    intervention, _ = load_intervention(folder)
+    loaded = LoadedModel(model, None, resolve(model), type(model).__name__)
+    return apply_intervention(loaded, intervention)
+
+
+def answer_both(
+    loaded: LoadedModel, intervention: Intervention, prompts: list[str], *, max_new_tokens: int
+) -> tuple[list[str], list[str], str]:
+    """Answers before and after, and what was edited.
+
+    Args:
+        loaded: The target.
+        intervention: The finished transfer.
+        prompts: What is asked.
+        max_new_tokens: Longest answer.
+    """
+    before = generate(loaded, prompts, max_new_tokens=max_new_tokens)
+    with apply_intervention(loaded, intervention) as report:
+        after = generate(loaded, prompts, max_new_tokens=max_new_tokens)
+        return before, after, str(report)

@@ -1,0 +1,40 @@
+# Every target sets up what it needs. `make demo` and `make test` are all a new user has to know.
+PYTHON ?= python3.11
+VENV := .venv
+RUN := $(VENV)/bin
+
+.PHONY: demo test check lint types imports clean help
+
+help:
+	@echo "make demo    build two organisms, transfer, evaluate, report (runs/demo)"
+	@echo "make test    lint, types, import contract and all tests, offline"
+	@echo "make check   lint, types and import contract only"
+	@echo "make clean   remove the environment and the runs"
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; set PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(RUN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/installed
+	$(RUN)/conceptbasis demo --out runs/demo
+
+test: check
+	$(RUN)/python -m pytest
+
+check: lint types imports
+
+lint: $(VENV)/installed
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+
+types: $(VENV)/installed
+	$(RUN)/mypy
+
+imports: $(VENV)/installed
+	$(RUN)/lint-imports
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,168 @@
+"""The command line: thin, lazy, and exact about what went wrong.
+
+Nothing heavy is imported at the top, so that `conceptbasis --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from conceptbasis import __version__
+
+_EPILOG = """\
+A first run:
+  conceptbasis demo                      organisms, SAEs, transfer, controls and report, in minutes
+  conceptbasis inspect runs/demo         the recipe, atom by atom
+  conceptbasis replay runs/demo          answers before and after, side by side
+
+Your own models: write two files like those in sae_configs/, then
+  conceptbasis transfer --donor sae_configs/A.yaml --target sae_configs/B.yaml --out runs/a-to-b
+Any key can be set on the way: --set budget=B0 --set fit.n_atoms=16 (docs/configuration.md).
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        0 for success, 2 for an error of the input, 130 when interrupted.
+    """
+    from conceptbasis.errors import ConceptBasisError
+
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "command"):
+        parser.print_help()
+        return 0
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        from conceptbasis import commands
+
+        command: Callable[[argparse.Namespace], None] = getattr(commands, f"run_{options.command}")
+        command(options)
+        return 0
+    except ConceptBasisError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="conceptbasis",
+        description="Rebuild a refusal intervention found in one language model inside another, "
+        "through matched sparse-autoencoder features, without refusal labels of the target.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"conceptbasis {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_running(commands)
+    _add_reading(commands)
+    _add_models(commands)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    text: str,
+    *,
+    computes: bool = False,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=name.replace("-", "_"))
+    parser.add_argument("--quiet", action="store_true", help="print results and errors only")
+    if computes:
+        parser.add_argument("--config", type=Path, metavar="FILE", help="run settings (YAML)")
+        parser.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="override one setting, e.g. fit.n_atoms=16; may be repeated",
+        )
+        parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cpu)")
+    return parser
+
+
+def _add_tracking(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--wandb",
+        choices=("auto", "online", "offline", "off"),
+        help="logging (default: online with a key, offline without one)",
+    )
+
+
+def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = _command(
+        commands,
+        "demo",
+        "Build two model organisms, train their SAEs, transfer, evaluate and report.",
+        computes=True,
+    )
+    demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="default: runs/demo")
+    _add_tracking(demo)
+    transfer = _command(
+        commands,
+        "transfer",
+        "Transfer a refusal intervention from a donor to a target and judge it.",
+        computes=True,
+    )
+    transfer.add_argument("--donor", type=Path, required=True, help="sae_configs/NAME.yaml")
+    transfer.add_argument("--target", type=Path, required=True, help="sae_configs/NAME.yaml")
+    transfer.add_argument("--out", type=Path, help="run folder (default: runs/DONOR-to-TARGET)")
+    transfer.add_argument(
+        "--force", action="store_true", help="go on although the forecast declines"
+    )
+    _add_tracking(transfer)
+    train = _command(
+        commands,
+        "train-saes",
+        "Train, load or fetch the SAEs of one model and print their quality.",
+        computes=True,
+    )
+    train.add_argument("model_config", type=Path, metavar="sae_configs/NAME.yaml")
+    train.add_argument("--out", type=Path, help="folder for the SAEs (default: the cache)")
+    _add_tracking(train)
+    audit = _command(
+        commands,
+        "audit",
+        "A model's own refusal: selection table and strength sweep in both directions.",
+        computes=True,
+    )
+    audit.add_argument("model_config", type=Path, metavar="sae_configs/NAME.yaml")
+    audit.add_argument("--out", type=Path, help="default: runs/audit-NAME")
+
+
+def _add_reading(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    inspect = _command(commands, "inspect", "Show a recipe, atom by atom.")
+    inspect.add_argument("folder", type=Path, metavar="DIR", help="a run folder")
+    inspect.add_argument("--layer", type=int, help="one target layer only")
+    inspect.add_argument("--atom", type=int, help="one donor feature only")
+    inspect.add_argument("--json", action="store_true", help="for programs")
+    replay = _command(commands, "replay", "Apply a finished transfer: answers before and after.")
+    replay.add_argument("folder", type=Path, metavar="DIR", help="a run folder")
+    replay.add_argument("--prompt", action="append", help="a prompt; may be repeated")
+    replay.add_argument("--file", type=Path, help="prompts, one per line")
+    replay.add_argument("--max-new-tokens", type=int, default=32)
+    replay.add_argument("--device", default="cpu")
+    compare = _command(commands, "compare", "Show finished runs side by side.")
+    compare.add_argument("folders", type=Path, nargs="+", metavar="DIR")
+    report = _command(commands, "report", "Rebuild report.html from artifacts.")
+    report.add_argument("folder", type=Path, metavar="DIR", help="a run folder")
+
+
+def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    organisms = _command(commands, "organisms", "List or build the built-in model organisms.")
+    organisms.add_argument("action", choices=("list", "build"))
+    organisms.add_argument("name", nargs="?", help="family to build")
+    organisms.add_argument("--seed", type=int, default=0)
+    organisms.add_argument("--out", type=Path, help="folder (default: the cache)")
