@@ -241,7 +241,12 @@ class Run:
             device: Recorded.
         """
         folder = self.folder / name
-        key = {"config": _plain(config), "inputs": dict(inputs), "seed": seed}
+        key = {
+            "config": _plain(config),
+            "inputs": dict(inputs),
+            "seed": seed,
+            "version": metadata.version("conceptbasis"),
+        }
         reason = _reason_to_compute(folder, key)
         if reason is None:
             output = _load_stage(name, folder)
@@ -271,8 +276,9 @@ def _reason_to_compute(folder: Path, key: Mapping[str, Any]) -> str | None:
         changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
         if changed:
             return f"recomputing, because {part} changed: {', '.join(changed)}"
-    if old.get("seed") != key["seed"]:
-        return "recomputing, because the seed changed"
+    for part in ("seed", "version"):
+        if old.get(part) != key[part]:
+            return f"recomputing, because the {part} changed: {old.get(part)} to {key[part]}"
     return None
 
 

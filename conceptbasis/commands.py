@@ -129,7 +129,8 @@ def run_demo(options: argparse.Namespace) -> None:
     config = _run_config(options)
     files = {side: resources.files("conceptbasis") / "demo" / f"{side}.yaml" for side in _SIDES}
     donor, target = (_demo_config(parse_config, files[side], side) for side in _SIDES)
-    _prepare_side_by_side([str(files[side]) for side in _SIDES], config, reporter)
+    if not all(_is_cached(model) for model in (donor, target)):
+        _prepare_side_by_side([str(files[side]) for side in _SIDES], config, reporter)
     _transfer(donor, target, config, options.out, reporter)
 
 
@@ -144,6 +145,16 @@ def _demo_config(parse_config: Any, file: Any, side: str) -> ModelConfig:
     values = yaml.safe_load(file.read_text(encoding="utf-8"))
     found: ModelConfig = parse_config(ModelConfig, values, f"demo {side}")
     return found
+
+
+def _is_cached(model: ModelConfig) -> bool:
+    """Whether an organism and SAEs of it were made before; the transfer checks that they fit."""
+    from conceptbasis.artifacts import cache_folder
+    from conceptbasis.organisms.build import is_complete, organism_folder
+
+    _, family, seed = model.model.split(":")
+    saes = (cache_folder() / "saes").glob(f"{model.name}-*/quality.json")
+    return is_complete(organism_folder(family, int(seed))) and any(saes)
 
 
 def _prepare_side_by_side(files: list[str], config: RunConfig, reporter: Reporter) -> None:

@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from conceptbasis.core.alignment import far_map
+from conceptbasis.core.alignment import LayerMap, far_map
 from conceptbasis.core.recipe import Recipe
 from conceptbasis.errors import CoverageError, NumericsError
 from conceptbasis.models.native import Native
 from conceptbasis.stages.align import Alignment
 from conceptbasis.stages.direction import DonorDirection
-from conceptbasis.stages.fit import RecipeSet, make_recipe
+from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.forecast import transfer_contrast
 from conceptbasis.stages.harvest import Harvest
-from conceptbasis.stages.match import mask
 from conceptbasis.stages.replay import Intervention, plan_intervention
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import BASELINE, BASES, Rebuilder, Transfer
@@ -127,8 +126,8 @@ def _controls(parts: Parts) -> list[Condition]:
         planned = _from_directions(parts, _shuffled(parts, draw))
         found.append(Condition("shuffled_atoms", draw, planned, n_prompts=few))
     far = _far_layers(parts)
-    if far:
-        found.append(Condition("far_layers", 0, _from_directions(parts, far)))
+    if far is not None:
+        found.append(Condition("far_layers", 0, far))
     for draw, directions_by_layer in enumerate(_unrelated(parts)):
         planned = _from_directions(parts, directions_by_layer)
         found.append(Condition("unrelated_recipe", draw, planned, n_prompts=few))
@@ -160,29 +159,18 @@ def _rebuild(parts: Parts, pair: tuple[int, int], recipe: Recipe) -> Tensor:
     return choice.rebuilt.direction
 
 
-def _far_layers(parts: Parts) -> dict[int, Tensor]:
-    """The donor's direction of a layer at least L/2 away from the mapped one."""
-    directions = {}
-    for target, donor in far_map(parts.alignment.layer_map, parts.study.donor.n_layers).pairs:
-        eligible = mask(
-            parts.rebuilder.matches.pairs[(target, donor)].eligible_donor,
-            parts.study.donor.sae(donor).d_sae,
-        )
-        try:
-            recipe = make_recipe(
-                parts.study,
-                eligible,
-                donor,
-                parts.direction.harmful[donor],
-                parts.direction.harmless[donor],
-                parts.direction.trajectory[donor],
-                salt=70_000 + target,
-                n_resamples=10,
-            )
-            directions[target] = _rebuild(parts, (target, donor), recipe)
-        except NumericsError:
-            continue  # nothing is matched that far away, so this layer has nothing to edit
-    return directions
+def _far_layers(parts: Parts) -> Intervention | None:
+    """Each layer under the direction that was rebuilt for the edited layer farthest from it.
+
+    Fitting the map anew at a far donor layer would only ask whether refusal is legible there
+    too, and on organisms it is at every layer; this asks whether the map put it where it belongs.
+    """
+    edit = parts.intervention
+    if len(edit.layers) < 2:
+        return None
+    chosen = LayerMap(tuple((layer, place) for place, layer in enumerate(edit.layers)), None, ())
+    far = far_map(chosen, len(edit.layers))
+    return _plan_on(parts, edit.layers, edit.directions[[place for _, place in far.pairs]])
 
 
 def _unrelated(parts: Parts) -> list[dict[int, Tensor]]:
