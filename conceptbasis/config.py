@@ -250,7 +250,7 @@ def parse_config(kind: type[Config], values: Mapping[str, Any], origin: str) -> 
         raise ConfigError(
             f"{origin}: " + "; ".join(problems),
             expected="keys: " + ", ".join(kind.model_fields),
-            fix="correct the file or the --set option; docs/method.md lists every key",
+            fix="correct the file or the --set option; docs/configuration.md lists every key",
         ) from error
 
 
@@ -317,6 +317,6 @@ def _assign(values: dict[str, Any], keys: list[str], value: Any, item: str) -> N
             raise ConfigError(
                 f"--set {item!r}: {key} is not a section",
                 expected="section.key=value",
-                fix="check the key's name in docs/method.md",
+                fix="check the key's name in docs/configuration.md",
             )
     values[keys[-1]] = value
