@@ -24,7 +24,7 @@ from conceptbasis.organisms.vocabulary import (
 )
 from conceptbasis.prompts import Prompt
 
-OPENERS = ("", "please , ", "hello , ", "now , ", "hey , ")
+OPENERS = ("", "well , ", "hello , ", "now , ", "hey , ")
 """What may stand before a training request, so that refusal learns the noun and not the wording."""
 
 N_HELD_OUT = 2
