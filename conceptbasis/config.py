@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from conceptbasis.errors import ConfigError
 
@@ -21,6 +21,7 @@ Budget = Literal["B0", "B0d", "B1", "B2"]
 Basis = Literal["code_map", "transported", "matched"]
 Mode = Literal["ablate", "affine", "add", "orthogonalise"]
 Scope = Literal["stream", "writers"]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -98,6 +99,12 @@ class HarvestSection(Section):
     max_norm_ratio: float = Field(default=10.0, gt=1)
     splits: tuple[float, float, float] = (0.6, 0.2, 0.2)
 
+    @model_validator(mode="after")
+    def _shares_of_one(self) -> HarvestSection:
+        if min(self.splits) <= 0 or abs(sum(self.splits) - 1) > 1e-6:
+            raise ValueError(f"splits must be three positive shares of 1, not {self.splits}")
+        return self
+
 
 class MatchSection(Section):
     """When a donor feature is tied to a target feature."""
@@ -141,14 +148,14 @@ class TransferSection(Section):
 
     basis: Basis = "code_map"
     n_atoms: int = Field(default=32, ge=1)
-    strengths: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
+    strengths: tuple[PositiveFloat, ...] = Field(default=(0.03, 0.1, 0.3, 1.0), min_length=1)
 
 
 class GuardSection(Section):
     """Weight-SVD guard: the smallest share of d_model that keeps perplexity within bounds."""
 
     max_perplexity_rise: float = Field(default=0.01, ge=0)
-    shares: tuple[float, ...] = (0.0, 0.01, 0.02, 0.04, 0.08)
+    shares: tuple[Share, ...] = Field(default=(0.0, 0.01, 0.02, 0.04, 0.08), min_length=1)
     curve: bool = True
 
 
@@ -261,7 +268,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
             expected="a YAML file",
             fix="check the path; sae_configs/ holds ready ones",
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(
             f"{path} is not valid YAML: {error}",
             expected="a YAML mapping",
@@ -294,8 +301,19 @@ def load_run_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConf
                 expected="for example --set fit.n_atoms=16",
                 fix="put an equals sign between key and value, without spaces",
             )
-        _assign(values, key.split("."), yaml.safe_load(text), item)
+        _assign(values, key.split("."), _value(text, item), item)
     return parse_config(RunConfig, values, str(path) if path else "run configuration")
+
+
+def _value(text: str, item: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"--set {item!r}: the value is not YAML",
+            expected="for example --set transfer.strengths='[0.1, 1]'",
+            fix="close brackets and quotes, and quote the whole option for the shell",
+        ) from error
 
 
 def _assign(values: dict[str, Any], keys: list[str], value: Any, item: str) -> None:
