@@ -262,7 +262,7 @@ def test_folder_without_permission_is_an_error(tmp_path, monkeypatch):
         raise OSError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", denied)
-    with pytest.raises(ArtifactError, match="cannot write .*Permission denied"):
+    with pytest.raises(ArtifactError, match=r"cannot write .*Permission denied"):
         artifacts.write_text(tmp_path / "a" / "b.txt", "x")
 
 
