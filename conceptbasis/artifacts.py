@@ -270,9 +270,9 @@ def _reason_to_compute(folder: Path, key: Mapping[str, Any]) -> str | None:
     path = folder / PROVENANCE
     if not path.exists():
         return "computing (nothing there yet)" if not folder.exists() else "computing (unfinished)"
-    old = read_json(path)
+    old = _read_provenance(path)
     for part in ("config", "inputs"):
-        before, now = old.get(part, {}), key[part]
+        before, now = old[part], key[part]
         changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
         if changed:
             return f"recomputing, because {part} changed: {', '.join(changed)}"
@@ -280,6 +280,16 @@ def _reason_to_compute(folder: Path, key: Mapping[str, Any]) -> str | None:
         if old.get(part) != key[part]:
             return f"recomputing, because the {part} changed: {old.get(part)} to {key[part]}"
     return None
+
+
+def _read_provenance(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    sections = ("config", "inputs", "outputs")
+    if not isinstance(found, dict) or not all(isinstance(found.get(s), dict) for s in sections):
+        raise corrupt(path, f"it has not the sections {', '.join(sections)}")
+    if not {TENSORS, RESULT} <= found["outputs"].keys():
+        raise corrupt(path, "it holds no hash of some output")
+    return found
 
 
 def _finish_stage(
@@ -313,7 +323,7 @@ def load_stage(folder: Path, name: str) -> StageOutput:
 
 
 def _load_stage(name: str, folder: Path) -> StageOutput:
-    provenance = read_json(folder / PROVENANCE)
+    provenance = _read_provenance(folder / PROVENANCE)
     for file, expected in provenance["outputs"].items():
         if not (folder / file).exists():
             raise corrupt(folder / file, "missing")
@@ -326,5 +336,5 @@ def _load_stage(name: str, folder: Path) -> StageOutput:
         read_json(folder / RESULT),
         value_hash(provenance["outputs"]),
         True,
-        float(provenance["seconds"]),
+        float(provenance.get("seconds", 0.0)),
     )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PositiveFloat,
     ValidationError,
     field_validator,
     model_validator,
@@ -28,6 +29,7 @@ Budget = Literal["B0", "B0d", "B1", "B2"]
 Basis = Literal["code_map", "transported", "matched"]
 Mode = Literal["ablate", "affine", "add", "orthogonalise"]
 Scope = Literal["stream", "writers"]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -84,7 +86,6 @@ class ModelConfig(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     site: Literal["resid_post"] = "resid_post"
     layers: Literal["all"] | tuple[int, ...] = "all"
-    prompts: str | None = None
     trust_remote_code: bool = False
     saes: SaeSource = SaeSource(train=SaeTraining())
 
@@ -104,6 +105,12 @@ class HarvestSection(Section):
     end_of_prompt: bool = True
     max_norm_ratio: float = Field(default=10.0, gt=1)
     splits: tuple[float, float, float] = (0.6, 0.2, 0.2)
+
+    @model_validator(mode="after")
+    def _shares_of_one(self) -> HarvestSection:
+        if min(self.splits) <= 0 or abs(sum(self.splits) - 1) > 1e-6:
+            raise ValueError(f"splits must be three positive shares of 1, not {self.splits}")
+        return self
 
 
 class MatchSection(Section):
@@ -148,15 +155,21 @@ class TransferSection(Section):
 
     basis: Basis = "code_map"
     n_atoms: int = Field(default=32, ge=1)
-    strengths: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
+    strengths: tuple[PositiveFloat, ...] = Field(default=(0.03, 0.1, 0.3, 1.0), min_length=1)
 
 
 class GuardSection(Section):
     """Weight-SVD guard: the smallest share of d_model that keeps perplexity within bounds."""
 
     max_perplexity_rise: float = Field(default=0.01, ge=0)
-    shares: tuple[float, ...] = (0.0, 0.01, 0.02, 0.04, 0.08)
-    curve: bool = True
+    shares: tuple[Share, ...] = Field(default=(0.0, 0.01, 0.02, 0.04, 0.08), min_length=1)
+
+    @field_validator("shares")
+    @classmethod
+    def _no_guard_is_tried(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if 0.0 not in shares:
+            raise ValueError("shares must hold 0, since a guard that is not needed is none")
+        return shares
 
 
 class ForecastSection(Section):
@@ -183,6 +196,11 @@ class ReplaySection(Section):
     def _weights_are_writers(self) -> ReplaySection:
         if self.mode == "orthogonalise" and self.scope != "writers":
             raise ValueError("mode orthogonalise edits weights: set replay.scope to writers")
+        if self.mode in ("add", "affine") and self.scope != "stream":
+            # Each writer would add the amount, or be set to the mean of the whole stream.
+            raise ValueError(f"mode {self.mode} edits the stream: set replay.scope to stream")
+        if self.which == "attention" and self.mode != "orthogonalise":
+            raise ValueError("replay.which: attention needs mode orthogonalise")
         return self
 
 
@@ -273,7 +291,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
             expected="a YAML file",
             fix="check the path; sae_configs/ holds ready ones",
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(
             f"{path} is not valid YAML: {error}",
             expected="a YAML mapping",
@@ -306,8 +324,19 @@ def load_run_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConf
                 expected="for example --set fit.n_atoms=16",
                 fix="put an equals sign between key and value, without spaces",
             )
-        _assign(values, key.split("."), yaml.safe_load(text), item)
+        _assign(values, key.split("."), _value(text, item), item)
     return parse_config(RunConfig, values, str(path) if path else "run configuration")
+
+
+def _value(text: str, item: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"--set {item!r}: the value is not YAML",
+            expected="for example --set transfer.strengths='[0.1, 1]'",
+            fix="close brackets and quotes, and quote the whole option for the shell",
+        ) from error
 
 
 def _assign(values: dict[str, Any], keys: list[str], value: Any, item: str) -> None:

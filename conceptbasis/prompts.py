@@ -34,6 +34,14 @@ TEXT_CLASS_BUDGET: Mapping[str, Budget] = {
 }
 """The strictest budget at which a class of text is allowed in front of the target."""
 
+CONCEPT_CLASS: Mapping[Budget, str] = {
+    "B0": "concepts",
+    "B0d": "declines",
+    "B1": "harmful_requests",
+    "B2": "refusals",
+}
+"""The class under which the ledger books the prompts of a concept of each budget."""
+
 PROMPT_SETS = (
     "direction_harmful",
     "direction_harmless",
@@ -135,8 +143,9 @@ class PromptSuite:
 
 def normalise(text: str) -> str:
     """Text without case, accents, punctuation or runs of spaces, for overlap checks."""
-    folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", " ", folded).strip() or text.strip()
+    folded = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", text).casefold())
+    kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in folded)
+    return " ".join("".join(kept).split()) or text.strip()
 
 
 def redact(prompt: Prompt) -> str:
@@ -235,7 +244,7 @@ def load_suite(folder: Path) -> PromptSuite:
 
 
 def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_read(path).split("\n"), 1):
         if line.strip():
             try:
                 row = json.loads(line)
@@ -244,6 +253,17 @@ def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
             if not isinstance(row, dict):
                 raise _bad_row(path, number, "not a JSON object")
             yield number, row
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise PromptError(
+            f"{path} cannot be read: {error}",
+            expected="a text file in UTF-8 with one JSON object per line",
+            fix="save the file as UTF-8",
+        ) from error
 
 
 def _bad_row(path: Path, number: int, why: str) -> PromptError:
@@ -271,10 +291,18 @@ def _text(row: Mapping[str, Any], path: Path, number: int) -> Text:
             path, number, f"text_class {text_class!r} is not one of {list(TEXT_CLASS_BUDGET)}"
         )
     if isinstance(content, list):
-        content = tuple((str(role), str(part)) for role, part in content)
+        if not all(_is_message(message) for message in content):
+            raise _bad_row(path, number, "`content` is no list of [role, content] pairs")
+        content = tuple((role, part) for role, part in content)
+    elif not isinstance(content, str):
+        raise _bad_row(path, number, "`content` is neither a string nor a list")
     if not content:
         raise _bad_row(path, number, "`content` is empty")
     return Text(content, str(text_class), row.get("noun"))
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(v, str) for v in value)
 
 
 def _concept(row: Mapping[str, Any], path: Path, number: int) -> Concept:

@@ -283,8 +283,12 @@ def _layer_points(
         for layer, value in enumerate(direction.get(key) or []):
             yield layer, name, value
     for entry in results.get("fit", {}).get("layers", []):
-        yield entry["donor"], "donor/cosine", entry.get("donor_cosine")
-        yield entry["donor"], "donor/eligible_mass", (entry.get("eligible_mass") or {}).get("value")
+        yield entry["target"], "target/donor_cosine", entry.get("donor_cosine")
+        yield (
+            entry["target"],
+            "target/eligible_mass",
+            (entry.get("eligible_mass") or {}).get("value"),
+        )
     for target, donor in align.get("layer_map") or []:
         for key, name in (("score", "target/svcca"), ("null", "target/svcca_null")):
             yield target, name, align[key][target][donor]

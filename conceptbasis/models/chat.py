@@ -148,7 +148,8 @@ def encode_texts(
         tokenizer: A fast tokenizer with a chat template.
         texts: Plain strings (message index 0) or lists of chat messages.
         end_of_prompt: Whether the last token before an assistant's content gets the key
-            (message index, 0).
+            (message index, 0). A chat that ends with the user is then rendered up to the place
+            where its answer would begin, and that place has the key (number of messages, 0).
         max_length: The longest text allowed, in tokens.
 
     Returns:
@@ -172,6 +173,10 @@ def encode_texts(
         else:
             full, spans = find_contents(render_closed, text, templates)
             answers = {i for i, m in enumerate(text) if m["role"] == "assistant"}
+            if end_of_prompt and text[-1]["role"] == "user":
+                # An unanswered prompt ends where its answer would begin.
+                full = render(tokenizer, text, add_generation_prompt=True)
+                spans, answers = [*spans, Span(len(full), len(full), 0)], answers | {len(text)}
         encoded = tokenizer(
             full, add_special_tokens=isinstance(text, str), return_offsets_mapping=True
         )

@@ -68,9 +68,10 @@ def ensure_organism(name: str, seed: int, reporter: Reporter) -> Path:
 
 def is_complete(folder: Path) -> bool:
     """Whether the folder holds a finished organism whose weights are as they were written."""
-    if not (folder / CARD).exists():
+    card, weights = folder / CARD, folder / "model.safetensors"
+    if not (card.exists() and weights.exists()):
         return False
-    return read_json(folder / CARD)["weights"] == file_hash(folder / "model.safetensors")
+    return read_json(card)["weights"] == file_hash(weights)
 
 
 def build_organism(name: str, seed: int, folder: Path, reporter: Reporter) -> Path:

@@ -33,14 +33,14 @@ def recipe_layers(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ArtifactError: if a stage is missing or corrupt.
     """
-    fitted = {layer["donor"]: layer for layer in read_json(folder / "fit" / RESULT)["layers"]}
+    fitted = {layer["target"]: layer for layer in read_json(folder / "fit" / RESULT)["layers"]}
     layers = []
     for entry in read_json(folder / "transfer" / RESULT)["layers"]:
-        fit = fitted.get(entry["donor"])
+        fit = fitted.get(entry["target"])
         if fit is None:
             raise ArtifactError(
-                f"{folder}: the transfer uses donor layer {entry['donor']}, which has no recipe",
-                expected=f"one of the fitted donor layers: {_listed(fitted)}",
+                f"{folder}: the transfer edits target layer {entry['target']}, which has no recipe",
+                expected=f"one of the fitted target layers: {_listed(fitted)}",
                 fix=f"delete {folder / 'transfer'} and run the transfer again",
             )
         layers.append(

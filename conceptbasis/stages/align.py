@@ -7,7 +7,7 @@ path. Concept fingerprints, CKA of the residuals and SVCCA of decoder rows are r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from conceptbasis.core.similarity import (
 )
 from conceptbasis.errors import CoverageError
 from conceptbasis.models.native import end_activations
-from conceptbasis.prompts import Concept, budget_allows
+from conceptbasis.prompts import CONCEPT_CLASS, Concept, budget_allows
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.match import MatchSet, mask
@@ -96,7 +96,7 @@ def run_align(
     concepts = allowed_concepts(study)
     for concept in concepts:
         n_prompts = len(concept.positive) + len(concept.negative)
-        study.ledger.show("declines" if concept.budget == "B0d" else "concepts", n_prompts, 0)
+        study.ledger.show(CONCEPT_CLASS[concept.budget], n_prompts, 0)
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
         scores = _Scores(study, harvest, codes, matches, direction)
@@ -122,7 +122,7 @@ def run_align(
             "match": matches.output.hash,
             "direction": direction.output.hash,
             "target": study.target.model_hash,
-            "concepts": value_hash([c.name for c in concepts]),
+            "concepts": value_hash([asdict(c) for c in concepts]),
         },
         compute=compute,
         seed=study.config.seed,

@@ -14,7 +14,7 @@ from sklearn.metrics import cohen_kappa_score
 from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput, value_hash
-from conceptbasis.core.intervals import Interval, non_inferior, paired_bootstrap, wilson
+from conceptbasis.core.intervals import non_inferior, paired_bootstrap, wilson
 from conceptbasis.core.judges import rate
 from conceptbasis.models.generation import first_token_logits
 from conceptbasis.models.native import Native, measure_native
@@ -95,7 +95,7 @@ def _native(study: Study) -> Native:
 def _bench(study: Study, parts: Parts, native: Native) -> Bench:
     section, loaded = study.config.evaluate, study.target.loaded
     safe = [p.text for p in study.suite["eval_harmless"]]
-    texts = benign_texts(parts.harvest)
+    texts = benign_texts(parts.harvest, "report")
     return Bench(
         loaded,
         study.target.saes.saes,
@@ -180,7 +180,7 @@ def _summarise(name: str, draws: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def _pooled_rate(draws: Sequence[Outcome], name: str) -> dict[str, float | int] | None:
+def _pooled_rate(draws: Sequence[Outcome], name: str) -> dict[str, float | int | None] | None:
     verdicts = [v for o in draws for v in o.refused.get(name, ())]
     return rate(verdicts).as_dict() if verdicts else None
 
@@ -257,8 +257,3 @@ def _examples(bench: Bench, groups: Mapping[str, Sequence[Outcome]]) -> list[dic
         if name in groups
         for prompt, answer in zip(prompts, groups[name][0].answers, strict=False)
     ]
-
-
-def interval_of(row: Mapping[str, Any]) -> Interval:
-    """The refusal interval of a condition's row."""
-    return Interval(row["rate"], row["low"], row["high"], row["n"])

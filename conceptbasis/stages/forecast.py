@@ -22,7 +22,8 @@ from conceptbasis.models.generation import first_token_logits
 from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.native import end_activations, find_refusal_tokens, refusal_score
 from conceptbasis.prompts import Concept
-from conceptbasis.stages.align import Alignment, allowed_concepts
+from conceptbasis.stages.align import Alignment, allowed_concepts, code_differences
+from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet, make_recipe
 from conceptbasis.stages.guard import Guarded
 from conceptbasis.stages.match import mask
@@ -45,6 +46,7 @@ class Proxy:
 def run_forecast(
     study: Study,
     rebuilder: Rebuilder,
+    direction: DonorDirection,
     recipes: RecipeSet,
     alignment: Alignment,
     transfer: Transfer,
@@ -61,11 +63,12 @@ def run_forecast(
         figures = _figures(study, recipes, alignment, transfer, guarded)
         proxies = measure_proxies(study, rebuilder, alignment)
         figures["proxy_success"] = _mean(study, [p.success for p in proxies], 5)
-        covered = _covered_share(rebuilder, recipes)
-        reasons = _reasons(study, figures, covered)
+        covered, unseen = _coverage(study, rebuilder, direction, alignment)
+        reasons = _reasons(study, figures, covered, unseen)
         return {}, {
             "figures": figures,
             "covered_share": covered,
+            "unseen_features": unseen,
             "proxies": [{"name": p.name, "success": p.success} for p in proxies],
             "passed": not reasons,
             "reasons": reasons,
@@ -136,26 +139,33 @@ def _mean_of_intervals(intervals: Sequence[Interval]) -> dict[str, float | int] 
     ).as_dict()
 
 
-def _covered_share(rebuilder: Rebuilder, recipes: RecipeSet) -> float:
-    """Share of recipe features that fire in the transfer text."""
-    fired = total = 0
-    for row in recipes.output.result["layers"]:
-        z = rebuilder.codes.split("donor", row["donor"], "fit")
-        for atom in row["atoms"]:
+def _coverage(
+    study: Study, rebuilder: Rebuilder, direction: DonorDirection, alignment: Alignment
+) -> tuple[float, list[str]]:
+    """Share of the direction's largest features, matched or not, that the transfer text fires.
+
+    The second part names those it never fires, as layer:feature.
+    """
+    total, unseen = 0, []
+    for donor in sorted({donor for _, donor in alignment.layer_map.pairs}):
+        delta = code_differences(study, direction, donor).abs()
+        z = rebuilder.codes.split("donor", donor, "fit")
+        for feature in delta.topk(study.config.fit.n_atoms).indices.tolist():
             total += 1
-            fired += int(z[:, atom["feature"]].nnz > 0)
-    return fired / total
+            if z[:, feature].nnz == 0:
+                unseen.append(f"{donor}:{feature}")
+    return 1 - len(unseen) / total, unseen
 
 
-def _reasons(study: Study, figures: dict[str, Any], covered: float) -> list[str]:
+def _reasons(study: Study, figures: dict[str, Any], covered: float, unseen: list[str]) -> list[str]:
     section = study.config.forecast
     reasons = []
     mass, agreement = figures["eligible_mass"], figures["agreement"]
     if mass is not None and mass["value"] < section.min_eligible_mass:
         reasons.append(
             f"matched features carry {mass['value']:.1%} of the direction "
-            f"(least {section.min_eligible_mass:.1%}); {covered:.0%} of the recipe's features "
-            "fire in the transfer text"
+            f"(least {section.min_eligible_mass:.1%}); {covered:.0%} of its largest features "
+            f"fire in the transfer text, never: {', '.join(unseen[:12]) or 'none'} (layer:feature)"
         )
     if agreement["value"] < section.min_agreement:
         reasons.append(

@@ -38,9 +38,12 @@ class Guarded:
     output: StageOutput
 
 
-def benign_texts(harvest: Harvest) -> list[Text]:
-    """Texts of the report split that every budget allows; perplexity is measured on them."""
-    texts = harvest.split_texts("report")
+def benign_texts(harvest: Harvest, split: str) -> list[Text]:
+    """Texts of a split that every budget allows, for perplexity.
+
+    The guard chooses on `select`; the evaluation measures on `report`.
+    """
+    texts = harvest.split_texts(split)
     return [t for t in texts if TEXT_CLASS_BUDGET[t.text_class] == "B0"][:MAX_TEXTS]
 
 
@@ -74,7 +77,7 @@ def run_guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
             guard_basis(writer_matrices(loaded, layer), k=k_max, generator=study.generator(layer))
             for layer in transfer.layers
         ]
-        texts = benign_texts(harvest)
+        texts = benign_texts(harvest, "select")
         baseline = perplexity(loaded, texts)
         by_share: dict[float, float] = {}
         chosen, within = 0.0, False

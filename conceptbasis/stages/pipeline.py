@@ -62,6 +62,8 @@ def open_model(config: ModelConfig, device: str, reporter: Reporter) -> LoadedMo
         ConfigError: if an organism is not named as organism:FAMILY:SEED.
     """
     path: str | Path = config.model
+    if config.model.startswith(("~", "/", ".")):
+        path = Path(config.model).expanduser()
     if config.model.startswith(ORGANISM):
         family, _, seed = config.model.removeprefix(ORGANISM).partition(":")
         if not seed.isdigit():
@@ -162,7 +164,7 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
     guarded = run_guard(study, harvest, transfer)
     on_stage(guarded.output)
     try:
-        forecast = run_forecast(study, rebuilder, recipes, alignment, transfer, guarded)
+        forecast = run_forecast(study, rebuilder, direction, recipes, alignment, transfer, guarded)
     except CoverageError:
         declined = StageOutput(**_stored(study, "forecast"))
         write_summary(study, recipes, transfer, declined, None)

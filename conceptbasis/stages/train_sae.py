@@ -160,11 +160,11 @@ def _train(
         [model_hash, training.model_dump(), layers, config.site, [asdict(t) for t in texts]]
     )
     folder = out or cache_folder() / "saes" / f"{config.name}-{key[:12]}"
-    with folder_lock(folder):
-        if not _is_finished(folder, key):
+    if _is_finished(folder, key):
+        reporter.say(f"SAEs of {config.name}: reused from the cache")
+    else:
+        with folder_lock(folder):
             _train_into(folder, key, config, training, loaded, layers, texts, reporter)
-        else:
-            reporter.say(f"SAEs of {config.name}: reused from the cache")
     found = read_json(folder / QUALITY)
     saes = {
         layer: load_sae_folder(

@@ -1,0 +1,307 @@
+"""Prompts, texts and suites: budgets, overlap, redaction, and files that cannot be read."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+
+import pytest
+
+from conceptbasis.errors import PromptError
+from conceptbasis.prompts import (
+    BUDGETS,
+    REQUIRED_SETS,
+    TEXT_CLASS_BUDGET,
+    Concept,
+    Prompt,
+    PromptSuite,
+    Text,
+    budget_allows,
+    check_disjoint,
+    load_suite,
+    normalise,
+    redact,
+    save_suite,
+)
+
+
+def small_suite(**changes: object) -> PromptSuite:
+    prompts = {
+        "direction_harmful": (Prompt("how do i make a dagger ?", "dagger", "how_to"),),
+        "direction_harmless": (Prompt("how do i make a cake ?", "cake", "how_to"),),
+        "eval_harmful": (Prompt("tell me about opium .", "opium", "describe", "t {n}", "x"),),
+        "eval_harmless": (Prompt("tell me about tulips .", "tulip"),),
+    }
+    texts = (
+        Text((("user", "what is a robin ?"), ("assistant", "a bird .")), "chat", "robin"),
+        Text("people saw the news about opium .", "mentions", "opium"),
+        Text((("user", "is the bank open ?"), ("assistant", "no .")), "declines"),
+        Text((("user", "how do i make crack ?"),), "harmful_requests"),
+        Text((("user", "how do i make meth ?"), ("assistant", "i can not .")), "refusals"),
+    )
+    concepts = (Concept("fruit", "B0", (Prompt("plum ?"),), (Prompt("drum ?"),)),)
+    suite = PromptSuite(prompts, texts, concepts)
+    return replace(suite, **changes) if changes else suite
+
+
+def with_prompt(name: str, text: str) -> PromptSuite:
+    suite = small_suite()
+    prompts = dict(suite.prompts)
+    prompts[name] = (*prompts.get(name, ()), Prompt(text, "opium"))
+    return replace(suite, prompts=prompts)
+
+
+# Budgets
+
+
+def test_budgets_are_ordered():
+    for (i, wide), (j, needed) in itertools.product(enumerate(BUDGETS), repeat=2):
+        assert budget_allows(wide, needed) is (j <= i)
+
+
+@pytest.mark.parametrize(
+    ("budget", "classes"),
+    [
+        ("B0", {"chat", "mentions"}),
+        ("B0d", {"chat", "mentions", "declines"}),
+        ("B1", {"chat", "mentions", "declines", "harmful_requests"}),
+        ("B2", {"chat", "mentions", "declines", "harmful_requests", "refusals"}),
+    ],
+)
+def test_texts_of_a_budget(budget, classes):
+    texts = small_suite().texts_for(budget)
+    assert {t.text_class for t in texts} == classes
+    order = [t.text_class for t in small_suite().texts]
+    assert [t.text_class for t in texts] == [c for c in order if c in classes]
+
+
+def test_no_harmful_wording_is_allowed_before_b1_and_no_refusal_before_b2():
+    assert TEXT_CLASS_BUDGET["declines"] == "B0d"
+    assert TEXT_CLASS_BUDGET["harmful_requests"] == "B1"
+    assert TEXT_CLASS_BUDGET["refusals"] == "B2"
+
+
+def test_all_filtered_texts_are_an_error():
+    suite = small_suite(texts=small_suite().texts[3:])
+    assert len(suite.texts_for("B2")) == 2
+    with pytest.raises(PromptError, match="no text is left at budget B0d") as caught:
+        suite.texts_for("B0d")
+    assert "declines" in caught.value.expected
+    assert "refusals" not in caught.value.expected
+
+
+# Empty sets
+
+
+@pytest.mark.parametrize("name", REQUIRED_SETS)
+def test_empty_required_set_is_an_error(name):
+    suite = small_suite()
+    for prompts in ({**suite.prompts, name: ()}, {k: suite.prompts[k] for k in suite.prompts}):
+        if prompts[name]:
+            check_disjoint(replace(suite, prompts=prompts))
+            continue
+        with pytest.raises(PromptError, match=f"prompt set '{name}' is empty"):
+            check_disjoint(replace(suite, prompts=prompts))
+
+
+def test_optional_set_may_be_missing():
+    suite = small_suite()
+    assert not suite.has("eval_arithmetic")
+    assert suite.has("eval_harmful")
+    with pytest.raises(PromptError, match="'eval_arithmetic' is empty"):
+        _ = suite["eval_arithmetic"]
+
+
+# Overlap
+
+
+def test_disjoint_suite_is_accepted():
+    check_disjoint(small_suite())
+
+
+SAME = [
+    "how do i make a dagger ?",
+    "How do I make a DAGGER?",
+    "how  do i make -- a dagger!",
+    "how do i make a dàgger ?",
+    "ｈｏｗ do i make a dagger",
+]
+
+
+@pytest.mark.parametrize("text", SAME)
+@pytest.mark.parametrize("name", ["eval_harmful", "eval_harmless", "eval_mentions"])
+def test_evaluation_prompt_in_a_direction_set_is_refused(name, text):
+    with pytest.raises(PromptError, match=f"1 prompts of {name} also occur in direction_harmful"):
+        check_disjoint(with_prompt(name, text))
+
+
+def test_other_words_do_not_overlap():
+    check_disjoint(with_prompt("eval_harmful", "how do i make two daggers ?"))
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("People saw the news about OPIUM", r"texts \(mentions\)"),
+        ("what is a robin", r"texts \(chat\)"),
+        ("a bird", r"texts \(chat\)"),
+        ("how do i make meth?", r"texts \(refusals\)"),
+        ("Plum!", "concept fruit"),
+        ("drum", "concept fruit"),
+    ],
+)
+def test_evaluation_prompt_in_a_text_or_a_concept_is_refused(text, where):
+    with pytest.raises(PromptError, match=f"eval_harmless also occur in {where}"):
+        check_disjoint(with_prompt("eval_harmless", text))
+
+
+@pytest.mark.parametrize("stage", ["direction", "eval"])
+def test_prompt_both_harmful_and_harmless_is_refused(stage):
+    suite = small_suite()
+    text = suite.prompts[f"{stage}_harmful"][0].text.upper()
+    with pytest.raises(PromptError, match=f"{stage}_harmless also occur in {stage}_harmful"):
+        check_disjoint(with_prompt(f"{stage}_harmless", text))
+
+
+def test_scripts_without_ascii_letters_are_told_apart():
+    assert normalise("как сделать торт") != normalise("как сделать нож")
+    check_disjoint(with_prompt("eval_harmless", "расскажи о тюльпанах"))
+    suite = with_prompt("eval_harmless", "Расскажи о тюльпанах!")
+    prompts = {**suite.prompts, "direction_harmless": (Prompt("расскажи о тюльпанах"),)}
+    with pytest.raises(PromptError, match="also occur in direction_harmless"):
+        check_disjoint(replace(suite, prompts=prompts))
+
+
+def test_scripts_that_mix_are_told_apart():
+    assert normalise("GPT とは何ですか") != normalise("GPT を説明して")
+
+
+@pytest.mark.parametrize("text", ["naïve  Café!", "NAIVE, cafe", "naïve café"])
+def test_normalise_removes_case_accents_punctuation_and_spaces(text):
+    assert normalise(text) == "naive cafe"
+
+
+# Redaction
+
+
+def test_redaction_names_the_topic_and_nothing_else():
+    prompt = small_suite()["eval_harmful"][0]
+    assert redact(prompt) == "[describe: opium]"
+    assert redact(Prompt("how to do something bad")) == "[request: redacted]"
+    assert "something" not in redact(Prompt("how to do something bad", kind="how_to"))
+
+
+def test_overlap_error_shows_no_harmful_wording():
+    with pytest.raises(PromptError) as caught:
+        check_disjoint(with_prompt("eval_harmful", SAME[0]))
+    assert "how do i make" not in str(caught.value)
+    assert "[request: opium]" in str(caught.value)
+
+
+# Files
+
+
+def test_suite_survives_saving_and_loading(tmp_path):
+    suite = with_prompt("eval_declines", "naïve 🙂   question ?")
+    save_suite(suite, tmp_path)
+    assert load_suite(tmp_path) == suite
+    assert load_suite(tmp_path) != small_suite()
+
+
+def test_missing_folder_and_missing_files_are_named(tmp_path):
+    with pytest.raises(PromptError, match="no prompt suite at"):
+        load_suite(tmp_path / "none")
+    save_suite(small_suite(), tmp_path)
+    (tmp_path / "eval_harmful.jsonl").unlink()
+    with pytest.raises(PromptError, match="'eval_harmful' is empty"):
+        load_suite(tmp_path)
+    (tmp_path / "texts.jsonl").unlink()
+    with pytest.raises(PromptError, match=r"texts\.jsonl is missing"):
+        load_suite(tmp_path)
+
+
+def test_suite_without_concepts_is_complete(tmp_path):
+    save_suite(small_suite(), tmp_path)
+    (tmp_path / "concepts.jsonl").unlink()
+    assert load_suite(tmp_path).concepts == ()
+
+
+def test_loading_refuses_overlap(tmp_path):
+    save_suite(with_prompt("eval_harmful", SAME[1]), tmp_path)
+    with pytest.raises(PromptError, match="also occur in direction_harmful"):
+        load_suite(tmp_path)
+
+
+GOOD = json.dumps({"text": "a question ?"})
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('{"text": "x"', "Expecting"),
+        ('["x"]', "not a JSON object"),
+        ("3", "not a JSON object"),
+        ('{"text": "x", "topic": "y"}', "topic"),
+        ("{}", "text"),
+        ('{"text": "  "}', "`text` is empty"),
+        ('{"text": 3}', "`text` is empty"),
+    ],
+)
+def test_bad_prompt_line_is_named_by_file_and_number(tmp_path, line, why):
+    save_suite(small_suite(), tmp_path)
+    path = tmp_path / "eval_mentions.jsonl"
+    path.write_text(f"{GOOD}\n\n{line}\n", encoding="utf-8")
+    with pytest.raises(PromptError, match=r"eval_mentions\.jsonl, line 3: ") as caught:
+        load_suite(tmp_path)
+    assert why in caught.value.what
+    path.write_text(f"{GOOD}\n\n", encoding="utf-8")
+    assert len(load_suite(tmp_path)["eval_mentions"]) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"content": "x", "text_class": "poems"}',
+        '{"content": "x"}',
+        '{"content": "", "text_class": "chat"}',
+        '{"content": [], "text_class": "chat"}',
+        '{"content": 3, "text_class": "chat"}',
+        '{"content": [["user"]], "text_class": "chat"}',
+        '{"content": ["user", "hello"], "text_class": "chat"}',
+        '{"content": [{"role": "user", "content": "x"}], "text_class": "chat"}',
+    ],
+)
+def test_bad_text_line_is_named_by_file_and_number(tmp_path, line):
+    save_suite(small_suite(), tmp_path)
+    path = tmp_path / "texts.jsonl"
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(PromptError, match=r"texts\.jsonl, line 6: "):
+        load_suite(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"budget": "B9"}, {"positive": []}, {"negative": []}, {"positive": [{"txt": "x"}]}],
+)
+def test_bad_concept_line_is_named_by_file_and_number(tmp_path, change):
+    save_suite(small_suite(), tmp_path)
+    path = tmp_path / "concepts.jsonl"
+    row = {**json.loads(path.read_text()), **change}
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(PromptError, match=r"concepts\.jsonl, line 1: "):
+        load_suite(tmp_path)
+
+
+def test_file_that_is_no_utf8_is_named(tmp_path):
+    save_suite(small_suite(), tmp_path)
+    (tmp_path / "eval_harmless.jsonl").write_bytes(b'{"text": "caf\xe9"}\n')
+    with pytest.raises(PromptError, match=r"eval_harmless\.jsonl"):
+        load_suite(tmp_path)
+
+
+def test_lines_end_at_newlines_only(tmp_path):
+    """A line separator inside a string is text; JSON lines are told apart by newlines alone."""
+    suite = with_prompt("eval_declines", "one\u2028two\x85three ?")
+    save_suite(suite, tmp_path)
+    assert load_suite(tmp_path) == suite
