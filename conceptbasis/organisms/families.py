@@ -89,7 +89,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "mixtral": Family(
         "MixtralConfig",
-        _dense(96, 7, 4, 2, 112)
+        _dense(96, 5, 4, 2, 160)
         | {
             "num_local_experts": 4,
             "num_experts_per_tok": 2,
