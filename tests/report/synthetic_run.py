@@ -136,10 +136,11 @@ def _atoms(layer: int, n: int, dice: random.Random) -> list[dict[str, Any]]:
 
 def _fit(summary: dict[str, Any], dice: random.Random) -> dict[str, Any]:
     layers = []
-    for donor in range(summary["donor"]["n_layers"]):
+    for target, donor in summary["layer_map"]:
         mass = {"value": 0.4 + 0.05 * donor, "low": 0.35, "high": 0.7, "n": 200}
         layers.append(
-            {"donor": donor, "eligible_mass": mass, "donor_cosine": 0.85 + 0.02 * donor}
+            {"target": target, "donor": donor, "eligible_mass": mass}
+            | {"donor_cosine": 0.85 + 0.02 * donor}
             | {"n_eligible": 80 + donor, "atoms": _atoms(donor, 12, dice)}
         )
     return {"layers": layers}
@@ -147,11 +148,11 @@ def _fit(summary: dict[str, Any], dice: random.Random) -> dict[str, Any]:
 
 def _transfer(summary: dict[str, Any], fit: dict[str, Any], dice: random.Random) -> dict[str, Any]:
     layers = []
-    for target, donor in summary["layer_map"]:
+    for place, (target, donor) in enumerate(summary["layer_map"]):
         atoms = [
             {"feature": atom["feature"], "coefficient": atom["coefficient"]}
             | {"target_feature": dice.randrange(768), "r_heldout": 0.8, "null_quantile": 0.11}
-            for atom in fit["layers"][donor]["atoms"]
+            for atom in fit["layers"][place]["atoms"]
         ]
         matched = [
             {"feature": atom["target_feature"], "coefficient": 0.8 * atom["coefficient"]}
