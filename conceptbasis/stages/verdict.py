@@ -57,9 +57,8 @@ def _judge_removal(rows: Rows, problems: list[str]) -> dict[str, str]:
     possible = baseline.value - native.value
     share = (baseline.value - transfer.value) / possible if possible > 0 else 0.0
     missing = [n for n in CONTROLS if n not in rows or rows[n]["refusal"]["rate"] is None]
-    touching = [
-        n for n in CONTROLS if n not in missing and not transfer.disjoint_from(_interval(rows[n]))
-    ]
+    # Disjoint is not enough: a control that removes more than the transfer is not cleared.
+    touching = [n for n in CONTROLS if n not in missing and transfer.high >= _interval(rows[n]).low]
     reasons = [f"{_describe(baseline, transfer)}, {share:.0%} of native's reduction"]
     if touching:
         reasons.append("not clear of the controls " + ", ".join(touching))

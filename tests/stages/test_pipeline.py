@@ -1,0 +1,279 @@
+"""The whole transfer: resumed where it stopped, recomputed where needed, judged after the seal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from micro import QUIET, run_config
+from test_ledger import SMALL
+
+from conceptbasis import artifacts
+from conceptbasis.errors import ArtifactError, CoverageError
+from conceptbasis.progress import Reporter
+from conceptbasis.stages import evaluate, measure
+from conceptbasis.stages.ledger import Ledger
+from conceptbasis.stages.pipeline import run_pipeline
+
+STAGES = [
+    "harvest",
+    "match",
+    "direction",
+    "align",
+    "fit",
+    "transfer",
+    "guard",
+    "forecast",
+    "replay",
+    "evaluate",
+]
+SEALED = {*STAGES} - {"forecast", "evaluate"}
+
+
+class Lines(Reporter):
+    """Keeps what stages say."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def of_stages(self) -> dict[str, str]:
+        """What was said about each stage first."""
+        said: dict[str, str] = {}
+        for line in self.lines:
+            name, _, rest = line.partition(": ")
+            if name in STAGES:
+                said.setdefault(name, rest)
+        return said
+
+
+class Killed(Exception):
+    """A run that ends in the middle."""
+
+
+def run(world, folder, reporter=QUIET, on_stage=lambda output: None, **sections):
+    return run_pipeline(
+        world.donor_config(),
+        world.target_config(),
+        world.config(**sections),
+        folder,
+        reporter,
+        on_stage,
+    )
+
+
+def kill_after(name):
+    def on_stage(output):
+        if output.name == name:
+            raise Killed
+
+    return on_stage
+
+
+# Resume
+
+
+def test_a_run_killed_after_any_stage_goes_on_where_it_stopped(ready, tmp_path):
+    whole = run(ready, tmp_path / "whole", evaluate=SMALL).summary
+    for i, name in enumerate(STAGES[1:], 1):
+        lines = Lines()
+        with pytest.raises(Killed):
+            run(ready, tmp_path / "run", lines, kill_after(name), evaluate=SMALL)
+        said = lines.of_stages()
+        assert list(said) == STAGES[: i + 1]
+        assert all(said[earlier] == "reused" for earlier in STAGES[: i if i > 1 else 0])
+        assert said[name].startswith("computing")
+        assert not (tmp_path / "run" / "summary.json").exists()
+    lines = Lines()
+    resumed = run(ready, tmp_path / "run", lines, evaluate=SMALL)
+    assert lines.of_stages() == dict.fromkeys(STAGES, "reused")
+    assert resumed.summary == whole
+    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == whole
+    assert set(resumed.seconds) == set(STAGES)
+
+
+def test_evaluation_killed_in_the_middle_keeps_the_conditions_it_measured(
+    ready, finished, tmp_path, monkeypatch
+):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    real, measured = measure.measure_condition, []
+
+    def dies_at_the_fourth(bench, condition):
+        if len(measured) == 3:
+            raise Killed
+        measured.append((condition.name, condition.draw))
+        return real(bench, condition)
+
+    monkeypatch.setattr(measure, "measure_condition", dies_at_the_fourth)
+    with pytest.raises(Killed):
+        run(ready, tmp_path / "run", evaluate=SMALL)
+    first = list(measured)
+    assert len(first) == 3
+    monkeypatch.setattr(
+        measure, "measure_condition", lambda b, c: measured.append((c.name, c.draw)) or real(b, c)
+    )
+    run(ready, tmp_path / "run", evaluate=SMALL)
+    assert not set(first) & set(measured[3:])
+    assert ("native", 0) in measured[3:]
+
+
+def test_a_finished_run_measures_nothing_again(ready, finished, tmp_path, monkeypatch):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    monkeypatch.setattr(measure, "measure_condition", None)
+    monkeypatch.setattr(evaluate, "measure_native", None)
+    assert run(ready, tmp_path / "run").summary == finished.summary
+
+
+# Recomputation
+
+
+@pytest.mark.parametrize(
+    ("sections", "changed", "reason", "below"),
+    [
+        ({"fit": {"n_resamples": 21}}, "fit", "config changed: n_resamples", "transfer"),
+        ({"transfer": {"n_atoms": 6}}, "transfer", "config changed: n_atoms", "guard"),
+        ({"direction": {"n_select": 23}}, "direction", "config changed: n_select", None),
+        ({"replay": {"layers": "early"}}, "replay", "config changed: layers", "evaluate"),
+        ({"evaluate": {"n_prompts": 11}}, "evaluate", "config changed: n_prompts", None),
+    ],
+)
+def test_a_changed_key_recomputes_only_what_stands_below_it(
+    ready, finished, tmp_path, monkeypatch, sections, changed, reason, below
+):
+    def killed(study):
+        raise Killed
+
+    shutil.copytree(finished.folder, tmp_path / "run")
+    monkeypatch.setattr(evaluate, "_native", killed)
+    lines = Lines()
+    with pytest.raises(Killed):
+        run(ready, tmp_path / "run", lines, kill_after(below or changed), **sections)
+    said = lines.of_stages()
+    assert reason in said[changed]
+    assert said[changed].startswith("recomputing")
+    above = STAGES[: STAGES.index(changed)]
+    assert all(said[name] == "reused" for name in above)
+    if below is not None:
+        assert said[below] == f"recomputing, because inputs changed: {changed}"
+
+
+def test_a_changed_budget_recomputes_the_text_and_all_that_follows(ready, finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    lines = Lines()
+    with pytest.raises(Killed):
+        run(ready, tmp_path / "run", lines, kill_after("direction"), budget="B1")
+    said = lines.of_stages()
+    assert said["harvest"].startswith("recomputing, because config changed: budget")
+    assert said["match"] == "recomputing, because inputs changed: harvest"
+    assert said["direction"] == "reused"
+
+
+def test_a_damaged_residual_file_is_named(ready, finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    path = tmp_path / "run" / "harvest" / "target_01.safetensors"
+    data = path.read_bytes()
+    for damaged in (data[:-4], data[:-4] + b"\1\2\3\4"):
+        path.write_bytes(damaged)
+        with pytest.raises(ArtifactError, match=r"target_01\.safetensors is corrupt"):
+            run(ready, tmp_path / "run")
+    path.unlink()
+    with pytest.raises(ArtifactError, match=r"target_01\.safetensors is corrupt"):
+        run(ready, tmp_path / "run")
+    path.write_bytes(data)
+    with pytest.raises(Killed):
+        run(ready, tmp_path / "run", on_stage=kill_after("match"))
+
+
+def test_a_run_folder_is_held_by_one_process(ready, tmp_path):
+    with (
+        artifacts.folder_lock(tmp_path / "run"),
+        pytest.raises(ArtifactError, match="in use by another process"),
+    ):
+        run(ready, tmp_path / "run")
+    assert [p.name for p in (tmp_path / "run").iterdir()] == [".lock"]
+
+
+# The order: transfer first, labels of the target after
+
+
+def test_native_is_measured_after_the_seal(ready, finished, tmp_path, monkeypatch):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    calls = []
+    seal, native = Ledger.seal, evaluate.measure_native
+
+    def seal_noted(ledger, hashes):
+        calls.append(("seal", dict(hashes)))
+        seal(ledger, hashes)
+
+    def native_noted(loaded, *arguments, **keywords):
+        calls.append(("native", loaded.name))
+        return native(loaded, *arguments, **keywords)
+
+    monkeypatch.setattr(Ledger, "seal", seal_noted)
+    monkeypatch.setattr(evaluate, "measure_native", native_noted)
+    run(ready, tmp_path / "run", evaluate=SMALL)
+    assert [name for name, _ in calls] == ["seal", "native"]
+    assert calls[1][1] == str(ready.target)
+    assert set(calls[0][1]) == SEALED
+
+
+def test_evaluation_is_tied_to_the_hashes_of_the_transfer(finished):
+    found = artifacts.load_stage(finished.folder, "evaluate")
+    provenance = artifacts.read_json(found.folder / artifacts.PROVENANCE)
+    for name in SEALED:
+        digest = artifacts.load_stage(finished.folder, name).hash
+        assert provenance["inputs"][name] == digest
+        assert found.result["hashes"][name] == digest
+
+
+def test_labels_are_not_read_when_nothing_was_sealed(ready, finished, tmp_path, monkeypatch):
+    from conceptbasis.errors import PromptError
+
+    shutil.copytree(finished.folder, tmp_path / "run")
+    monkeypatch.setattr(Ledger, "seal", lambda ledger, hashes: None)
+    with pytest.raises(PromptError, match="before the transfer is final"):
+        run(ready, tmp_path / "run", evaluate=SMALL)
+
+
+# Forecast
+
+
+def test_low_coverage_declines_and_force_goes_on(ready, finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    strict = {"min_eligible_mass": 0.99}
+    with pytest.raises(CoverageError, match="the forecast declines this transfer") as caught:
+        run(ready, tmp_path / "run", forecast={**strict, "force": False})
+    assert "least 99.0%" in caught.value.what
+    assert "--force" in caught.value.fix
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["verdict"]["word"] == "declined"
+    assert "matched features carry" in summary["verdict"]["reason"]
+    assert summary["conditions"] == []
+    assert set(summary) == set(finished.summary)
+    assert summary["forecast"]["eligible_mass"] == finished.summary["forecast"]["eligible_mass"]
+    lines = Lines()
+    forced = run(ready, tmp_path / "run", lines, forecast={**strict, "force": True})
+    assert forced.summary["verdict"]["word"] != "declined"
+    assert lines.of_stages()["forecast"] == "reused"
+
+
+def test_low_agreement_declines_with_its_own_reason(ready, finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    with pytest.raises(CoverageError, match=r"projections agree at 0\.\d\d \(least 0\.99\)"):
+        run(ready, tmp_path / "run", forecast={"min_agreement": 0.99, "force": False})
+    with pytest.raises(Killed):
+        run(ready, tmp_path / "run", on_stage=kill_after("forecast"), forecast={"force": False})
+
+
+def test_configuration_of_a_run_is_written_beside_it(ready, finished):
+    import yaml
+
+    values = yaml.safe_load((finished.folder / "config.yaml").read_text())
+    assert values["run"] == ready.config().model_dump(mode="json")
+    assert values["donor"]["model"] == str(ready.donor)
+    assert values["run"] != run_config(ready.prompts, seed=1).model_dump(mode="json")
