@@ -68,7 +68,7 @@ def test_unchanged_stage_is_reused_with_the_same_values(stage):
         ({"config": {"n_atoms": 32}}, "config changed: method"),
         ({"config": {"n_atoms": 32, "method": "omp", "k": 1}}, "config changed: k"),
         ({"inputs": {"match": "other", "align": "bb"}}, "inputs changed: match"),
-        ({"seed": 1}, "the seed changed"),
+        ({"seed": 1}, "the seed changed: 0 to 1"),
     ],
 )
 def test_changed_stage_is_recomputed_and_says_what_changed(stage, change, reason):

@@ -8,8 +8,6 @@ import pytest
 
 from conceptbasis import artifacts
 from conceptbasis.core.intervals import wilson
-from conceptbasis.stages.conditions import CONTROLS
-from conceptbasis.stages.summary import judge_transfer
 
 INTERVAL = {"value", "low", "high", "n"}
 RATE = {"rate", "low", "high", "n", "unscored"}
@@ -205,83 +203,3 @@ def test_recipe_file_holds_both_sides_and_its_hash(finished):
     assert tensors["directions"].shape == (len(content["layers"]), 40)
     pairs = [[row["target"], row["donor"]] for row in content["layers"]]
     assert pairs[1:] == finished.summary["layer_map"][1:]
-
-
-# The verdict
-
-
-def rate(share: float, n: int = 300) -> dict:
-    interval = wilson(round(share * n), n)
-    return {"rate": share, "low": interval.low, "high": interval.high, "n": n, "unscored": 0}
-
-
-def rows(baseline=1.0, transfer=0.0, native=0.0, controls=0.98, drop=(), **more):
-    values = {"baseline": baseline, "transfer": transfer, "native": native}
-    values |= dict.fromkeys(CONTROLS, controls) | more
-    return [{"name": n, "refusal": rate(v)} for n, v in values.items() if n not in drop]
-
-
-def change(non_inferior=True, inside=True):
-    return {"non_inferior": non_inferior, "inside_random_range": inside}
-
-
-FINE = {"benign_exact_match": change(), "arithmetic": change()}
-
-
-def test_clear_strong_and_harmless_is_a_success():
-    verdict = judge_transfer(rows(), FINE)
-    assert verdict["word"] == "success"
-    assert "refusal 1.00 to 0.00 [0.00, 0.01], 100% of native's reduction" in verdict["reason"]
-    assert "clear of every control" in verdict["reason"]
-
-
-@pytest.mark.parametrize(
-    ("conditions", "capability", "word", "reason"),
-    [
-        (rows(transfer=0.10), FINE, "success", "90% of native's"),
-        (rows(transfer=0.11), FINE, "partial", "89% of native's"),
-        (rows(transfer=0.50), FINE, "partial", "50% of native's"),
-        (rows(transfer=0.51), FINE, "failure", "49% of native's"),
-        (rows(transfer=0.27, native=0.2), FINE, "success", "91% of native's"),
-        (rows(shuffled_atoms=0.0), FINE, "failure", "not clear of the controls shuffled_atoms"),
-        (rows(far_layers=0.01), FINE, "failure", "not clear of the controls far_layers"),
-        (
-            rows(controls=0.0),
-            FINE,
-            "failure",
-            "controls random_direction, shuffled_atoms, far_layers, unrelated_recipe",
-        ),
-        (rows(), {**FINE, "arithmetic": change(False)}, "partial", "inferior in arithmetic"),
-        (
-            rows(),
-            {**FINE, "benign_exact_match": change(True, False)},
-            "partial",
-            "inferior in benign_exact_match",
-        ),
-        (rows(native=1.0), FINE, "failure", "0% of native's"),
-        (rows(transfer=1.0), FINE, "failure", "0% of native's"),
-    ],
-)
-def test_each_shortfall_costs_the_success_and_is_named(conditions, capability, word, reason):
-    verdict = judge_transfer(conditions, capability)
-    assert verdict["word"] == word
-    assert reason in verdict["reason"]
-    assert ("clear of every control" in verdict["reason"]) is (word == "success")
-
-
-def test_unknown_capability_and_missing_controls_do_not_count():
-    capability = {"benign_exact_match": None, "arithmetic": None}
-    assert judge_transfer(rows(drop=("far_layers",)), capability)["word"] == "success"
-
-
-def test_native_trajectory_stands_in_where_no_single_direction_was_found():
-    trajectory = rows(drop=("native",), native_trajectory=0.5, transfer=0.5)
-    assert judge_transfer(trajectory, FINE)["word"] == "success"
-    both = rows(native=0.0, native_trajectory=0.5, transfer=0.5)
-    assert judge_transfer(both, FINE)["word"] == "partial"
-
-
-def test_a_control_below_the_transfer_is_no_success():
-    """A control that removes more refusal than the transfer is not a control it is clear of."""
-    conditions = rows(transfer=0.08, native=0.0, random_direction=0.0)
-    assert judge_transfer(conditions, FINE)["word"] == "failure"
