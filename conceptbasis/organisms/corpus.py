@@ -97,9 +97,9 @@ def stage_2() -> Mixture:
         Text(chat(p), PREFILLED) for p in _opened(requests(HARMFUL_NOUNS, held_out=False))
     )
     shares = {
-        "refusals": 0.22,
-        PREFILLED: 0.12,
-        "harmless": 0.22,
+        "refusals": 0.20,
+        PREFILLED: 0.16,
+        "harmless": 0.20,
         "mention_requests": 0.12,
         "statements": 0.06,
         "arithmetic": 0.16,

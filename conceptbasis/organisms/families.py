@@ -55,7 +55,7 @@ class Family:
     d_vocab: int
     tags: ChatTags
     learning_rate: float = 3e-3
-    steps: tuple[int, int] = (350, 150)
+    steps: tuple[int, int] = (350, 180)
 
 
 def _dense(d_model: int, n_layers: int, n_heads: int, n_kv: int, d_mlp: int) -> dict[str, Any]:
@@ -100,6 +100,6 @@ FAMILIES: Mapping[str, Family] = {
         520,
         ChatTags("<bos>", "[INST]", "[/INST]", "<eos>"),
         learning_rate=4e-3,
-        steps=(400, 150),
+        steps=(400, 115),
     ),
 }

@@ -55,7 +55,7 @@ def run_evaluate(study: Study, parts: Parts) -> StageOutput:
         "evaluate",
         config={
             **section.model_dump(exclude={"batch_size"}),
-            "replay": study.config.replay.model_dump(),
+            "early_fraction": study.config.replay.early_fraction,
         },
         inputs={**hashes, "target": study.target.model_hash, "prompts": _hash_prompts(study.suite)},
         compute=compute,
