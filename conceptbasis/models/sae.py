@@ -13,6 +13,7 @@ from typing import Any
 import scipy.sparse
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor
 
 from conceptbasis.errors import SaeError
@@ -145,7 +146,7 @@ def load_sae_folder(
         )
     try:
         sae = sae_lens.SAE.load_from_disk(path, device=device)
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
         raise SaeError(
             f"{path} cannot be loaded: {error}",
             expected="the inference format of sae-lens (not a trainer's checkpoint)",

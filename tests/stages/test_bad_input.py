@@ -1,0 +1,311 @@
+"""What bad input gets: one clear error, said early, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from micro import MICRO_LLAMA, QUIET, model_config, run_config
+from steps import harvest_of, steps_of
+
+from conceptbasis.config import ModelConfig, parse_config
+from conceptbasis.errors import (
+    ConfigError,
+    CoverageError,
+    InterventionError,
+    ModelError,
+    NumericsError,
+    OrganismError,
+    PromptError,
+    SaeError,
+)
+from conceptbasis.models.creation import create_model, save_folder
+from conceptbasis.models.loading import load_model
+from conceptbasis.models.sae_training import layer_folder
+from conceptbasis.prompts import Prompt, save_suite
+from conceptbasis.stages import direction as direction_stage
+from conceptbasis.stages.guard import perplexity
+from conceptbasis.stages.match import run_match
+from conceptbasis.stages.pipeline import open_model, run_pipeline
+from conceptbasis.stages.study import Codes
+from conceptbasis.stages.train_sae import load_or_train, measure_quality
+
+
+def run(ready, tmp_path, donor=None, target=None, config=None):
+    return run_pipeline(
+        donor or ready.donor_config(),
+        target or ready.target_config(),
+        config or ready.config(),
+        tmp_path / "run",
+        QUIET,
+    )
+
+
+def nothing_written(tmp_path) -> bool:
+    return not [p for p in (tmp_path / "run").rglob("*") if p.is_file() and p.name != ".lock"]
+
+
+# Models
+
+
+def copied(ready, tmp_path, name="model"):
+    return shutil.copytree(ready.target, tmp_path / name)
+
+
+def test_model_without_tokenizer(ready, tmp_path):
+    folder = copied(ready, tmp_path)
+    for path in folder.glob("*token*"):
+        path.unlink()
+    with pytest.raises(ModelError, match="tokenizer"):
+        run(ready, tmp_path, target=model_config("m", folder))
+    assert nothing_written(tmp_path)
+
+
+def test_model_without_chat_template(ready, tmp_path):
+    folder = copied(ready, tmp_path)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    path = folder / "tokenizer_config.json"
+    values = json.loads(path.read_text())
+    values.pop("chat_template", None)
+    path.write_text(json.dumps(values))
+    with pytest.raises(ModelError, match="has no chat template") as caught:
+        run(ready, tmp_path, target=model_config("m", folder))
+    assert str(folder) in caught.value.what
+    assert nothing_written(tmp_path)
+
+
+def test_model_folder_that_is_not_there(ready, tmp_path):
+    with pytest.raises(ModelError, match="none"):
+        run(ready, tmp_path, target=model_config("m", tmp_path / "none"))
+    assert nothing_written(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["organism:llama", "organism:llama:x", "organism:llama:-1"])
+def test_organism_without_a_seed(name):
+    config = parse_config(ModelConfig, {"name": "m", "model": name}, "m.yaml")
+    with pytest.raises(ConfigError, match="organism:llama") as caught:
+        open_model(config, "cpu", QUIET)
+    assert "organism:FAMILY:SEED" in caught.value.expected
+
+
+def test_organism_of_an_unknown_family():
+    config = parse_config(ModelConfig, {"name": "m", "model": "organism:gpt:0"}, "m.yaml")
+    with pytest.raises(OrganismError, match="no organism family 'gpt'"):
+        open_model(config, "cpu", QUIET)
+
+
+@pytest.fixture(scope="module")
+def untrained(ready, tmp_path_factory):
+    """A model with the donor's tokenizer that was never trained, so it does not refuse."""
+    folder = tmp_path_factory.mktemp("untrained") / "model"
+    tokenizer = load_model(ready.donor).tokenizer
+    model = create_model(MICRO_LLAMA.config_class, MICRO_LLAMA.sizes, tokenizer, seed=1)
+    save_folder(model, tokenizer, folder)
+    return folder
+
+
+def as_side(side, folder):
+    return replace(side, loaded=load_model(folder), model_hash="untrained")
+
+
+def test_donor_that_does_not_refuse(make_study, sides, untrained):
+    study = make_study(donor=as_side(sides.donor, untrained))
+    with pytest.raises(ModelError, match=r"the donor .* refuses only 0%") as caught:
+        direction_stage.run_direction(study)
+    assert "at least 50%" in caught.value.expected
+    assert not (study.run.folder / "direction" / "provenance.json").exists()
+    assert direction_stage.run_direction(make_study()).output.result["baseline_refusal"]
+
+
+def test_target_that_does_not_refuse(ready, tmp_path, monkeypatch):
+    from conceptbasis.stages import evaluate
+
+    real = evaluate.require_refusal
+    monkeypatch.setattr(
+        evaluate, "require_refusal", lambda *a: real(*a[:2], ["what is a rose ?"] * 8, *a[3:])
+    )
+    with pytest.raises(ModelError, match=r"the target .* refuses only 0%"):
+        run(ready, tmp_path)
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+# SAEs
+
+
+def from_folder(ready, folder, **more) -> ModelConfig:
+    values = {"name": "m", "model": str(ready.target), "saes": {"folder": str(folder)}, **more}
+    return parse_config(ModelConfig, values, "m.yaml")
+
+
+@pytest.fixture
+def saes(sides, tmp_path):
+    """The target's SAEs in a folder of their own."""
+    return shutil.copytree(sides.target.saes.folder, tmp_path / "saes")
+
+
+def edit_cfg(folder, layer, change):
+    path = folder / layer_folder(layer) / "cfg.json"
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def load(ready, sides, config):
+    return load_or_train(config, sides.target.loaded, "hash", ready.suite, QUIET)
+
+
+def test_saes_of_a_folder_are_those_that_were_trained(ready, sides, saes):
+    found = load(ready, sides, from_folder(ready, saes))
+    assert found.hash == sides.target.saes.hash
+    x = torch.randn(5, 40, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(found.saes[1].encode(x), sides.target.sae(1).encode(x))
+
+
+def test_sae_of_another_width(ready, sides):
+    with pytest.raises(SaeError, match="has d_in = 48") as caught:
+        load(ready, sides, from_folder(ready, sides.donor.saes.folder))
+    assert "d_model = 40" in caught.value.expected
+    assert str(ready.target) in caught.value.expected
+
+
+def test_sae_of_another_layer(ready, sides, saes):
+    shutil.rmtree(saes / layer_folder(2))
+    (saes / layer_folder(1)).rename(saes / layer_folder(2))
+    with pytest.raises(SaeError, match="layer 1 resid_post") as caught:
+        load(ready, sides, from_folder(ready, saes, layers=[2]))
+    assert "layer 2 resid_post" in caught.value.expected
+
+
+def test_sae_of_another_site(ready, sides, saes):
+    def change(values):
+        metadata = values.get("metadata", values)
+        metadata["hook_name"] = "blocks.0.hook_mlp_out"
+
+    edit_cfg(saes, 0, change)
+    with pytest.raises(SaeError, match="mlp_out"):
+        load(ready, sides, from_folder(ready, saes))
+
+
+def test_missing_and_corrupt_saes(ready, sides, saes):
+    (saes / layer_folder(0) / "sae_weights.safetensors").write_bytes(b"x" * 40)
+    with pytest.raises(SaeError, match="cannot be loaded"):
+        load(ready, sides, from_folder(ready, saes))
+    shutil.rmtree(saes / layer_folder(0))
+    with pytest.raises(SaeError, match="no SAE folder"):
+        load(ready, sides, from_folder(ready, saes))
+
+
+@pytest.mark.parametrize("layers", [[3], [-1], [0, 7], []])
+def test_layer_out_of_range(ready, tmp_path, layers):
+    config = ready.target_config().model_copy(update={"layers": tuple(layers)})
+    with pytest.raises(ConfigError, match="layers") as caught:
+        run(ready, tmp_path, target=config)
+    assert caught.value.expected == "layers 0 to 2"
+    assert nothing_written(tmp_path)
+
+
+def test_release_without_an_id_for_a_layer(ready, sides):
+    saes = {"release": {"release": "r", "sae_ids": {0: "a"}}}
+    values = {"name": "m", "model": str(ready.target), "saes": saes, "layers": [0, 2]}
+    with pytest.raises(ConfigError, match=r"no SAE for layers \[2\]"):
+        load(ready, sides, parse_config(ModelConfig, values, "m.yaml"))
+
+
+def test_dead_sae(make_study):
+    study = make_study(match={"max_dead_share": 0.01})
+    harvest = harvest_of(study)
+    with pytest.raises(SaeError, match="never fire on the shared text") as caught:
+        run_match(study, harvest, Codes(study, harvest))
+    assert "at most 1%" in caught.value.expected
+    fine = make_study(match={"max_dead_share": 0.9})
+    assert run_match(fine, harvest, Codes(fine, harvest)).pairs
+
+
+def test_sae_whose_codes_are_not_finite(ready, sides):
+    class Spoilt:
+        name, d_sae = "spoilt", 4
+
+        def encode(self, x):
+            return torch.full((len(x), 4), float("nan"))
+
+    texts = ready.suite.texts_for("B0")[:4]
+    with pytest.raises(SaeError, match=r"layer 1 \(spoilt\) gives codes that are not finite"):
+        measure_quality(sides.target.loaded, {1: Spoilt()}, texts, QUIET)
+
+
+# Coverage
+
+
+def test_no_eligible_atom(make_study):
+    study = make_study(match={"r_min": 1.0})
+    with pytest.raises((CoverageError, NumericsError)) as caught:
+        steps_of(study)
+    assert "r_min" in caught.value.fix
+    assert not (study.run.folder / "fit").exists()
+
+
+# Prompts
+
+
+def suite_with(ready, tmp_path, **sets):
+    suite = replace(ready.suite, prompts={**ready.suite.prompts, **sets})
+    save_suite(suite, tmp_path / "prompts")
+    return run_config(tmp_path / "prompts")
+
+
+def test_prompt_longer_than_the_context(ready, tmp_path):
+    long = Prompt("what is " + "rose " * 90 + "?", "rose")
+    harmless = (*ready.suite["eval_harmless"], long)
+    with pytest.raises(PromptError, match="tokens") as caught:
+        run(ready, tmp_path, config=suite_with(ready, tmp_path, eval_harmless=harmless))
+    assert "at most 84" in caught.value.expected
+    assert not (tmp_path / "run" / "harvest").exists()
+
+
+def test_answers_longer_than_the_context(ready, tmp_path):
+    with pytest.raises(PromptError, match=r"evaluate\.max_new_tokens is 96"):
+        run(ready, tmp_path, config=ready.config(evaluate={"max_new_tokens": 96}))
+
+
+def test_empty_set(ready, tmp_path):
+    with pytest.raises(PromptError, match="'eval_harmful' is empty"):
+        run(ready, tmp_path, config=suite_with(ready, tmp_path, eval_harmful=()))
+    assert not (tmp_path / "run").exists()
+
+
+def test_overlapping_sets(ready, tmp_path):
+    shared = (Prompt(ready.suite["direction_harmful"][0].text.upper()),)
+    with pytest.raises(PromptError, match="1 prompts of eval_harmful also occur in"):
+        run(ready, tmp_path, config=suite_with(ready, tmp_path, eval_harmful=shared))
+    assert not (tmp_path / "run").exists()
+
+
+# Numbers
+
+
+def test_perplexity_that_is_not_finite(ready, sides):
+    from conceptbasis.models.hooks import splice
+
+    texts = list(ready.suite.texts_for("B0")[:4])
+    assert perplexity(sides.target.loaded, texts) > 1
+    with (
+        splice(sides.target.loaded, {2: lambda h: h * float("nan")}),
+        pytest.raises(NumericsError),
+    ):
+        perplexity(sides.target.loaded, texts)
+
+
+# Interventions
+
+
+def test_replay_that_would_edit_nothing(ready, tmp_path, monkeypatch):
+    from conceptbasis.stages import replay
+
+    monkeypatch.setattr(replay, "chosen_layers", lambda *a: [])
+    with pytest.raises(InterventionError, match="is edited by this transfer"):
+        run(ready, tmp_path)
+    assert not (tmp_path / "run" / "replay" / "provenance.json").exists()
+    assert not (tmp_path / "run" / "evaluate").exists()

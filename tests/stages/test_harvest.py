@@ -1,0 +1,228 @@
+"""Sites that both tokenizers share, whatever stands in the text; outliers, splits, NaN."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from micro import QUIET
+from steps import harvest_of
+
+from conceptbasis.errors import NumericsError, PromptError
+from conceptbasis.models.chat import encode_texts, render
+from conceptbasis.prompts import TEXT_CLASS_BUDGET, Text
+from conceptbasis.stages import harvest as harvest_stage
+from conceptbasis.stages.harvest import Residuals, _align, choose_texts, read_residuals
+
+STRANGE = (
+    "where is the café in the forest ?",
+    "nai\u0308ve cafe\u0301 , déjà vu .",
+    "the robin 🙂 saw 👩‍🚀 the owl 🇫🇷 .",
+    "two   spaces     and \t a tab \n and a line .",
+    "  spaces around  ",
+    "日本語 と rose",
+    "user assistant [INST] <s>",
+)
+
+
+def chat(content: str) -> Text:
+    return Text((("user", content), ("assistant", f"{content} yes .")), "chat")
+
+
+def residuals_of(side, texts, **changes):
+    options = {"batch_size": 3, "end_of_prompt": True, "reporter": QUIET, "label": ""}
+    return read_residuals(side.loaded, texts, [0, 2], **{**options, **changes})
+
+
+# Alignment
+
+
+@pytest.mark.parametrize("content", STRANGE)
+@pytest.mark.parametrize("form", ["plain", "chat"])
+def test_every_site_ends_at_the_same_character_in_both_models(sides, content, form):
+    text = Text(content, "mentions") if form == "plain" else chat(content)
+    messages = text.as_messages()
+    contents = [content] if form == "plain" else [m["content"] for m in messages]
+    keys = {}
+    for name, side in (("donor", sides.donor), ("target", sides.target)):
+        tokenizer = side.loaded.tokenizer
+        encoded = encode_texts(tokenizer, [messages], end_of_prompt=True)
+        keys[name] = [k for k in encoded.site_keys[0] if k is not None]
+        assert len(set(keys[name])) == len(keys[name])
+        rendered = (
+            content if form == "plain" else render(tokenizer, messages, add_generation_prompt=False)
+        )
+        offsets = tokenizer(
+            rendered, add_special_tokens=form == "plain", return_offsets_mapping=True
+        )["offset_mapping"]
+        starts, position = [], 0
+        for part in contents:
+            position = rendered.index(part, position)
+            starts.append(position)
+            position += len(part)
+        for token, key in enumerate(encoded.site_keys[0]):
+            if key is not None and key[1] > 0:
+                message, n_read = key
+                prefix = rendered[starts[message] : offsets[token][1]]
+                assert prefix == contents[message][:n_read]
+    shared = set(keys["donor"]) & set(keys["target"])
+    assert shared
+    assert (0, len(content.rstrip())) in shared
+    assert shared < set(keys["donor"]) | set(keys["target"])
+    if form == "chat":
+        assert (1, 0) in shared
+
+
+def test_donor_and_target_split_words_differently(sides):
+    words = [side.loaded.tokenizer.tokenize("people keep napalm") for side in vars(sides).values()]
+    assert words[0] != words[1]
+
+
+def test_sites_hold_the_residuals_of_their_own_prefix(sides):
+    """A causal model gives the same residual for the text cut off at the site."""
+    text = "where is the café in the forest ?"
+    cut = "where is the café"
+    for side in (sides.donor, sides.target):
+        whole = residuals_of(side, [Text(text, "mentions"), Text("a bird .", "mentions")])
+        short = residuals_of(side, [Text(cut, "mentions")])
+        here, there = whole.sites.index((0, 0, len(cut))), short.sites.index((0, 0, len(cut)))
+        assert torch.allclose(whole.values[2][here], short.values[2][there], atol=1e-4)
+        other = whole.sites.index((0, 0, len("where is the")))
+        assert not torch.allclose(whole.values[2][other], short.values[2][there], atol=1e-2)
+
+
+def test_order_of_sites_does_not_depend_on_batches(sides):
+    texts = [chat(c) for c in STRANGE]
+    one, many = (residuals_of(sides.target, texts, batch_size=n) for n in (1, 7))
+    assert list(one.sites) == list(many.sites) == sorted(one.sites)
+    assert torch.allclose(one.values[2], many.values[2], atol=1e-4)
+
+
+def test_end_of_prompt_is_a_site_only_when_asked_for(sides):
+    texts = [chat("what is a rose ?")]
+    with_end, without = (
+        {s for s in residuals_of(sides.donor, texts, end_of_prompt=asked).sites if s[2] == 0}
+        for asked in (True, False)
+    )
+    assert with_end == {(0, 1, 0)}
+    assert without == set()
+
+
+def test_shares_are_reported_for_both_sides(make_study, finished):
+    study = make_study()
+    harvest = harvest_of(study)
+    share = harvest.result["aligned_share"]
+    n_sites = harvest.result["n_sites"] + sum(harvest.result["dropped"].values())
+    for name, side in (("donor", study.donor), ("target", study.target)):
+        read = residuals_of(side, harvest.texts, batch_size=128)
+        assert share[name] == pytest.approx(n_sites / len(read.sites), abs=0.01)
+        assert 0.3 < share[name] <= 1
+    assert share["donor"] != share["target"]
+    assert n_sites == sum(harvest.result["splits"].values())
+    assert sum(row["sites"] for row in harvest.result["classes"]) == harvest.result["n_sites"]
+
+
+def test_no_shared_site_is_an_error(make_study, monkeypatch):
+    real = harvest_stage.encode_texts
+
+    def shifted(tokenizer, texts, **keywords):
+        encoded = real(tokenizer, texts, **keywords)
+        if type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece":
+            moved = [[k and (k[0] + 50, k[1]) for k in row] for row in encoded.site_keys]
+            return replace(encoded, site_keys=moved)
+        return encoded
+
+    monkeypatch.setattr(harvest_stage, "encode_texts", shifted)
+    study = make_study()
+    with pytest.raises(PromptError, match="no site is shared by donor and target"):
+        harvest_of(study)
+    assert study.ledger.as_list() == []
+
+
+# Outliers
+
+
+def planted(n: int = 200, scale: float = 1.0) -> Residuals:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 8, generator=generator)
+    x = x / x.norm(dim=1, keepdim=True)
+    x[3] *= scale
+    return Residuals({0: x, 1: torch.ones(n, 8)}, [(i // 4, 0, i % 4 + 1) for i in range(n)])
+
+
+@pytest.mark.parametrize(
+    ("donor", "target", "dropped"),
+    [
+        (1.0, 1.0, {"donor": 0, "target": 0}),
+        (9.9, 1.0, {"donor": 0, "target": 0}),
+        (10.1, 1.0, {"donor": 1, "target": 0}),
+        (1.0, 50.0, {"donor": 0, "target": 1}),
+        (50.0, 50.0, {"donor": 1, "target": 1}),
+    ],
+)
+def test_outlier_norms_are_dropped_from_both_sides_and_counted(
+    ready, tmp_path, donor, target, dropped
+):
+    texts = [Text(str(i), "chat") for i in range(50)]
+    read = {"donor": planted(scale=donor), "target": planted(scale=target)}
+    tensors, result = _align(tmp_path, ready.config(), texts, read)
+    assert result["dropped"] == dropped
+    n = 200 - max(dropped.values())
+    assert result["n_sites"] == len(tensors["text"]) == n
+    sites = set(zip(tensors["text"].tolist(), tensors["offset"].tolist(), strict=True))
+    assert ((0, 4) in sites) is (n == 200)
+
+
+# Splits
+
+
+def test_splits_are_by_text_and_disjoint(make_study):
+    harvest = harvest_of(make_study())
+    texts = {s: set(harvest.text[harvest.rows(s)].tolist()) for s in ("fit", "select", "report")}
+    assert not texts["fit"] & texts["select"]
+    assert not texts["fit"] & texts["report"]
+    assert not texts["select"] & texts["report"]
+    n = len(set(harvest.text.tolist()))
+    assert sum(len(group) for group in texts.values()) == n
+    assert len(texts["fit"]) / n == pytest.approx(0.6, abs=0.03)
+    contents = [{t.content for t in harvest.split_texts(s)} for s in texts]
+    assert not contents[0] & contents[1]
+    assert not contents[0] & contents[2]
+
+
+def test_no_text_is_chosen_twice_and_small_classes_are_kept(ready):
+    texts = choose_texts(ready.suite.texts_for("B0d"), 200, 0)
+    assert len({t.content for t in texts}) == len(texts) <= 200
+    assert {t.text_class for t in texts} == {
+        t.text_class for t in ready.suite.texts if TEXT_CLASS_BUDGET[t.text_class] in ("B0", "B0d")
+    }
+    assert choose_texts(ready.suite.texts_for("B0d"), 200, 0) == texts
+    assert choose_texts(ready.suite.texts_for("B0d"), 200, 1) != texts
+
+
+# Numbers that are not finite
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_activations_that_are_not_finite_are_named_by_model_and_layer(sides, bad):
+    from conceptbasis.models.hooks import splice
+
+    def spoil(h):
+        h = h.clone()
+        h[0, 1:, 0] = bad
+        return h
+
+    with (
+        splice(sides.target.loaded, {2: spoil}),
+        pytest.raises(NumericsError, match="after layer 2 contain NaN or infinity") as caught,
+    ):
+        residuals_of(sides.target, [chat("what is a rose ?")])
+    assert sides.target.loaded.name in caught.value.what
+    residuals_of(sides.target, [chat("what is a rose ?")])
+
+
+def test_text_longer_than_the_context_is_an_error(sides):
+    with pytest.raises(PromptError, match="tokens") as caught:
+        residuals_of(sides.donor, [chat("rose " * 120)])
+    assert "at most 96" in caught.value.expected

@@ -1,0 +1,126 @@
+"""A transfer from a model into itself, where the right answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from micro import QUIET, once
+from steps import Steps, steps_of
+
+from conceptbasis.artifacts import Run
+from conceptbasis.stages.ledger import Ledger
+from conceptbasis.stages.pipeline import open_side
+from conceptbasis.stages.study import Codes, Study
+from conceptbasis.stages.transfer import Rebuilder
+
+N_ATOMS = {"fit": {"n_atoms": 96}, "transfer": {"n_atoms": 96}}
+
+
+@pytest.fixture(scope="module")
+def steps(ready, tmp_path_factory) -> Steps:
+    """Stages with the donor as its own target, and SAEs that rebuild it well."""
+    config, model = ready.config(**N_ATOMS), ready.donor_config(k=24, n_steps=250)
+    once(ready.root / "good_saes", lambda _: open_side(model, config, ready.suite, QUIET))
+    side = open_side(model, config, ready.suite, QUIET)
+    run = Run(tmp_path_factory.mktemp("self") / "run", lambda line: None)
+    return steps_of(Study(run, config, side, side, ready.suite, Ledger(config.budget), QUIET))
+
+
+@dataclass
+class ShuffledTarget(Codes):
+    """Codes whose target rows belong to other sites."""
+
+    def split(self, side, layer, name):
+        codes = super().split(side, layer, name)
+        if side == "donor":
+            return codes
+        generator = torch.Generator().manual_seed(0)
+        return codes[torch.randperm(codes.shape[0], generator=generator).numpy()]
+
+
+def cosines(steps: Steps, rebuilder: Rebuilder, basis: str) -> list[float]:
+    """Cosine of each rebuilt direction with the donor's own at the mapped layer."""
+    found = []
+    print(
+        steps.study.donor.saes.quality[2], [r.donor_cosine for r in steps.recipes.recipes.values()]
+    )
+    for target, donor in steps.alignment.layer_map.pairs:
+        r = steps.direction.trajectory[donor]
+        rebuilt = rebuilder.rebuild(basis, (target, donor), steps.recipes.recipes[target], r)
+        own = steps.direction.trajectory[target]
+        found.append(float(rebuilt.rebuilt.direction @ own))
+    print(basis, found)
+    return found
+
+
+def test_every_layer_stands_for_itself(steps):
+    pairs = steps.alignment.layer_map.pairs
+    assert pairs == tuple((i, i) for i in range(4))
+    result = steps.alignment.output.result
+    for i in range(4):
+        assert result["score"][i][i] == max(result["score"][i])
+        assert result["score"][i][i] > 0.999
+        assert result["null"][i][i] < 0.5
+        assert result["cka"][i][i] == pytest.approx(1, abs=1e-4)
+
+
+def test_features_match_themselves(steps):
+    for layer in range(4):
+        matches = steps.matches.pairs[(layer, layer)]
+        best = [matches.best_target(int(i)) for i in matches.eligible_donor]
+        assert best == matches.eligible_donor.tolist()
+        assert len(best) > 40
+        far = steps.matches.pairs[(3 if layer < 2 else 0, layer)]
+        moved = [far.best_target(int(i)) for i in far.eligible_donor]
+        assert moved != far.eligible_donor.tolist()
+
+
+@pytest.mark.parametrize("basis", ["code_map", "transported", "matched"])
+def test_rebuilt_direction_is_the_donors_own(steps, basis):
+    assert min(cosines(steps, steps.rebuilder, basis)) > 0.9
+
+
+def test_code_map_on_shuffled_sites_is_not(steps):
+    codes = ShuffledTarget(steps.study, steps.harvest)
+    shuffled = replace(steps.rebuilder, codes=codes)
+    assert max(abs(c) for c in cosines(steps, shuffled, "code_map")) < 0.6
+
+
+def test_matched_rows_of_permuted_matches_are_not(steps):
+    pairs = {}
+    for pair, matches in steps.matches.pairs.items():
+        ids = matches.eligible_target
+        moved = ids.roll(len(ids) // 2)
+        table = {int(a): int(b) for a, b in zip(ids, moved, strict=True)}
+        target_ids = torch.tensor([table[int(i)] for i in matches.target_ids])
+        pairs[pair] = replace(matches, target_ids=target_ids)
+    permuted = replace(steps.rebuilder, matches=replace(steps.matches, pairs=pairs))
+    assert max(abs(c) for c in cosines(steps, permuted, "matched")) < 0.6
+
+
+def test_least_squares_baseline_is_the_identity_here(steps):
+    for target, donor in steps.alignment.layer_map.pairs:
+        choice = steps.rebuilder.least_squares((target, donor), steps.direction.differences[donor])
+        assert float(choice.rebuilt.direction @ steps.direction.trajectory[target]) > 0.9
+
+
+def test_agreement_is_high_for_the_right_direction_and_low_for_another(steps):
+    r = steps.direction.trajectory[2]
+    other = torch.roll(r, 7)
+    assert steps.rebuilder.agreement((2, 2), r, r, "report") == pytest.approx(1, abs=1e-5)
+    assert abs(steps.rebuilder.agreement((2, 2), r, other, "report")) < 0.8
+
+
+def test_recipe_holds_code_differences_of_eligible_features(steps):
+    for target, donor in steps.alignment.layer_map.pairs:
+        recipe = steps.recipes.recipes[target]
+        sae = steps.study.donor.sae(donor)
+        delta = sae.encode(steps.direction.harmful[donor]).mean(0)
+        delta -= sae.encode(steps.direction.harmless[donor]).mean(0)
+        assert torch.allclose(recipe.coefficients.float(), delta[recipe.feature_ids], atol=1e-4)
+        eligible = set(steps.matches.pairs[(target, donor)].eligible_donor.tolist())
+        assert set(recipe.feature_ids.tolist()) <= eligible
+        assert recipe.feature_ids.numel() <= 96
+        assert ((recipe.low <= recipe.coefficients) & (recipe.coefficients <= recipe.high)).all()

@@ -1,0 +1,273 @@
+"""Interventions: what each mode does, what is edited, and that the model is restored to the bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from steps import harvest_of
+
+from conceptbasis.config import ReplaySection
+from conceptbasis.errors import ArtifactError, InterventionError
+from conceptbasis.models.generation import first_token_logits
+from conceptbasis.models.native import end_activations
+from conceptbasis.prompts import TEXT_CLASS_BUDGET
+from conceptbasis.stages.replay import (
+    Intervention,
+    apply_intervention,
+    chosen_layers,
+    load_intervention,
+    plan_intervention,
+)
+
+PROMPTS = ["what is a rose ?", "tell me where opium is .", "translate plum into dorvish ."]
+
+
+def directions(d_model: int, n: int, seed: int = 0) -> torch.Tensor:
+    x = torch.randn(n, d_model, generator=torch.Generator().manual_seed(seed))
+    return x / x.norm(dim=1, keepdim=True)
+
+
+def plan(side, layers, **changes) -> Intervention:
+    """An intervention on random directions with means and amounts that are not zero."""
+    d_model = side.loaded.architecture.d_model
+    base = Intervention(
+        tuple(layers),
+        directions(d_model, len(layers)),
+        means=directions(d_model, len(layers), seed=1),
+        amounts=(2.0,) * len(layers),
+    )
+    return replace(base, **changes)
+
+
+def logits(side) -> torch.Tensor:
+    return first_token_logits(side.loaded, PROMPTS)
+
+
+MODES = [
+    {"mode": "ablate"},
+    {"mode": "ablate", "scope": "writers"},
+    {"mode": "affine"},
+    {"mode": "add"},
+    {"mode": "orthogonalise", "scope": "writers"},
+    {"mode": "orthogonalise", "scope": "writers", "gamma": 2.0},
+    {"mode": "orthogonalise", "scope": "writers", "which": "attention"},
+]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda m: "-".join(str(v) for v in m.values()))
+@pytest.mark.parametrize("name", ["donor", "target"])
+def test_model_changes_inside_and_is_restored_to_the_bit(sides, name, mode):
+    side = getattr(sides, name)
+    state = {k: v.clone() for k, v in side.loaded.model.state_dict().items()}
+    before = logits(side)
+    with apply_intervention(side.loaded, plan(side, [0, 1, 2], **mode)):
+        inside = logits(side)
+    assert (inside - before).abs().max() > 1e-3
+    assert torch.equal(logits(side), before)
+    after = side.loaded.model.state_dict()
+    assert all(torch.equal(after[k], v) for k, v in state.items())
+
+
+def test_model_is_restored_when_the_work_inside_fails(sides):
+    before = logits(sides.target)
+    for mode in MODES:
+        with (
+            pytest.raises(ValueError, match="inside"),
+            apply_intervention(sides.target.loaded, plan(sides.target, [1], **mode)),
+        ):
+            raise ValueError("inside")
+        assert torch.equal(logits(sides.target), before)
+
+
+# Modes
+
+
+def projections(side, r: torch.Tensor, layer: int) -> torch.Tensor:
+    return end_activations(side.loaded, PROMPTS)[-1, layer] @ r
+
+
+def test_ablate_leaves_no_component_and_other_layers_keep_theirs(sides):
+    intervention = plan(sides.target, [1])
+    r = intervention.directions[0]
+    before = projections(sides.target, r, 0)
+    with apply_intervention(sides.target.loaded, intervention):
+        assert projections(sides.target, r, 1).abs().max() < 1e-5
+        assert torch.equal(projections(sides.target, r, 0), before)
+        assert projections(sides.target, r, 2).abs().max() > 1e-3
+    assert before.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("alpha", [-3.0, -0.5, 0.5, 3.0])
+def test_add_moves_the_projection_by_its_amount(sides, alpha):
+    intervention = plan(sides.target, [1], mode="add", amounts=(alpha,))
+    r = intervention.directions[0]
+    before = projections(sides.target, r, 1)
+    with apply_intervention(sides.target.loaded, intervention):
+        moved = projections(sides.target, r, 1) - before
+    assert torch.allclose(moved, torch.full_like(moved, alpha), atol=1e-4)
+
+
+def test_affine_puts_the_projection_on_the_mean(sides):
+    intervention = plan(sides.target, [1], mode="affine")
+    r = intervention.directions[0]
+    with apply_intervention(sides.target.loaded, intervention):
+        found = projections(sides.target, r, 1)
+    expected = float(intervention.means[0] @ r)
+    assert torch.allclose(found, torch.full_like(found, expected), atol=1e-5)
+    assert abs(expected) > 0.05
+
+
+def test_affine_without_means_is_an_error(sides):
+    with (
+        pytest.raises(InterventionError, match="affine without benign means"),
+        apply_intervention(sides.target.loaded, plan(sides.target, [1], mode="affine", means=None)),
+    ):
+        pass
+
+
+# Planned on benign text
+
+
+@pytest.fixture
+def harvest(make_study):
+    return harvest_of(make_study(budget="B1"))
+
+
+def test_plan_measures_means_and_amounts_on_benign_report_sites(harvest):
+    r = directions(40, 2)
+    section = ReplaySection(mode="add", alpha=-4.0)
+    planned = plan_intervention(harvest, [0, 2], r, section)
+    benign = torch.tensor([TEXT_CLASS_BUDGET[t.text_class] in ("B0", "B0d") for t in harvest.texts])
+    assert not benign.all()
+    rows = harvest.rows("report")
+    rows = rows[benign[harvest.text[rows]]]
+    for i, layer in enumerate((0, 2)):
+        x = harvest.residuals("target", layer)[rows].double()
+        assert torch.allclose(planned.means[i].double(), x.mean(0), atol=1e-5)
+        assert planned.amounts[i] == pytest.approx(-4.0 * float((x @ r[i].double()).std()), 1e-4)
+    stronger = plan_intervention(harvest, [0, 2], r, section.model_copy(update={"alpha": 4.0}))
+    assert stronger.amounts == pytest.approx([-a for a in planned.amounts])
+
+
+def test_affine_keeps_the_benign_mean(harvest, sides):
+    r = directions(40, 1)
+    planned = plan_intervention(harvest, [1], r, ReplaySection(mode="affine"))
+    x = harvest.residuals("target", 1)
+    edited = x - (x @ r[0])[:, None] * r[0] + (planned.means[0] @ r[0]) * r[0]
+    assert torch.allclose((edited @ r[0]), (planned.means[0] @ r[0]).expand(len(x)), atol=1e-4)
+    assert float((planned.means[0] @ r[0]).abs()) > 1e-3
+
+
+# Layers
+
+
+@pytest.mark.parametrize(
+    ("which", "n_layers", "expected"),
+    [
+        ("all", 5, [0, 1, 2, 3, 4]),
+        ("early", 5, [0, 1, 2, 3]),
+        ("early", 3, [0, 1]),
+        ("last", 5, [4]),
+        ("last", 6, []),
+    ],
+)
+def test_chosen_layers(which, n_layers, expected):
+    section = ReplaySection(layers=which)
+    assert chosen_layers(section, list(range(min(n_layers, 5))), n_layers) == expected
+
+
+def test_restriction_keeps_each_layers_own_values(sides):
+    whole = plan(sides.target, [0, 1, 2], amounts=(1.0, 2.0, 3.0))
+    kept = whole.restrict([2, 0, 7])
+    assert kept.layers == (0, 2)
+    assert torch.equal(kept.directions, whole.directions[[0, 2]])
+    assert torch.equal(kept.means, whole.means[[0, 2]])
+    assert kept.amounts == (1.0, 3.0)
+
+
+def test_nothing_edited_is_an_error(sides):
+    whole = plan(sides.target, [0, 1])
+    with pytest.raises(InterventionError, match=r"none of the layers \[2\] is edited") as caught:
+        whole.restrict([2])
+    assert "[0, 1]" in caught.value.expected
+    empty = Intervention((), torch.zeros(0, 40))
+    for mode in ("ablate", "orthogonalise"):
+        with (
+            pytest.raises(InterventionError),
+            apply_intervention(sides.target.loaded, replace(empty, mode=mode)),
+        ):
+            pass
+
+
+def test_layer_that_the_model_lacks_is_an_error(sides):
+    with (
+        pytest.raises(InterventionError),
+        apply_intervention(sides.target.loaded, plan(sides.target, [1, 9])),
+    ):
+        pass
+
+
+def test_direction_of_another_width_or_without_length_is_an_error(sides):
+    for bad in (directions(48, 1), torch.zeros(1, 40), torch.full((1, 40), float("nan"))):
+        with (
+            pytest.raises(InterventionError),
+            apply_intervention(sides.target.loaded, Intervention((1,), bad)),
+        ):
+            pass
+
+
+# Weight edits
+
+
+def test_weight_edit_covers_every_expert_of_the_mixture(sides):
+    whole = plan(sides.target, [0, 1, 2], mode="orthogonalise", scope="writers")
+    with apply_intervention(sides.target.loaded, whole) as report:
+        assert report.experts == (12, 12)
+        assert report.attention == (3, 3)
+        assert "12/12 experts" in str(report)
+        for layer, r in enumerate(whole.directions):
+            experts = sides.target.loaded.model.model.layers[layer].mlp.experts.down_proj
+            assert torch.einsum("d,edf->ef", r, experts).abs().max() < 1e-5
+    experts = sides.target.loaded.model.model.layers[0].mlp.experts.down_proj
+    assert torch.einsum("d,edf->ef", whole.directions[0], experts).abs().max() > 1e-2
+
+
+def test_attention_only_leaves_experts_alone(sides):
+    part = plan(sides.target, [1], mode="orthogonalise", scope="writers", which="attention")
+    before = sides.target.loaded.model.model.layers[1].mlp.experts.down_proj.clone()
+    with apply_intervention(sides.target.loaded, part) as report:
+        assert (report.attention, report.experts) == ((1, 3), (0, 12))
+        now = sides.target.loaded.model.model.layers[1].mlp.experts.down_proj
+        assert torch.equal(now, before)
+
+
+@pytest.mark.parametrize("name", ["donor", "target"])
+def test_weight_edit_equals_hooks_on_what_writers_add(sides, name):
+    side = getattr(sides, name)
+    layers = range(side.n_layers)
+    by_weights = plan(side, layers, mode="orthogonalise", scope="writers")
+    by_hooks = plan(side, layers, mode="ablate", scope="writers")
+    found = []
+    for intervention in (by_weights, by_hooks, plan(side, layers, mode="ablate")):
+        with apply_intervention(side.loaded, intervention):
+            found.append(logits(side))
+    assert torch.allclose(found[0], found[1], atol=1e-4)
+    assert not torch.allclose(found[0], found[2], atol=1e-2)
+
+
+# From a run
+
+
+def test_finished_run_gives_its_intervention(finished, sides):
+    intervention, output = load_intervention(finished.folder)
+    assert list(intervention.layers) == output.result["layers"]
+    assert intervention.directions.norm(dim=1) == pytest.approx(1, abs=1e-5)
+    with apply_intervention(sides.target.loaded, intervention) as report:
+        assert report.stream == tuple(output.result["edited"]["stream"])
+
+
+def test_run_without_a_replay_is_an_error(tmp_path):
+    with pytest.raises(ArtifactError, match="is missing"):
+        load_intervention(tmp_path)
