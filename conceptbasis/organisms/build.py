@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,6 +33,9 @@ from conceptbasis.progress import Reporter
 CARD = "organism.json"
 STAGE_2_RATE = 1.2e-3
 """Peak learning rate of stage 2: higher erodes what stage 1 taught about harmful nouns."""
+
+MAX_ATTEMPTS = 4
+"""How often stage 2 is trained before a build fails: refusal is not always linear enough."""
 
 
 def find_family(name: str) -> Family:
@@ -91,28 +95,19 @@ def build_organism(name: str, seed: int, folder: Path, reporter: Reporter) -> Pa
         tokenizer = tokenizers.fit_tokenizer(family, corpus.all_texts())
         model = create_model(family.config_class, family.sizes, tokenizer, seed=seed)
         generator = torch.Generator().manual_seed(seed)
-        rates = (family.learning_rate, STAGE_2_RATE)
-        stages = (corpus.stage_1(), corpus.stage_2())
-        for number, (mixture, steps, rate) in enumerate(
-            zip(stages, family.steps, rates, strict=True), 1
-        ):
-            with reporter.bar(f"organism {name} seed {seed}, stage {number}") as advance:
-                training.train(
-                    model,
-                    training.tokenise(tokenizer, mixture),
-                    mixture,
-                    n_steps=steps,
-                    learning_rate=rate,
-                    generator=generator,
-                    progress=lambda step, of, loss: advance(step, of, f"loss {loss:.3f}"),
-                )
-        criteria = check_validity(
-            wrap_model(model, tokenizer, name=f"{name}-{seed}"), build_suite(), seed=seed
-        )
-        _require_valid(name, seed, criteria, reporter)
+        _train(model, tokenizer, family, 1, generator, reporter, f"{name} seed {seed}")
+        taught = {key: value.clone() for key, value in model.state_dict().items()}
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            model.load_state_dict(taught)
+            _train(model, tokenizer, family, 2, generator, reporter, f"{name} seed {seed}")
+            loaded = wrap_model(model, tokenizer, name=f"{name}-{seed}")
+            criteria = check_validity(loaded, build_suite(), seed=seed)
+            if _report(name, seed, attempt, criteria, reporter):
+                break
+        _require_valid(name, seed, criteria)
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
         save_folder(model, tokenizer, temporary)
-        write_json(temporary / CARD, _card(name, seed, criteria, temporary))
+        write_json(temporary / CARD, _card(name, seed, attempt, criteria, temporary))
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
@@ -130,20 +125,58 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _card(name: str, seed: int, criteria: list[Criterion], folder: Path) -> dict[str, object]:
+def _train(
+    model: Any,
+    tokenizer: Any,
+    family: Family,
+    stage: int,
+    generator: torch.Generator,
+    reporter: Reporter,
+    label: str,
+) -> None:
+    mixture = (corpus.stage_1(), corpus.stage_2())[stage - 1]
+    with reporter.bar(f"organism {label}, stage {stage}") as advance:
+        training.train(
+            model,
+            training.tokenise(tokenizer, mixture),
+            mixture,
+            n_steps=family.steps[stage - 1],
+            learning_rate=(family.learning_rate, STAGE_2_RATE)[stage - 1],
+            generator=generator,
+            progress=lambda step, of, loss: advance(step, of, f"loss {loss:.3f}"),
+        )
+
+
+def _card(
+    name: str, seed: int, attempt: int, criteria: list[Criterion], folder: Path
+) -> dict[str, object]:
     return {
         "family": name,
         "seed": seed,
+        "attempt": attempt,
         "validity": [asdict(c) for c in criteria],
         "weights": file_hash(folder / "model.safetensors"),
         "versions": versions(),
     }
 
 
-def _require_valid(name: str, seed: int, criteria: list[Criterion], reporter: Reporter) -> None:
+def _report(
+    name: str, seed: int, attempt: int, criteria: list[Criterion], reporter: Reporter
+) -> bool:
+    """Prints the figures of an attempt and returns whether it is valid."""
     reporter.say(f"organism {name}, seed {seed}, on held-out prompts:")
     for criterion in criteria:
         reporter.say(f"  {criterion}")
+    valid = all(c.passed for c in criteria)
+    if not valid and attempt < MAX_ATTEMPTS:
+        reporter.say(
+            f"organism {name}, seed {seed}: attempt {attempt} of {MAX_ATTEMPTS} is not valid; "
+            "stage 2 is trained again on other batches"
+        )
+    return valid
+
+
+def _require_valid(name: str, seed: int, criteria: list[Criterion]) -> None:
     failed = [c for c in criteria if not c.passed]
     if failed:
         raise OrganismError(

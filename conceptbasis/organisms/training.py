@@ -102,6 +102,7 @@ def train(
             (i + 1) / warm_up, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, i / n_steps)))
         ),
     )
+    model.requires_grad_(True)
     model.train()
     for step in range(n_steps):
         loss = _loss(model, *_batch(pools, mixture, generator))

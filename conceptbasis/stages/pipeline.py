@@ -11,7 +11,7 @@ import yaml
 
 from conceptbasis.artifacts import Run, StageOutput, folder_lock, value_hash, write_text
 from conceptbasis.config import ModelConfig, RunConfig
-from conceptbasis.errors import ConfigError, CoverageError, PromptError
+from conceptbasis.errors import ConfigError, CoverageError, ModelError, PromptError
 from conceptbasis.models.loading import LoadedModel, load_model
 from conceptbasis.organisms.build import ensure_organism
 from conceptbasis.organisms.suite import build_suite
@@ -64,6 +64,12 @@ def open_model(config: ModelConfig, device: str, reporter: Reporter) -> LoadedMo
     path: str | Path = config.model
     if config.model.startswith(("~", "/", ".")):
         path = Path(config.model).expanduser()
+        if not path.is_dir():
+            raise ModelError(
+                f"{config.name}: there is no model folder {path}",
+                expected="a folder with config.json, safetensors and a tokenizer",
+                fix="correct the key `model`; a hub id starts with neither a dot nor a slash",
+            )
     if config.model.startswith(ORGANISM):
         family, _, seed = config.model.removeprefix(ORGANISM).partition(":")
         if not seed.isdigit():
