@@ -1,5 +1,7 @@
 """Errors that say what was wrong, what was expected, and what to do."""
 
+from typing import Any
+
 
 class ConceptBasisError(Exception):
     """Base of every error a user can cause; the command line turns it into exit status 2.
@@ -15,6 +17,16 @@ class ConceptBasisError(Exception):
         self.expected = expected
         self.fix = fix
         super().__init__(f"{what}\n  expected: {expected}\n  to fix:   {fix}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Lets an error cross from a worker process; a pool waits for ever for one that cannot."""
+        return _rebuild, (type(self), self.what, self.expected, self.fix)
+
+
+def _rebuild(
+    kind: type[ConceptBasisError], what: str, expected: str, fix: str
+) -> ConceptBasisError:
+    return kind(what, expected=expected, fix=fix)
 
 
 class ConfigError(ConceptBasisError):

@@ -43,15 +43,11 @@ class ShuffledTarget(Codes):
 def cosines(steps: Steps, rebuilder: Rebuilder, basis: str) -> list[float]:
     """Cosine of each rebuilt direction with the donor's own at the mapped layer."""
     found = []
-    print(
-        steps.study.donor.saes.quality[2], [r.donor_cosine for r in steps.recipes.recipes.values()]
-    )
     for target, donor in steps.alignment.layer_map.pairs:
         r = steps.direction.trajectory[donor]
         rebuilt = rebuilder.rebuild(basis, (target, donor), steps.recipes.recipes[target], r)
         own = steps.direction.trajectory[target]
         found.append(float(rebuilt.rebuilt.direction @ own))
-    print(basis, found)
     return found
 
 

@@ -1,0 +1,137 @@
+"""SAEs of a model: trained once, reused from the cache, measured on text they did not see."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from micro import QUIET
+
+from conceptbasis import artifacts
+from conceptbasis.errors import ArtifactError
+from conceptbasis.models.sae_training import layer_folder
+from conceptbasis.stages import train_sae
+from conceptbasis.stages.train_sae import chosen_layers, load_or_train, measure_quality
+
+FEW = {"n_steps": 6, "n_texts": 60, "d_sae": 32, "k": 4, "batch_size": 64}
+
+
+def load(ready, side, out, config=None, digest="hash"):
+    return load_or_train(
+        config or ready.target_config(**FEW), side.loaded, digest, ready.suite, QUIET, out=out
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(ready, sides, tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained") / "saes"
+    return load(ready, sides.target, out)
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    return shutil.copytree(trained.folder, tmp_path / "saes")
+
+
+def fail(*_, **__):
+    raise AssertionError("trained again")
+
+
+def test_sae_lens_opens_what_was_trained(trained):
+    from sae_lens import SAE
+
+    for layer in range(3):
+        sae = SAE.load_from_disk(trained.folder / layer_folder(layer))
+        assert (sae.cfg.d_in, sae.cfg.d_sae) == (40, 32)
+        x = torch.randn(6, 40, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            expected = sae.decode(sae.encode(x))
+        assert torch.allclose(trained.saes[layer].reconstruct(x), expected, atol=1e-4)
+
+
+def test_finished_saes_are_reused(ready, sides, trained, copy, monkeypatch):
+    monkeypatch.setattr(train_sae, "train_saes", fail)
+    again = load(ready, sides.target, copy)
+    assert (again.hash, again.quality, again.texts) == (
+        trained.hash,
+        trained.quality,
+        trained.texts,
+    )
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 2e-3}, {"budget": "B0"}])
+def test_other_settings_train_anew(ready, sides, copy, monkeypatch, change):
+    monkeypatch.setattr(train_sae, "train_saes", fail)
+    with pytest.raises(AssertionError, match="trained again"):
+        load(ready, sides.target, copy, ready.target_config(**{**FEW, **change}))
+
+
+def test_another_model_trains_anew(ready, sides, copy, monkeypatch):
+    monkeypatch.setattr(train_sae, "train_saes", fail)
+    with pytest.raises(AssertionError, match="trained again"):
+        load(ready, sides.target, copy, digest="other")
+
+
+def test_training_is_the_same_for_the_same_seed(ready, sides, trained, tmp_path):
+    assert load(ready, sides.target, tmp_path / "a").hash == trained.hash
+    other = load(ready, sides.target, tmp_path / "b", ready.target_config(**FEW, seed=3))
+    assert other.hash != trained.hash
+
+
+def test_finished_saes_can_be_read_while_another_process_holds_them(ready, sides, copy, trained):
+    with artifacts.folder_lock(copy):
+        assert load(ready, sides.target, copy).hash == trained.hash
+        with pytest.raises(ArtifactError, match="in use by another process"):
+            load(ready, sides.target, copy, digest="other")
+
+
+def test_damaged_saes_are_named(ready, sides, copy):
+    path = copy / layer_folder(1) / "sae_weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ArtifactError, match="corrupt") as caught:
+        load(ready, sides.target, copy)
+    assert layer_folder(1) in str(caught.value)
+
+
+def test_text_of_the_target_stays_within_its_budget(trained, ready, sides, tmp_path):
+    assert "declines" in trained.texts
+    assert not {"harmful_requests", "refusals"} & set(trained.texts)
+    strict = load(
+        ready, sides.target, tmp_path / "s", ready.target_config(**FEW | {"budget": "B0"})
+    )
+    assert "declines" not in strict.texts
+    assert strict.texts["chat"] > 0
+
+
+def test_layers_are_sorted_and_distinct(ready, sides):
+    config = ready.target_config().model_copy(update={"layers": (2, 0, 2)})
+    assert chosen_layers(config, sides.target.loaded) == [0, 2]
+    assert chosen_layers(ready.target_config(), sides.target.loaded) == [0, 1, 2]
+
+
+class Exact:
+    """Rebuilds what it is given, scaled."""
+
+    name, d_sae = "exact", 80
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def encode(self, x):
+        return torch.cat([x.relu(), (-x).relu()], dim=1)
+
+    def reconstruct(self, x):
+        return self.scale * x
+
+
+def test_quality_of_a_perfect_and_of_an_empty_sae(ready, sides):
+    texts = ready.suite.texts_for("B0")[:24]
+    saes = {1: Exact(1.0), 2: Exact(0.0)}
+    perfect, empty = measure_quality(sides.target.loaded, saes, texts, QUIET)
+    assert perfect["explained_variance"] == pytest.approx(1, abs=1e-5)
+    assert perfect["ce_recovered"] == pytest.approx(1, abs=1e-4)
+    assert empty["explained_variance"] < 0.1
+    assert empty["ce_recovered"] == pytest.approx(0, abs=1e-4)
+    assert perfect["l0"] == pytest.approx(40)
+    assert perfect["dead_share"] < 0.05
