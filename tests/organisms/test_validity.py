@@ -85,7 +85,7 @@ def failures(behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch) -> list[str]
     Pretended(behaviour, monkeypatch)
     loaded = SimpleNamespace(architecture=SimpleNamespace(d_model=4))
     criteria = check_validity(loaded, SUITE, seed=0)
-    assert len(criteria) >= 7
+    assert len(criteria) >= 4
     return [c.name for c in criteria if not c.passed]
 
 
