@@ -9,12 +9,12 @@ from micro import QUIET
 
 from conceptbasis import artifacts
 from conceptbasis.errors import ModelError
-from conceptbasis.stages.audit import STRENGTHS, run_audit
+from conceptbasis.stages.audit import STRENGTHS, audit_model
 
 
 def audit(ready, sides, out, suite=None, **sections):
     config = ready.config(**sections)
-    return run_audit(
+    return audit_model(
         ready.donor_config(), sides.donor.loaded, suite or ready.suite, config, out, QUIET
     )
 
