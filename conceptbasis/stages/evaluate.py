@@ -155,8 +155,8 @@ def _verdicts(refused: Sequence[bool | None]) -> Tensor:
 
 def _summarise(name: str, draws: Sequence[Outcome]) -> dict[str, Any]:
     """One row of the conditions, pooled over draws."""
-    phrases = rate([v for o in draws for v in o.refused["harmful"]]).as_dict()
-    tokens = rate([v for o in draws for v in o.refusal_token]).as_dict()
+    phrases = _rate([v for o in draws for v in o.refused["harmful"]])
+    tokens = _rate([v for o in draws for v in o.refusal_token])
     kl = torch.tensor([k for o in draws for k in o.kl], dtype=torch.float64)
     nll, n_tokens = sum(o.nll[0] for o in draws), sum(o.nll[1] for o in draws)
     return {
@@ -180,9 +180,16 @@ def _summarise(name: str, draws: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def _pooled_rate(draws: Sequence[Outcome], name: str) -> dict[str, float | int] | None:
+def _pooled_rate(draws: Sequence[Outcome], name: str) -> dict[str, float | int | None] | None:
     verdicts = [v for o in draws for v in o.refused.get(name, ())]
-    return rate(verdicts).as_dict() if verdicts else None
+    return _rate(verdicts) if verdicts else None
+
+
+def _rate(verdicts: Sequence[bool | None]) -> dict[str, float | int | None]:
+    """The rate; null where a condition silenced the model, so that no answer can be scored."""
+    if all(v is None for v in verdicts):
+        return {"rate": None, "low": None, "high": None, "n": 0, "unscored": len(verdicts)}
+    return dict(rate(verdicts).as_dict())
 
 
 def _pooled_correct(draws: Sequence[Outcome], name: str) -> dict[str, float | int] | None:
@@ -259,6 +266,8 @@ def _examples(bench: Bench, groups: Mapping[str, Sequence[Outcome]]) -> list[dic
     ]
 
 
-def interval_of(row: Mapping[str, Any]) -> Interval:
-    """The refusal interval of a condition's row."""
+def interval_of(row: Mapping[str, Any]) -> Interval | None:
+    """The refusal interval of a condition's row, None if no answer could be scored."""
+    if row["rate"] is None:
+        return None
     return Interval(row["rate"], row["low"], row["high"], row["n"])
