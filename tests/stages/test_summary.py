@@ -163,6 +163,9 @@ def test_counts_are_pooled_over_draws(finished):
 def test_intervals_are_wilson(finished):
     for row in finished.summary["conditions"]:
         refusal = row["refusal"]
+        if refusal["n"] == 0:
+            assert refusal["rate"] is None
+            continue
         again = wilson(round(refusal["rate"] * refusal["n"]), refusal["n"])
         assert (refusal["low"], refusal["high"]) == pytest.approx((again.low, again.high))
 
@@ -180,7 +183,7 @@ def test_untouched_target_changes_by_nothing_and_an_edited_one_does(finished):
 def test_per_prompt_verdicts_give_the_rate(finished):
     found = artifacts.load_stage(finished.folder, "evaluate")
     for row in finished.summary["conditions"]:
-        if row["draws"] == 1:
+        if row["draws"] == 1 and row["refusal"]["n"]:
             verdicts = found.tensors[f"{row['name']}.harmful"]
             assert int((verdicts >= 0).sum()) == row["refusal"]["n"]
             rate = float((verdicts == 1).sum() / (verdicts >= 0).sum())
@@ -285,3 +288,31 @@ def test_a_control_below_the_transfer_is_no_success():
     """A control that removes more refusal than the transfer is not a control it is clear of."""
     conditions = rows(transfer=0.08, native=0.0, random_direction=0.0)
     assert judge_transfer(conditions, FINE)["word"] == "failure"
+
+
+def silenced(conditions, name):
+    nothing = {"rate": None, "low": None, "high": None, "n": 0, "unscored": 300}
+    return [{**row, "refusal": nothing} if row["name"] == name else row for row in conditions]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("transfer", "no answer under transfer could be scored"),
+        ("native", "no answer under native could be scored"),
+        ("random_direction", "not clear of the controls random_direction"),
+    ],
+)
+def test_a_condition_that_silences_the_model_is_no_evidence(name, reason):
+    verdict = judge_transfer(silenced(rows(), name), FINE)
+    assert verdict["word"] == "failure"
+    assert reason in verdict["reason"]
+
+
+def test_a_silenced_condition_has_null_rates():
+    from conceptbasis.stages.evaluate import _rate
+
+    silent = _rate([None, None])
+    assert silent == {"rate": None, "low": None, "high": None, "n": 0, "unscored": 2}
+    assert set(silent) == RATE
+    assert _rate([None, True])["rate"] == 1.0
