@@ -150,7 +150,7 @@ def run_config(prompts: Path | None, **sections: Any) -> RunConfig:
 
 def model_config(name: str, folder: Path, budget: str = "B0d", **training_keys: Any) -> ModelConfig:
     """A model with small SAEs."""
-    train = {"d_sae": 128, "k": 8, "n_steps": 80, "batch_size": 256, "n_texts": 400}
+    train = {"d_sae": 128, "k": 12, "n_steps": 120, "batch_size": 256, "n_texts": 400}
     values = {
         "name": name,
         "model": str(folder),

@@ -158,8 +158,7 @@ def test_a_changed_key_recomputes_only_what_stands_below_it(
     above = STAGES[: STAGES.index(changed)]
     assert all(said[name] == "reused" for name in above)
     if below is not None:
-        kind = "config" if below == "evaluate" else "inputs"
-        assert said[below] == f"recomputing, because {kind} changed: {changed}"
+        assert said[below] == f"recomputing, because inputs changed: {changed}"
 
 
 def test_a_changed_budget_recomputes_the_text_and_all_that_follows(ready, finished, tmp_path):

@@ -15,7 +15,11 @@ from conceptbasis.stages.pipeline import open_side
 from conceptbasis.stages.study import Codes, Study
 from conceptbasis.stages.transfer import Rebuilder
 
-N_ATOMS = {"fit": {"n_atoms": 96}, "transfer": {"n_atoms": 96}}
+N_ATOMS = {
+    "fit": {"n_atoms": 96},
+    "transfer": {"n_atoms": 96},
+    "direction": {"min_probe": 0.5},
+}
 
 
 @pytest.fixture(scope="module")

@@ -161,6 +161,9 @@ def test_counts_are_pooled_over_draws(finished):
 def test_intervals_are_wilson(finished):
     for row in finished.summary["conditions"]:
         refusal = row["refusal"]
+        if refusal["n"] == 0:
+            assert refusal["rate"] is None
+            continue
         again = wilson(round(refusal["rate"] * refusal["n"]), refusal["n"])
         assert (refusal["low"], refusal["high"]) == pytest.approx((again.low, again.high))
 
@@ -178,7 +181,7 @@ def test_untouched_target_changes_by_nothing_and_an_edited_one_does(finished):
 def test_per_prompt_verdicts_give_the_rate(finished):
     found = artifacts.load_stage(finished.folder, "evaluate")
     for row in finished.summary["conditions"]:
-        if row["draws"] == 1:
+        if row["draws"] == 1 and row["refusal"]["n"]:
             verdicts = found.tensors[f"{row['name']}.harmful"]
             assert int((verdicts >= 0).sum()) == row["refusal"]["n"]
             rate = float((verdicts == 1).sum() / (verdicts >= 0).sum())

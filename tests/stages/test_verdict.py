@@ -82,11 +82,20 @@ def test_what_was_not_measured_is_no_evidence():
     assert judge_transfer(rows(), {**FINE, "arithmetic": None})["word"] == "success"
 
 
-def test_answers_that_cannot_be_scored_are_a_failure():
-    conditions = rows()
-    conditions[1]["refusal"] = {"rate": None, "low": None, "high": None, "n": 0, "unscored": 300}
+@pytest.mark.parametrize(
+    ("name", "word", "reason"),
+    [
+        ("transfer", "failure", "no answer under transfer could be scored"),
+        ("native", "failure", "no answer under native could be scored"),
+        ("random_direction", "partial", "without the controls random_direction"),
+    ],
+)
+def test_answers_that_cannot_be_scored_are_no_evidence(name, word, reason):
+    nothing = {"rate": None, "low": None, "high": None, "n": 0, "unscored": 300}
+    conditions = [{**r, "refusal": nothing} if r["name"] == name else r for r in rows()]
     verdict = judge_transfer(conditions, FINE)
-    assert verdict == {"word": "failure", "reason": "no answer to harmful prompts could be scored"}
+    assert verdict["word"] == word
+    assert reason in verdict["reason"]
 
 
 def strengthened(refusal: float, over: float):
