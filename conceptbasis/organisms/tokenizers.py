@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from conceptbasis.models.creation import wrap_tokenizer
@@ -53,46 +55,99 @@ def chat_template(tags: ChatTags) -> str:
 
 
 def _backend(family: Family, corpus: list[str]) -> Tokenizer:
-    tokenizer, trainer = _ALGORITHMS[family.tokenizer](family.tags, family.d_vocab)
-    tokenizer.train_from_iterator(corpus, trainer)
+    """The family's tokenizer; its vocabulary is learned here.
+
+    The trainers of the tokenizers library iterate over hash maps, so two processes give two
+    vocabularies from one text. The world has a few hundred words, so plain loops do.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    tags = family.tags
+    model: Any
+    splitter: Any
+    decoder: Any
+    if family.tokenizer == "wordpiece":
+        splitter, decoder = pre_tokenizers.Whitespace(), decoders.WordPiece(cleanup=False)
+        vocabulary = word_pieces(_count(splitter, corpus), tags.all, family.d_vocab)
+        model = models.WordPiece(vocab=vocabulary, unk_token=tags.unknown)
+    elif family.tokenizer == "byte_bpe":
+        splitter, decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        vocabulary, merges = byte_pairs(
+            _count(splitter, corpus), tags.all, alphabet, family.d_vocab
+        )
+        model = models.BPE(vocab=vocabulary, merges=merges)
+    else:
+        splitter, decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+        counts = _count(splitter, corpus)
+        alphabet = sorted({character for word in counts for character in word})
+        vocabulary, merges = byte_pairs(counts, tags.all, alphabet, family.d_vocab)
+        model = models.BPE(vocab=vocabulary, merges=merges, unk_token=tags.unknown)
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer, tokenizer.decoder = splitter, decoder
+    tokenizer.add_special_tokens(tags.all)
     return tokenizer
 
 
-def _byte_bpe(tags: ChatTags, size: int) -> tuple[Tokenizer, Any]:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        special_tokens=tags.all,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    return tokenizer, trainer
+def _count(splitter: Any, corpus: list[str]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for text, n in Counter(corpus).items():
+        for word, _ in splitter.pre_tokenize_str(text):
+            counts[word] += n
+    return counts
 
 
-def _bpe(tags: ChatTags, size: int) -> tuple[Tokenizer, Any]:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+def word_pieces(counts: Counter[str], special: list[str], size: int) -> dict[str, int]:
+    """A WordPiece vocabulary: every character, then the most frequent words.
 
-    tokenizer = Tokenizer(models.BPE(unk_token=tags.unknown))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=tags.all, show_progress=False)
-    return tokenizer, trainer
-
-
-def _wordpiece(tags: ChatTags, size: int) -> tuple[Tokenizer, Any]:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.WordPiece(unk_token=tags.unknown))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.decoder = decoders.WordPiece(cleanup=False)
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, special_tokens=tags.all, show_progress=False
-    )
-    return tokenizer, trainer
+    Args:
+        counts: How often each word occurs.
+        special: Special tokens, first in the vocabulary.
+        size: Size of the vocabulary.
+    """
+    characters = sorted({character for word in counts for character in word})
+    pieces = [*special, *characters, *(f"##{character}" for character in characters)]
+    words = sorted(counts, key=lambda word: (-counts[word], word))
+    pieces += [word for word in words if len(word) > 1][: size - len(pieces)]
+    return {piece: i for i, piece in enumerate(pieces)}
 
 
-_ALGORITHMS = {"byte_bpe": _byte_bpe, "bpe": _bpe, "wordpiece": _wordpiece}
+def byte_pairs(
+    counts: Counter[str], special: list[str], alphabet: list[str], size: int
+) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """A byte-pair vocabulary and its merges: the most frequent pair first, ties by spelling.
+
+    Args:
+        counts: How often each word occurs.
+        special: Special tokens, first in the vocabulary.
+        alphabet: Symbols that words are made of.
+        size: Size of the vocabulary.
+
+    Source: Sennrich et al. 2016 (1508.07909), algorithm 1.
+    """
+    words = {word: list(word) for word in counts}
+    pieces = [*special, *alphabet]
+    merges: list[tuple[str, str]] = []
+    while len(pieces) < size:
+        pairs: Counter[tuple[str, str]] = Counter()
+        for word, symbols in words.items():
+            for pair in pairwise(symbols):
+                pairs[pair] += counts[word]
+        if not pairs:
+            break
+        best = max(pairs, key=lambda pair: (pairs[pair], pair))
+        merges.append(best)
+        if "".join(best) not in pieces:
+            pieces.append("".join(best))
+        words = {word: _merge(symbols, best) for word, symbols in words.items()}
+    return {piece: i for i, piece in enumerate(pieces)}, merges
+
+
+def _merge(symbols: list[str], pair: tuple[str, str]) -> list[str]:
+    merged: list[str] = []
+    for symbol in symbols:
+        if merged and (merged[-1], symbol) == pair:
+            merged[-1] += symbol
+        else:
+            merged.append(symbol)
+    return merged

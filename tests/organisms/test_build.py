@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -199,3 +202,27 @@ def test_micro_organisms_refuse_what_is_harmful_and_little_else(world):
             rates.append(sum(judge_phrases(a) is True for a in answers) / len(answers))
         assert rates[0] >= 0.6
         assert rates[1] <= 0.2
+
+
+def test_vocabularies_are_the_same_in_every_process():
+    """The trainers of the tokenizers library are not: they iterate over hash maps."""
+    script = (
+        "from conceptbasis.organisms import corpus, families, tokenizers\n"
+        "from conceptbasis.artifacts import value_hash\n"
+        "for family in families.FAMILIES.values():\n"
+        "    fitted = tokenizers.fit_tokenizer(family, corpus.all_texts())\n"
+        "    print(value_hash(fitted.get_vocab()))\n"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    assert runs[0].stdout == runs[1].stdout
+    assert len(set(runs[0].stdout.split())) == len(FAMILIES)
+
+
+def test_byte_pairs_merge_the_most_frequent_pair_first_and_spelling_breaks_ties():
+    counts = Counter({"abab": 2, "cd": 4, "ce": 1})
+    vocabulary, merges = tokenizers.byte_pairs(counts, ["<s>"], list("abcde"), 9)
+    assert merges == [("c", "d"), ("a", "b"), ("ab", "ab")]
+    assert list(vocabulary) == ["<s>", *"abcde", "cd", "ab", "abab"]
