@@ -1,0 +1,83 @@
+"""Quality of SAEs on text they were not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from conceptbasis.core.stats import explained_variance
+from conceptbasis.errors import SaeError
+from conceptbasis.models.generation import text_nll
+from conceptbasis.models.hooks import splice
+from conceptbasis.models.loading import LoadedModel
+from conceptbasis.models.sae import Sae
+from conceptbasis.progress import Reporter
+from conceptbasis.prompts import Text
+from conceptbasis.stages.harvest import read_residuals
+
+BATCH_OF_TEXTS = 128
+
+
+def measure_quality(
+    loaded: LoadedModel,
+    saes: Mapping[int, Sae],
+    texts: Sequence[Text],
+    reporter: Reporter,
+    residuals: Mapping[int, Float[Tensor, "n d_model"]] | None = None,
+) -> list[dict[str, Any]]:
+    """Quality of SAEs on texts they were not trained on, one row per layer.
+
+    `explained_variance`; `l0`, mean active features per site; `dead_share`, features that never
+    fire; `ce_recovered`, (CE_zero − CE_spliced) / (CE_zero − CE_untouched), where the layer's
+    output is replaced by zero or by the reconstruction.
+
+    Raises:
+        SaeError: if an SAE gives codes that are not finite.
+    """
+    if residuals is None:
+        residuals = read_residuals(
+            loaded,
+            texts,
+            sorted(saes),
+            batch_size=BATCH_OF_TEXTS,
+            end_of_prompt=True,
+            reporter=reporter,
+            label="activations to measure on",
+        ).values
+    messages = [text.as_messages() for text in texts]
+    untouched = _cross_entropy(loaded, messages)
+    rows = []
+    for layer, sae in sorted(saes.items()):
+        codes = sae.encode(residuals[layer])
+        if not torch.isfinite(codes).all():
+            raise SaeError(
+                f"the SAE of layer {layer} ({sae.name}) gives codes that are not finite",
+                expected="finite codes",
+                fix="check its weights and its activation normalisation",
+            )
+        with splice(loaded, {layer: sae.reconstruct}):
+            spliced = _cross_entropy(loaded, messages)
+        with splice(loaded, {layer: torch.zeros_like}):
+            zero = _cross_entropy(loaded, messages)
+        rows.append(
+            {
+                "layer": layer,
+                "d_sae": sae.d_sae,
+                "explained_variance": explained_variance(
+                    residuals[layer], sae.reconstruct(residuals[layer])
+                ),
+                "l0": float((codes != 0).sum(1).float().mean()),
+                "dead_share": float(((codes != 0).sum(0) == 0).float().mean()),
+                "ce_recovered": (zero - spliced) / (zero - untouched),
+            }
+        )
+    return rows
+
+
+def _cross_entropy(loaded: LoadedModel, texts: Sequence[Any]) -> float:
+    nll, tokens = text_nll(loaded, list(texts), batch_size=BATCH_OF_TEXTS)
+    return float(nll.sum() / tokens.sum())
