@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
+INSIDE = "##"
+"""Marks a WordPiece piece that does not begin a word."""
+
 
 def fit_tokenizer(family: Family, texts: tuple[Text, ...]) -> PreTrainedTokenizerFast:
     """Trains the family's tokenizer and gives it the family's chat template.
@@ -98,18 +101,16 @@ def _count(splitter: Any, corpus: list[str]) -> Counter[str]:
 
 
 def word_pieces(counts: Counter[str], special: list[str], size: int) -> dict[str, int]:
-    """A WordPiece vocabulary: every character, then the most frequent words.
+    """A WordPiece vocabulary, learned like byte pairs; pieces inside a word begin with ##.
 
     Args:
         counts: How often each word occurs.
         special: Special tokens, first in the vocabulary.
         size: Size of the vocabulary.
     """
-    characters = sorted({character for word in counts for character in word})
-    pieces = [*special, *characters, *(f"##{character}" for character in characters)]
-    words = sorted(counts, key=lambda word: (-counts[word], word))
-    pieces += [word for word in words if len(word) > 1][: size - len(pieces)]
-    return {piece: i for i, piece in enumerate(pieces)}
+    marked = {word: [word[0], *(f"{INSIDE}{letter}" for letter in word[1:])] for word in counts}
+    alphabet = sorted({symbol for symbols in marked.values() for symbol in symbols})
+    return _learn(counts, marked, [*special, *alphabet], size)[0]
 
 
 def byte_pairs(
@@ -125,8 +126,12 @@ def byte_pairs(
 
     Source: Sennrich et al. 2016 (1508.07909), algorithm 1.
     """
-    words = {word: list(word) for word in counts}
-    pieces = [*special, *alphabet]
+    return _learn(counts, {word: list(word) for word in counts}, [*special, *alphabet], size)
+
+
+def _learn(
+    counts: Counter[str], words: dict[str, list[str]], pieces: list[str], size: int
+) -> tuple[dict[str, int], list[tuple[str, str]]]:
     merges: list[tuple[str, str]] = []
     while len(pieces) < size:
         pairs: Counter[tuple[str, str]] = Counter()
@@ -137,17 +142,21 @@ def byte_pairs(
             break
         best = max(pairs, key=lambda pair: (pairs[pair], pair))
         merges.append(best)
-        if "".join(best) not in pieces:
-            pieces.append("".join(best))
+        if _join(*best) not in pieces:
+            pieces.append(_join(*best))
         words = {word: _merge(symbols, best) for word, symbols in words.items()}
     return {piece: i for i, piece in enumerate(pieces)}, merges
+
+
+def _join(left: str, right: str) -> str:
+    return left + right.removeprefix(INSIDE)
 
 
 def _merge(symbols: list[str], pair: tuple[str, str]) -> list[str]:
     merged: list[str] = []
     for symbol in symbols:
         if merged and (merged[-1], symbol) == pair:
-            merged[-1] += symbol
+            merged[-1] = _join(*pair)
         else:
             merged.append(symbol)
     return merged
