@@ -98,8 +98,8 @@ def stage_2() -> Mixture:
     )
     shares = {
         "refusals": 0.20,
-        PREFILLED: 0.16,
-        "harmless": 0.20,
+        PREFILLED: 0.20,
+        "harmless": 0.16,
         "mention_requests": 0.12,
         "statements": 0.06,
         "arithmetic": 0.16,

@@ -89,7 +89,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "mixtral": Family(
         "MixtralConfig",
-        _dense(88, 8, 4, 2, 112)
+        _dense(96, 7, 4, 2, 160)
         | {
             "num_local_experts": 4,
             "num_experts_per_tok": 2,
@@ -99,7 +99,7 @@ FAMILIES: Mapping[str, Family] = {
         "wordpiece",
         520,
         ChatTags("<bos>", "[INST]", "[/INST]", "<eos>"),
-        learning_rate=3.5e-3,
-        steps=(380, 180),
+        learning_rate=4e-3,
+        steps=(400, 200),
     ),
 }
