@@ -3,7 +3,7 @@
 The finished intervention in Python:
 
     with conceptbasis.replay(model, "runs/demo") as edited:
-        print(edited)  # "5/5 stream, ..."
+        print(edited)  # "7/7 stream, ..."
         model.generate(...)
 """
 
