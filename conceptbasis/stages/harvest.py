@@ -17,7 +17,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from conceptbasis.artifacts import Run, StageOutput, file_hash, load_tensors, save_tensors
+from conceptbasis.artifacts import (
+    Run,
+    StageOutput,
+    corrupt,
+    file_hash,
+    load_tensors,
+    save_tensors,
+    value_hash,
+)
 from conceptbasis.config import RunConfig
 from conceptbasis.errors import NumericsError, PromptError
 from conceptbasis.models.chat import encode_texts
@@ -221,14 +229,10 @@ def run_harvest(
 
 
 def _hash_texts(texts: Sequence[Text]) -> str:
-    from conceptbasis.artifacts import value_hash
-
     return value_hash([(t.content, t.text_class) for t in texts])
 
 
 def _verify_residuals(output: StageOutput) -> None:
-    from conceptbasis.artifacts import corrupt
-
     for name, expected in output.result["files"].items():
         path = output.folder / name
         if not path.exists():

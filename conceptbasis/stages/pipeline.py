@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from conceptbasis.artifacts import Run, StageOutput, folder_lock, value_hash, write_text
+from conceptbasis.artifacts import Run, StageOutput, folder_lock, load_stage, value_hash, write_text
 from conceptbasis.config import ModelConfig, RunConfig
 from conceptbasis.errors import ConfigError, CoverageError, ModelError, PromptError
 from conceptbasis.models.loading import LoadedModel, load_model
@@ -172,7 +172,7 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
     try:
         forecast = run_forecast(study, rebuilder, direction, recipes, alignment, transfer, guarded)
     except CoverageError:
-        declined = StageOutput(**_stored(study, "forecast"))
+        declined = load_stage(study.run.folder, "forecast")
         write_summary(study, recipes, transfer, declined, None)
         raise
     on_stage(forecast)
@@ -186,12 +186,6 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
     evaluation = run_evaluate(study, parts)
     on_stage(evaluation)
     return write_summary(study, recipes, transfer, forecast, evaluation)
-
-
-def _stored(study: Study, name: str) -> dict[str, Any]:
-    from conceptbasis.artifacts import load_stage
-
-    return load_stage(study.run.folder, name).__dict__
 
 
 def _check_budget(target: ModelConfig, config: RunConfig) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -88,6 +87,3 @@ class Codes:
         """Codes of one split's sites."""
         rows = self.harvest.rows(name).numpy()
         return scipy.sparse.csr_matrix(self(side, layer)[rows])
-
-
-CodesOf = Callable[[], Codes]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from conceptbasis.artifacts import (
     cache_folder,
+    corrupt,
     folder_hash,
     folder_lock,
     load_tensors,
@@ -107,20 +108,26 @@ def load_or_train(
     return SaeSet(saes, quality, {}, digest, Path(source.folder) if source.folder else None)
 
 
+def _load_folder(
+    folder: Path, config: ModelConfig, loaded: LoadedModel, layers: Sequence[int]
+) -> dict[int, Sae]:
+    """The SAEs of a folder with one sub-folder per layer, each checked against the model."""
+    return {
+        layer: load_sae_folder(
+            folder / layer_folder(layer),
+            d_model=loaded.architecture.d_model,
+            layer=layer,
+            site=config.site,
+            model_name=config.model,
+        )
+        for layer in layers
+    }
+
+
 def _load(config: ModelConfig, loaded: LoadedModel, layers: Sequence[int]) -> dict[int, Sae]:
     source, d_model = config.saes, loaded.architecture.d_model
     if source.folder is not None:
-        root = Path(source.folder).expanduser()
-        return {
-            layer: load_sae_folder(
-                root / layer_folder(layer),
-                d_model=d_model,
-                layer=layer,
-                site=config.site,
-                model_name=config.model,
-            )
-            for layer in layers
-        }
+        return _load_folder(Path(source.folder).expanduser(), config, loaded, layers)
     assert source.release is not None
     missing = [layer for layer in layers if layer not in source.release.sae_ids]
     if missing:
@@ -163,16 +170,7 @@ def _train(
         with folder_lock(folder):
             _train_into(folder, key, config, training, loaded, layers, texts, reporter)
     found = read_json(folder / QUALITY)
-    saes = {
-        layer: load_sae_folder(
-            folder / layer_folder(layer),
-            d_model=loaded.architecture.d_model,
-            layer=layer,
-            site=config.site,
-            model_name=config.model,
-        )
-        for layer in layers
-    }
+    saes = _load_folder(folder, config, loaded, layers)
     digest = value_hash([saes[layer].hash for layer in layers])
     return SaeSet(saes, found["layers"], found["texts"], digest, folder)
 
@@ -185,8 +183,6 @@ def _is_finished(folder: Path, key: str) -> bool:
         return False
     for name, digest in found["folders"].items():
         if folder_hash(folder / name) != digest:
-            from conceptbasis.artifacts import corrupt
-
             raise corrupt(folder / name / "sae_weights.safetensors", "its hash has changed")
     return True
 
@@ -227,16 +223,7 @@ def _train_into(
         )
     for layer in layers:
         trained[layer].save(folder)
-    saes = {
-        layer: load_sae_folder(
-            folder / layer_folder(layer),
-            d_model=loaded.architecture.d_model,
-            layer=layer,
-            site=config.site,
-            model_name=config.model,
-        )
-        for layer in layers
-    }
+    saes = _load_folder(folder, config, loaded, layers)
     quality = measure_quality(loaded, saes, held_out_texts, reporter, held_out)
     counts: dict[str, int] = {}
     for text in train_texts:
