@@ -155,7 +155,10 @@ class TransferSection(Section):
 
     basis: Basis = "code_map"
     n_atoms: int = Field(default=32, ge=1)
-    strengths: tuple[PositiveFloat, ...] = Field(default=(0.03, 0.1, 0.3, 1.0), min_length=1)
+    strengths: tuple[PositiveFloat, ...] = Field(
+        default=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0), min_length=1
+    )
+    end_of_prompt_share: float = Field(default=0.85, gt=0, lt=1)
 
 
 class GuardSection(Section):

@@ -1,6 +1,8 @@
 """The recipe rebuilt in the target: three bases and the dense baseline, one result."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,13 +15,16 @@ from conceptbasis.core.sparse import ridge_from_moments
 from conceptbasis.core.stats import Correlation, StreamingMoments
 from conceptbasis.errors import NumericsError
 
+Readout: TypeAlias = Callable[[Int[Tensor, " n_ids"]], StreamingMoments]
+"""Moments over transfer sites from the codes of target features to target residuals."""
+
 
 @dataclass(frozen=True)
 class Rebuilt:
     """A direction of the target, the steering vector behind it, and its target features.
 
     `direction` is `steering` at unit norm. The target features are empty for bases that do not go
-    through target codes; otherwise steering = Σ coefficient · (shielded) decoder row.
+    through target codes; otherwise steering = Σ coefficient · row of the feature.
     """
 
     direction: Float[Tensor, " d_target"]
@@ -31,6 +36,7 @@ class Rebuilt:
 def rebuild_code_map(
     recipe: Recipe,
     moments: StreamingMoments,
+    readout: Readout,
     *,
     W_dec_target: Float[Tensor, "d_sae_target d_target"],
     allowed_target: Bool[Tensor, " d_sae_target"],
@@ -38,19 +44,22 @@ def rebuild_code_map(
     n_atoms: int = 32,
     shield: Float[Tensor, "n_shield d_target"] | None = None,
 ) -> Rebuilt:
-    """Map the recipe's codes to target codes and sum the decoder rows of the largest.
+    """Map the recipe's codes to target codes and sum what the largest of these stand for.
 
-    Formula: Δz' = Δz_S B with B the ridge map of target codes on the recipe's donor codes; keep the
-    n_atoms allowed features of largest |Δz'_k|·‖d'_k‖; steering = Σ Δz'_k P d'_k, P the projection
-    off the shield.
+    Formula: Δz' = Δz_S B with B the ridge map of target codes on the recipe's donor codes; T = the
+    n_atoms allowed features of largest |Δz'_k|·‖d'_k‖; steering = Σ_{k∈T} Δz'_k P b_k, with b_k
+    the rows of the ridge map of target residuals on the codes of T, P the projection off the
+    shield. The rows b_k stand in for the decoder rows d'_k because an SAE leaves out a part of
+    the residual that goes with its features; on sites without that part they are the same.
 
     Args:
         recipe: The donor recipe, with support S.
         moments: Moments over transfer sites from the donor codes of S, in the recipe's order, to
             all target codes.
+        readout: Gives, for target features, the moments from their codes to target residuals.
         W_dec_target: Target decoder rows d'_k, of any norm.
         allowed_target: Target features that may be used (matched ones).
-        strength: Ridge strength relative to the mean variance of the donor codes.
+        strength: Strength of both ridge maps, relative to the mean variance of their inputs.
         n_atoms: Most target features to use.
         shield: Target atoms whose span is kept out of the rows.
 
@@ -77,7 +86,11 @@ def rebuild_code_map(
     mass = mapped.abs() * norms
     best = mass.topk(min(n_atoms, mass.numel())).indices
     best = best[mass[best] > 0]
-    return _from_features(allowed[best], mapped[best], W_dec_target, shield)
+    ids = allowed[best]
+    _require_features(ids)
+    written = readout(ids)
+    rows = ridge_from_moments(written.cov_xx, written.cov_xy, strength=strength)
+    return _from_rows(ids, mapped[best], rows, shield)
 
 
 def rebuild_transported(recipe: Recipe, moments: StreamingMoments, *, strength: float) -> Rebuilt:
@@ -144,7 +157,8 @@ def rebuild_matched(
         total[target] = total.get(target, 0.0) + coefficient * slope
     ids = torch.tensor(sorted(total), dtype=torch.int64)
     coefficients = torch.tensor([total[i] for i in sorted(total)], dtype=torch.float64)
-    return _from_features(ids, coefficients, W_dec_target, shield)
+    _require_features(ids)
+    return _from_rows(ids, coefficients, W_dec_target[ids], shield)
 
 
 def rebuild_least_squares(
@@ -197,19 +211,22 @@ def _mapped(
     return delta.to(torch.float64) @ ridge_from_moments(moments.cov_xx, cov_xy, strength=strength)
 
 
-def _from_features(
-    ids: Int[Tensor, " n_chosen"],
-    coefficients: Float[Tensor, " n_chosen"],
-    W_dec_target: Float[Tensor, "d_sae_target d_target"],
-    shield: Float[Tensor, "n_shield d_target"] | None,
-) -> Rebuilt:
+def _require_features(ids: Int[Tensor, " n_chosen"]) -> None:
     if ids.numel() == 0:
         raise NumericsError(
             "no target feature carries any part of the recipe",
             expected="at least one matched target feature with a coefficient that is not zero",
             fix="loosen the matching, or use transfer text in which the recipe's features fire",
         )
-    steering = coefficients @ off_shield(W_dec_target[ids], shield)
+
+
+def _from_rows(
+    ids: Int[Tensor, " n_chosen"],
+    coefficients: Float[Tensor, " n_chosen"],
+    rows: Float[Tensor, "n_chosen d_target"],
+    shield: Float[Tensor, "n_shield d_target"] | None,
+) -> Rebuilt:
+    steering = coefficients @ off_shield(rows, shield)
     direction = unit_vector("rebuilt steering vector", steering)
     return Rebuilt(direction.float(), steering.float(), ids, coefficients.float())
 

@@ -5,7 +5,7 @@ from typing import TypeAlias
 import numpy as np
 import scipy.sparse
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from conceptbasis.core.finite import require_finite
@@ -31,6 +31,11 @@ def wide(batch: Batch) -> Batch:
     if isinstance(batch, Tensor):
         return batch.detach().to("cpu", torch.float64)
     return batch.astype(np.float64)
+
+
+def select_rows(batch: Batch, rows: Int[Tensor, " n_rows"]) -> Batch:
+    """The batch at some of its sites."""
+    return batch[rows] if isinstance(batch, Tensor) else batch[rows.numpy()]
 
 
 def column_sums(batch: Batch) -> Float[Tensor, " d"]:

@@ -45,7 +45,8 @@ class StreamingMoments:
     """
 
     def __init__(self, d_in: int, d_out: int) -> None:
-        self.d_in, self.d_out, self.n = d_in, d_out, 0
+        self.d_in, self.d_out = d_in, d_out
+        self.n = 0.0
         self.sum_x = torch.zeros(d_in, dtype=torch.float64)
         self.sum_y = torch.zeros(d_out, dtype=torch.float64)
         self.sum_yy = torch.zeros(d_out, dtype=torch.float64)
@@ -104,6 +105,30 @@ class StreamingMoments:
             setattr(merged, name, getattr(self, name) + getattr(other, name))
         return merged
 
+    def scaled(self, weight: float) -> "StreamingMoments":
+        """Return the accumulator in which every site seen so far counts `weight` times.
+
+        Formula: sums and number of sites times the weight.
+
+        Args:
+            weight: Positive; not necessarily a whole number.
+
+        Returns:
+            A new accumulator; `merge` mixes it with others.
+
+        Raises:
+            NumericsError: The weight is not positive and finite.
+        """
+        if not 0 < weight < float("inf"):
+            raise NumericsError(
+                f"sites of weight {weight}", expected="a positive weight", fix="leave them out"
+            )
+        copy = StreamingMoments(self.d_in, self.d_out)
+        copy.n = self.n * weight
+        for name in ("sum_x", "sum_y", "sum_yy", "sum_xx", "sum_xy"):
+            setattr(copy, name, getattr(self, name) * weight)
+        return copy
+
     def select_inputs(self, ids: Int[Tensor, " n_ids"]) -> "StreamingMoments":
         """Return the moments of some inputs only, in the order asked for.
 
@@ -147,7 +172,7 @@ class StreamingMoments:
         """Variance of each output; exactly 0 where the output is constant."""
         return _variance(self.sum_yy / self._count(), self.mean_y)
 
-    def _count(self) -> int:
+    def _count(self) -> float:
         if self.n == 0:
             raise NumericsError(
                 "moments of no sites are not defined",

@@ -1,13 +1,15 @@
 """Stage `transfer`: recipes rebuilt in the target, in three bases, without any target label.
 
-The ridge strength of each layer is the one whose rebuilt direction agrees best with the donor's
-direction on benign sites that were not used for fitting (projection agreement).
+The maps are fitted where the direction is read: the sites at the end of a prompt hold most of the
+weight. The ridge strength of each layer is the one whose rebuilt direction agrees best with the
+donor's direction on such sites that were not used for fitting (projection agreement).
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ from conceptbasis.core.rebuild import (
 )
 from conceptbasis.core.recipe import Recipe
 from conceptbasis.core.similarity import projection_agreement
+from conceptbasis.core.sites import Batch, select_rows
 from conceptbasis.core.stats import StreamingMoments
 from conceptbasis.stages.align import Alignment
 from conceptbasis.stages.direction import DonorDirection
@@ -72,6 +75,7 @@ class Rebuilder:
     harvest: Harvest
     codes: Codes
     matches: MatchSet
+    _readouts: dict[LayerPair, StreamingMoments] = field(default_factory=dict, init=False)
 
     def rebuild(
         self, basis: str, pair: LayerPair, recipe: Recipe, direction: Float[Tensor, " d_donor"]
@@ -91,54 +95,60 @@ class Rebuilder:
                 recipe, matches, correlate(self.codes, pair, "fit"), W_dec_target=sae.W_dec
             )
             return self._fixed(rebuilt, pair, direction)
-        moments = self._moments(pair, recipe, basis)
+        z = self.codes("donor", pair[1])[:, recipe.feature_ids.numpy()].tocsr()
         if basis == "transported":
+            moments = self._moments(z, self.harvest.residuals("target", target))
             return self._choose(
                 pair, direction, lambda s: rebuild_transported(recipe, moments, strength=s)
             )
+        moments = self._moments(z, self.codes("target", target))
+        matched = matches.eligible_target
+        readout = self._readout(pair)
         return self._choose(
-            pair, direction, lambda s: self._code_map(recipe, moments, matches, target, s)
+            pair,
+            direction,
+            lambda s: rebuild_code_map(
+                recipe,
+                moments,
+                lambda ids: readout.select_inputs(torch.searchsorted(matched, ids)),
+                W_dec_target=sae.W_dec,
+                allowed_target=mask(matches.eligible_target, sae.d_sae),
+                strength=s,
+                n_atoms=self.study.config.transfer.n_atoms,
+            ),
         )
 
     def least_squares(self, pair: LayerPair, difference: Float[Tensor, " d_donor"]) -> Choice:
         """The dense baseline: the donor's difference through a ridge map of residuals."""
         target, donor = pair
-        rows = self.harvest.rows("fit")
-        x, y = (
-            self.harvest.residuals("donor", donor)[rows],
-            self.harvest.residuals("target", target)[rows],
+        moments = self._moments(
+            self.harvest.residuals("donor", donor), self.harvest.residuals("target", target)
         )
-        moments = StreamingMoments(x.shape[1], y.shape[1])
-        moments.update(x, y)
         unit = difference / difference.norm()
         return self._choose(
             pair, unit, lambda s: rebuild_least_squares(difference, moments, strength=s)
         )
 
-    def _code_map(
-        self, recipe: Recipe, moments: StreamingMoments, matches: Matches, target: int, s: float
-    ) -> Rebuilt:
-        sae = self.study.target.sae(target)
-        return rebuild_code_map(
-            recipe,
-            moments,
-            W_dec_target=sae.W_dec,
-            allowed_target=mask(matches.eligible_target, sae.d_sae),
-            strength=s,
-            n_atoms=self.study.config.transfer.n_atoms,
-        )
+    def _readout(self, pair: LayerPair) -> StreamingMoments:
+        """Moments from the codes of a pair's matched target features to target residuals."""
+        if pair not in self._readouts:
+            ids = self.matches.pairs[pair].eligible_target.numpy()
+            z = self.codes("target", pair[0])[:, ids].tocsr()
+            self._readouts[pair] = self._moments(z, self.harvest.residuals("target", pair[0]))
+        return self._readouts[pair]
 
-    def _moments(self, pair: LayerPair, recipe: Recipe, basis: str) -> StreamingMoments:
-        """Moments from the recipe's donor codes to target codes or residuals, on fit sites."""
-        target, donor = pair
-        z = self.codes.split("donor", donor, "fit")[:, recipe.feature_ids.numpy()].tocsr()
-        if basis == "transported":
-            y: Any = self.harvest.residuals("target", target)[self.harvest.rows("fit")]
-        else:
-            y = self.codes.split("target", target, "fit")
-        moments = StreamingMoments(z.shape[1], y.shape[1])
-        moments.update(z, y)
-        return moments
+    def _moments(self, x: Batch, y: Batch) -> StreamingMoments:
+        """Moments on fit sites, the ends of prompts holding their share of the weight."""
+        share = self.study.config.transfer.end_of_prompt_share
+        rows = self.harvest.rows("fit")
+        end = self.harvest.end_of_prompt[rows].bool()
+        parts = []
+        for chosen, weight in ((rows[end], share), (rows[~end], 1 - share)):
+            if len(chosen):
+                part = StreamingMoments(x.shape[1], y.shape[1])
+                part.update(select_rows(x, chosen), select_rows(y, chosen))
+                parts.append(part.scaled(weight / len(chosen)))
+        return functools.reduce(StreamingMoments.merge, parts)
 
     def _choose(
         self, pair: LayerPair, direction: Tensor, rebuild: Callable[[float], Rebuilt]
@@ -156,8 +166,13 @@ class Rebuilder:
         return Choice(rebuilt, None, agreement, {})
 
     def agreement(self, pair: LayerPair, donor: Tensor, target: Tensor, split: str) -> float:
-        """Correlation over sites of a split of donor and target projections."""
+        """Correlation of donor and target projections where prompts of a split end.
+
+        Over all its sites if the harvest has no ends of prompts (`harvest.end_of_prompt: false`).
+        """
         rows = self.harvest.rows(split)
+        end = rows[self.harvest.end_of_prompt[rows].bool()]
+        rows = end if len(end) else rows
         a = self.harvest.residuals("donor", pair[1])[rows] @ donor.float()
         b = self.harvest.residuals("target", pair[0])[rows] @ target.float()
         return projection_agreement(a, b)

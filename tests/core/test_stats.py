@@ -54,6 +54,21 @@ def test_merged_moments_are_those_of_all_sites(rng):
         first.merge(StreamingMoments(4, 4))
 
 
+def test_a_scaled_accumulator_counts_its_sites_more_often(generator):
+    x, y = torch.randn(60, 3, generator=generator), torch.randn(60, 2, generator=generator)
+    mixed, repeated = StreamingMoments(3, 2), StreamingMoments(3, 2)
+    mixed.update(x[:20], y[:20])
+    rest = StreamingMoments(3, 2)
+    rest.update(x[20:], y[20:])
+    mixed = mixed.scaled(4.0).merge(rest)
+    repeated.update(torch.cat([x[:20]] * 4 + [x[20:]]), torch.cat([y[:20]] * 4 + [y[20:]]))
+    assert torch.allclose(mixed.cov_xy, repeated.cov_xy)
+    assert torch.allclose(mixed.cov_xx, repeated.cov_xx)
+    assert not torch.allclose(mixed.cov_xy, rest.cov_xy, atol=0.01)
+    with pytest.raises(NumericsError):
+        mixed.scaled(0.0)
+
+
 def test_selected_inputs_are_those_of_the_columns(rng):
     x, y = codes(rng, 100, 6), codes(rng, 100, 3)
     whole, part = StreamingMoments(6, 3), StreamingMoments(2, 3)
