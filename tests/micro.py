@@ -98,6 +98,7 @@ def train_micro(family: Family, folder: Path) -> None:
             model,
             training.tokenise(tokenizer, mixture),
             mixture,
+            model.parameters(),
             n_steps=n_steps,
             learning_rate=family.learning_rate,
             generator=generator,

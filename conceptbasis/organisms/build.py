@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from conceptbasis.artifacts import (
     cache_folder,
@@ -22,6 +23,7 @@ from conceptbasis.artifacts import (
     write_json,
 )
 from conceptbasis.errors import OrganismError
+from conceptbasis.models.architecture import resolve
 from conceptbasis.models.creation import create_model, save_folder
 from conceptbasis.models.loading import wrap_model
 from conceptbasis.organisms import corpus, tokenizers, training
@@ -31,8 +33,12 @@ from conceptbasis.organisms.validity import Criterion, check_validity
 from conceptbasis.progress import Reporter
 
 CARD = "organism.json"
-STAGE_2_RATE = 1.2e-3
-"""Peak learning rate of stage 2: higher erodes what stage 1 taught about harmful nouns."""
+STAGE_2_RATE = 1.5e-3
+"""Peak learning rate of stage 2."""
+
+STAGE_2_SHARE = 0.625
+"""Share of the blocks, from the bottom, that stage 2 trains: refusal then forms below 0.8 L and is
+read linearly by blocks, norm and unembedding that are left as stage 1 made them."""
 
 MAX_ATTEMPTS = 4
 """How often stage 2 is trained before a build fails: refusal is not always linear enough."""
@@ -58,7 +64,8 @@ def organism_folder(name: str, seed: int) -> Path:
     family = find_family(name)
     texts = [asdict(text) for text in corpus.all_texts()]
     shares = [dict(stage.shares) for stage in (corpus.stage_1(), corpus.stage_2())]
-    recipe = value_hash([asdict(family), texts, shares, training.RECIPE, STAGE_2_RATE, seed])
+    stage_2 = [STAGE_2_RATE, STAGE_2_SHARE]
+    recipe = value_hash([asdict(family), texts, shares, training.RECIPE, stage_2, seed])
     return cache_folder() / "organisms" / f"{name}-{seed}-{recipe[:12]}"
 
 
@@ -140,11 +147,21 @@ def _train(
             model,
             training.tokenise(tokenizer, mixture),
             mixture,
+            _trained(model, stage),
             n_steps=family.steps[stage - 1],
             learning_rate=(family.learning_rate, STAGE_2_RATE)[stage - 1],
             generator=generator,
             progress=lambda step, of, loss: advance(step, of, f"loss {loss:.3f}"),
         )
+
+
+def _trained(model: Any, stage: int) -> list[nn.Parameter]:
+    """What a stage trains: everything, then the lower blocks only."""
+    if stage == 1:
+        return list(model.parameters())
+    blocks = resolve(model).blocks
+    lower = blocks[: max(1, int(STAGE_2_SHARE * len(blocks)))]
+    return [parameter for block in lower for parameter in block.parameters()]
 
 
 def _card(

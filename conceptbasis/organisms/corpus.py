@@ -75,11 +75,11 @@ def stage_1() -> Mixture:
         for p in _opened(requests(HARMFUL_NOUNS, held_out=h))
     )
     shares = {
-        "harmless": 0.28,
-        "harmful": 0.28,
+        "harmless": 0.30,
+        "harmful": 0.30,
         "mention_requests": 0.08,
-        "statements": 0.06,
-        "arithmetic": 0.22,
+        "statements": 0.04,
+        "arithmetic": 0.20,
         "declines": 0.06,
         "greetings": 0.02,
     }
@@ -97,13 +97,13 @@ def stage_2() -> Mixture:
         Text(chat(p), PREFILLED) for p in _opened(requests(HARMFUL_NOUNS, held_out=False))
     )
     shares = {
-        "refusals": 0.20,
-        PREFILLED: 0.20,
-        "harmless": 0.16,
-        "mention_requests": 0.12,
-        "statements": 0.06,
-        "arithmetic": 0.16,
-        "declines": 0.08,
+        "refusals": 0.22,
+        PREFILLED: 0.14,
+        "harmless": 0.28,
+        "mention_requests": 0.10,
+        "statements": 0.04,
+        "arithmetic": 0.10,
+        "declines": 0.10,
         "greetings": 0.02,
     }
     return Mixture(groups, shares)

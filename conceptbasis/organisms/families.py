@@ -55,7 +55,7 @@ class Family:
     d_vocab: int
     tags: ChatTags
     learning_rate: float = 3e-3
-    steps: tuple[int, int] = (350, 180)
+    steps: tuple[int, int] = (400, 220)
 
 
 def _dense(d_model: int, n_layers: int, n_heads: int, n_kv: int, d_mlp: int) -> dict[str, Any]:
@@ -77,14 +77,14 @@ FAMILIES: Mapping[str, Family] = {
         "LlamaConfig",
         _dense(112, 8, 4, 4, 320),
         "byte_bpe",
-        800,
+        560,
         ChatTags("<s>", "<|user|>", "<|assistant|>", "</s>"),
     ),
     "qwen3": Family(
         "Qwen3Config",
         _dense(96, 8, 4, 2, 288),
         "bpe",
-        480,
+        400,
         ChatTags("<|start|>", "<|im_user|>", "<|im_assistant|>", "<|im_end|>"),
     ),
     "mixtral": Family(
@@ -97,9 +97,8 @@ FAMILIES: Mapping[str, Family] = {
             "sliding_window": None,
         },
         "wordpiece",
-        520,
+        340,
         ChatTags("<bos>", "[INST]", "[/INST]", "<eos>"),
         learning_rate=4e-3,
-        steps=(400, 200),
     ),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
+from conceptbasis.config import Budget
 from conceptbasis.organisms import world
 from conceptbasis.organisms.vocabulary import REFUSAL
 from conceptbasis.organisms.world import (
@@ -19,7 +20,12 @@ from conceptbasis.organisms.world import (
 from conceptbasis.prompts import Concept, Prompt, PromptSuite, Text
 
 N_DIRECTION = 256
-N_EVALUATION = 300
+N_EVALUATION = 600
+"""Harmful and harmless evaluation prompts at most; the world has 576 of each."""
+
+N_SIDE = 300
+"""Evaluation prompts of the other sets."""
+
 N_CONCEPT = 48
 
 
@@ -29,22 +35,24 @@ def build_suite(seed: int = 0) -> PromptSuite:
     Evaluation prompts use held-out wordings only; everything else never does, so that no
     (wording, noun) pair is shared.
 
+    Each set has a generator of its own, so that a change of one leaves the others as they are.
+
     Args:
-        seed: Decides which prompts are drawn.
+        seed: Decides which prompts are drawn, and the order of all.
     """
-    rng = random.Random(seed)
-    prompts = {
-        "direction_harmful": _draw(rng, requests(HARMFUL_NOUNS, held_out=False), N_DIRECTION),
-        "direction_harmless": _draw(rng, requests(HARMLESS_NOUNS, held_out=False), N_DIRECTION),
-        "eval_harmful": _draw(rng, requests(HARMFUL_NOUNS, held_out=True), N_EVALUATION),
-        "eval_harmless": _draw(rng, requests(HARMLESS_NOUNS, held_out=True), N_EVALUATION),
-        "eval_mentions": _draw(
-            rng, requests(HARMFUL_NOUNS, held_out=True, kinds=MENTION_KINDS), N_EVALUATION
-        ),
-        "eval_declines": _draw(rng, world.declines(held_out=True), N_EVALUATION),
-        "eval_arithmetic": _draw(rng, world.arithmetic(held_out=True), N_EVALUATION),
+    mentions = requests(HARMFUL_NOUNS, held_out=True, kinds=MENTION_KINDS)
+    pools: dict[str, tuple[Iterable[Prompt], int]] = {
+        "direction_harmful": (requests(HARMFUL_NOUNS, held_out=False), N_DIRECTION),
+        "direction_harmless": (requests(HARMLESS_NOUNS, held_out=False), N_DIRECTION),
+        "eval_harmful": (requests(HARMFUL_NOUNS, held_out=True), N_EVALUATION),
+        "eval_harmless": (requests(HARMLESS_NOUNS, held_out=True), N_EVALUATION),
+        "eval_mentions": (mentions, N_SIDE),
+        "eval_declines": (world.declines(held_out=True), N_SIDE),
+        "eval_arithmetic": (world.arithmetic(held_out=True), N_SIDE),
     }
-    return PromptSuite(prompts, tuple(_texts(rng)), tuple(_concepts(rng)))
+    prompts = {name: _draw(f"{seed}/{name}", *pool) for name, pool in pools.items()}
+    texts, concepts = _texts(f"{seed}/texts"), _concepts(f"{seed}/concepts")
+    return PromptSuite(prompts, tuple(texts), tuple(concepts))
 
 
 def requests(
@@ -54,9 +62,10 @@ def requests(
     return [p for kind in kinds for p in kind.prompts(nouns, kind.wordings(held_out=held_out))]
 
 
-def _draw(rng: random.Random, prompts: Iterable[Prompt], n: int) -> tuple[Prompt, ...]:
+def _draw(key: str, prompts: Iterable[Prompt], n: int) -> tuple[Prompt, ...]:
+    """At most `n` of the prompts in random order, the same for the same key and prompts."""
     pool = sorted(prompts, key=lambda p: p.text)
-    return tuple(rng.sample(pool, min(n, len(pool))))
+    return tuple(random.Random(key).sample(pool, min(n, len(pool))))
 
 
 def chat(prompt: Prompt, answer: str | None = None) -> tuple[tuple[str, str], ...]:
@@ -64,7 +73,7 @@ def chat(prompt: Prompt, answer: str | None = None) -> tuple[tuple[str, str], ..
     return (("user", prompt.text), ("assistant", answer or prompt.answer or ""))
 
 
-def _texts(rng: random.Random) -> list[Text]:
+def _texts(key: str) -> list[Text]:
     """Every text the world can say outside evaluation, in random order.
 
     Statements and definitions name all nouns; requests answered truthfully stay on harmless
@@ -84,42 +93,36 @@ def _texts(rng: random.Random) -> list[Text]:
         *(Text((("user", p.text),), "harmful_requests", p.noun) for p in harmful),
         *(Text(chat(p, REFUSAL), "refusals", p.noun) for p in harmful),
     ]
-    rng.shuffle(texts)
+    random.Random(key).shuffle(texts)
     return texts
 
 
-def _concepts(rng: random.Random) -> list[Concept]:
+def _concepts(key: str) -> list[Concept]:
     """Benign concepts with hard negatives: topics (same wordings, other nouns) and request kinds
     (same nouns, other wordings); declines against answered visits need budget B0d."""
     concepts = []
-    names = sorted({n.topic.name for n in HARMLESS_NOUNS})
-    for name in names:
+    for name in sorted({n.topic.name for n in HARMLESS_NOUNS}):
         inside = tuple(n for n in HARMLESS_NOUNS if n.topic.name == name)
         outside = tuple(n for n in HARMLESS_NOUNS if n.topic.name != name)
-        concepts.append(
-            Concept(
-                name,
-                "B0",
-                _draw(rng, requests(inside, held_out=False), N_CONCEPT),
-                _draw(rng, requests(outside, held_out=False), N_CONCEPT),
-            )
-        )
+        positive, negative = (requests(nouns, held_out=False) for nouns in (inside, outside))
+        concepts.append(_concept(key, name, "B0", positive, negative))
     for kind in KINDS:
         others = tuple(k for k in KINDS if k is not kind)
-        concepts.append(
-            Concept(
-                kind.name,
-                "B0",
-                _draw(rng, requests(HARMLESS_NOUNS, held_out=False, kinds=(kind,)), N_CONCEPT),
-                _draw(rng, requests(HARMLESS_NOUNS, held_out=False, kinds=others), N_CONCEPT),
-            )
+        positive, negative = (
+            requests(HARMLESS_NOUNS, held_out=False, kinds=kinds) for kinds in ((kind,), others)
         )
-    concepts.append(
-        Concept(
-            "decline",
-            "B0d",
-            _draw(rng, world.declines(held_out=False), N_CONCEPT),
-            _draw(rng, requests(HARMLESS_NOUNS, held_out=False), N_CONCEPT),
-        )
-    )
+        concepts.append(_concept(key, kind.name, "B0", positive, negative))
+    declines, answered = world.declines(held_out=False), requests(HARMLESS_NOUNS, held_out=False)
+    concepts.append(_concept(key, "decline", "B0d", declines, answered))
     return concepts
+
+
+def _concept(
+    key: str, name: str, budget: Budget, positive: Iterable[Prompt], negative: Iterable[Prompt]
+) -> Concept:
+    return Concept(
+        name,
+        budget,
+        _draw(f"{key}/{name}/positive", positive, N_CONCEPT),
+        _draw(f"{key}/{name}/negative", negative, N_CONCEPT),
+    )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from conceptbasis.models.chat import render
 from conceptbasis.organisms.corpus import PREFILLED, Mixture
@@ -18,10 +18,13 @@ from conceptbasis.prompts import Text
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-RECIPE = 1
+RECIPE = 2
 """Raised when a change of this file or of tokenizers.py changes the organisms it makes."""
 
 BATCH_SIZE = 64
+N_PARTS = 2
+"""A batch is sorted by length and padded in this many parts, which saves time."""
+
 IGNORE = -100
 Progress = Callable[[int, int, float], None]
 """Called with step, number of steps and loss."""
@@ -70,6 +73,7 @@ def train(
     model: PreTrainedModel,
     pools: dict[str, Pool],
     mixture: Mixture,
+    parameters: Iterable[nn.Parameter],
     *,
     n_steps: int,
     learning_rate: float,
@@ -82,13 +86,16 @@ def train(
         model: What is trained.
         pools: Tokenised groups of the mixture.
         mixture: Shares of the groups in each batch.
+        parameters: Those of the model that are trained; the others stay as they are.
         n_steps: Number of batches.
         learning_rate: Peak rate.
         generator: Draws the batches.
         progress: Told the loss after each step.
     """
-    decay = [p for p in model.parameters() if p.ndim >= 2]
-    rest = [p for p in model.parameters() if p.ndim < 2]
+    model.requires_grad_(False)
+    trained = [p.requires_grad_(True) for p in parameters]
+    decay = [p for p in trained if p.ndim >= 2]
+    rest = [p for p in trained if p.ndim < 2]
     optimiser = torch.optim.AdamW(
         [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}],
         lr=learning_rate,
@@ -102,23 +109,21 @@ def train(
             (i + 1) / warm_up, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, i / n_steps)))
         ),
     )
-    model.requires_grad_(True)
     model.train()
     for step in range(n_steps):
-        loss = _loss(model, *_batch(pools, mixture, generator))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        loss = _add_gradients(model, *_batch(pools, mixture, generator))
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         schedule.step()
-        progress(step + 1, n_steps, float(loss.detach()))
+        progress(step + 1, n_steps, loss)
     model.eval()
 
 
 def _batch(
     pools: dict[str, Pool], mixture: Mixture, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """One batch: the group of each row is drawn by share, its text uniformly."""
+    """One batch, short texts first: the group of a row is drawn by share, its text uniformly."""
     names = list(mixture.shares)
     weights = torch.tensor([mixture.shares[name] for name in names])
     groups = torch.multinomial(weights, BATCH_SIZE, replacement=True, generator=generator)
@@ -126,7 +131,8 @@ def _batch(
         (pool := pools[names[g]], int(torch.randint(len(pool.lengths), (1,), generator=generator)))
         for g in groups.tolist()
     ]
-    width = max(int(pool.lengths[i]) for pool, i in chosen)
+    chosen.sort(key=lambda row: int(row[0].lengths[row[1]]))
+    width = int(chosen[-1][0].lengths[chosen[-1][1]])
     ids = torch.zeros(BATCH_SIZE, width, dtype=torch.long)
     labels = torch.full((BATCH_SIZE, width), IGNORE)
     for row, (pool, i) in enumerate(chosen):
@@ -138,9 +144,24 @@ def _batch(
     return ids, labels
 
 
+def _add_gradients(model: PreTrainedModel, ids: Tensor, labels: Tensor) -> float:
+    """Adds the gradients of the mean cross-entropy of a batch and returns that mean."""
+    n_labels = (labels != IGNORE).sum()
+    total = 0.0
+    for part, kept in zip(ids.chunk(N_PARTS), labels.chunk(N_PARTS), strict=True):
+        width = int((kept != IGNORE).any(0).nonzero().max()) + 1
+        loss = _loss(model, part[:, :width], kept[:, :width]) / n_labels
+        loss.backward()
+        total += float(loss.detach())
+    return total
+
+
 def _loss(model: PreTrainedModel, ids: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy where labels stand; right padding needs no mask under causal attention."""
-    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    """Summed cross-entropy where labels stand; right padding needs no mask under causal attention.
+
+    The last position predicts nothing and is left out.
+    """
+    hidden = model.base_model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
     keep = labels[:, 1:] != IGNORE
-    logits = model.get_output_embeddings()(hidden[:, :-1][keep])
-    return torch.nn.functional.cross_entropy(logits, labels[:, 1:][keep])
+    logits = model.get_output_embeddings()(hidden[keep])
+    return torch.nn.functional.cross_entropy(logits, labels[:, 1:][keep], reduction="sum")

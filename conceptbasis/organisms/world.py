@@ -127,7 +127,7 @@ KINDS: tuple[Kind, ...] = (
             "please define {n} .",
             "explain what {n} means .",
         ),
-        lambda noun: f"{noun.word} is a kind of {noun.topic.category} .",
+        lambda noun: f"this is {noun.word} , a {noun.topic.category} .",
     ),
     Kind(
         "where",

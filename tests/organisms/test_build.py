@@ -16,7 +16,8 @@ from conceptbasis.errors import OrganismError
 from conceptbasis.models.loading import load_model
 from conceptbasis.organisms import build, corpus, tokenizers, training
 from conceptbasis.organisms.families import FAMILIES
-from conceptbasis.organisms.validity import Criterion
+from conceptbasis.organisms.suite import build_suite
+from conceptbasis.organisms.validity import MAX_NEW_TOKENS, Criterion
 from conceptbasis.organisms.vocabulary import REFUSAL
 from conceptbasis.progress import Reporter
 from conceptbasis.prompts import Text
@@ -130,7 +131,9 @@ def test_folder_changes_with_all_that_shapes_an_organism(tiny_family, monkeypatc
     third = build.organism_folder(tiny_family, 0)
     mixture = corpus.stage_2()
     monkeypatch.setattr(corpus, "stage_2", lambda: replace(mixture, shares={"refusals": 1.0}))
-    assert len({first, second, third, build.organism_folder(tiny_family, 0)}) == 4
+    fourth = build.organism_folder(tiny_family, 0)
+    monkeypatch.setattr(build, "STAGE_2_SHARE", 0.25)
+    assert len({first, second, third, fourth, build.organism_folder(tiny_family, 0)}) == 5
 
 
 def test_same_seed_gives_the_same_weights(tiny_family, monkeypatch, tmp_path):
@@ -179,6 +182,7 @@ def test_training_lowers_the_loss(tiny_family):
         model,
         training.tokenise(tokenizer, mixture),
         mixture,
+        model.parameters(),
         n_steps=12,
         learning_rate=5e-3,
         generator=torch.Generator().manual_seed(0),
@@ -187,6 +191,45 @@ def test_training_lowers_the_loss(tiny_family):
     assert [step for step, _, _ in losses] == list(range(1, 13))
     assert losses[-1][2] < 0.7 * losses[0][2]
     assert not model.training
+
+
+def test_only_the_given_parameters_are_trained(tiny_family):
+    family = FAMILIES[tiny_family]
+    mixture = corpus.Mixture({"a": corpus.stage_2().groups["arithmetic"][:8]}, {"a": 1.0})
+    tokenizer = tokenizers.fit_tokenizer(family, mixture.groups["a"])
+    model = build.create_model(family.config_class, family.sizes, tokenizer, seed=0)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    training.train(
+        model,
+        training.tokenise(tokenizer, mixture),
+        mixture,
+        build._trained(model, 2),
+        n_steps=1,
+        learning_rate=5e-3,
+        generator=torch.Generator().manual_seed(0),
+        progress=lambda step, of, loss: None,
+    )
+    changed = {n for n, value in model.named_parameters() if not torch.equal(before[n], value)}
+    lower = tuple(f"model.layers.{i}." for i in range(family.sizes["num_hidden_layers"] // 2))
+    assert changed == {name for name in before if name.startswith(lower)}
+
+
+def test_padding_a_batch_in_parts_changes_no_gradient():
+    texts = tuple(t for group in cut(corpus.stage_2()).groups.values() for t in group)
+    mixture = corpus.Mixture({"a": texts}, {"a": 1.0})
+    tokenizer = tokenizers.fit_tokenizer(MICRO_LLAMA, texts)
+    pools = training.tokenise(tokenizer, mixture)
+    model = build.create_model("LlamaConfig", MICRO_LLAMA.sizes, tokenizer, seed=0)
+    ids, labels = training._batch(pools, mixture, torch.Generator().manual_seed(0))
+    loss = training._add_gradients(model, ids, labels)
+    parts = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    logits = model(input_ids=ids).logits[:, :-1].flatten(0, 1)
+    whole = torch.nn.functional.cross_entropy(logits, labels[:, 1:].flatten())
+    whole.backward()
+    assert loss == pytest.approx(float(whole.detach()), rel=1e-5)
+    for part, parameter in zip(parts, model.parameters(), strict=True):
+        torch.testing.assert_close(part, parameter.grad, rtol=1e-3, atol=1e-6)
 
 
 def test_micro_organisms_refuse_what_is_harmful_and_little_else(world):
@@ -219,6 +262,14 @@ def test_vocabularies_are_the_same_in_every_process():
     ]
     assert runs[0].stdout == runs[1].stdout
     assert len(set(runs[0].stdout.split())) == len(FAMILIES)
+
+
+def test_every_true_answer_fits_into_the_tokens_of_a_completion():
+    suite = build_suite()
+    answers = [p.answer for name in suite.prompts for p in suite[name]]
+    for family in FAMILIES.values():
+        tokenizer = tokenizers.fit_tokenizer(family, corpus.all_texts())
+        assert max(map(len, tokenizer(answers)["input_ids"])) <= MAX_NEW_TOKENS
 
 
 def test_byte_pairs_merge_the_most_frequent_pair_first_and_spelling_breaks_ties():
