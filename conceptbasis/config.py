@@ -130,6 +130,7 @@ class AlignSection(Section):
     keep_variance: float = Field(default=0.99, gt=0, le=1)
     n_null: int = Field(default=10, ge=2)
     null_quantile: float = Field(default=0.95, gt=0, lt=1)
+    max_depth_gap: float = Field(default=0.3, gt=0, le=1)
 
 
 class DirectionSection(Section):
@@ -155,9 +156,7 @@ class TransferSection(Section):
 
     basis: Basis = "code_map"
     n_atoms: int = Field(default=32, ge=1)
-    strengths: tuple[PositiveFloat, ...] = Field(
-        default=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0), min_length=1
-    )
+    strengths: tuple[PositiveFloat, ...] = Field(default=(0.1, 0.3, 1.0, 3.0), min_length=1)
     end_of_prompt_share: float = Field(default=0.85, gt=0, lt=1)
 
 

@@ -27,12 +27,17 @@ TEXT_CLASS_BUDGET: Mapping[str, Budget] = {
     "greetings": "B0",
     "mentions": "B0",
     "definitions": "B0",
+    "mention_turns": "B0",
     "concepts": "B0",
     "declines": "B0d",
     "harmful_requests": "B1",
     "refusals": "B2",
 }
 """The strictest budget at which a class of text is allowed in front of the target."""
+
+BENIGN_CLASSES = ("chat", "arithmetic", "greetings", "mentions", "definitions", "declines")
+"""Classes on which a model behaves as it was taught; a statement in place of a request
+(`mention_turns`) is no such text, since some models refuse it."""
 
 CONCEPT_CLASS: Mapping[Budget, str] = {
     "B0": "concepts",

@@ -201,14 +201,17 @@ def fingerprint_distance(
     return float(difference.square().mean().sqrt())
 
 
-def projection_agreement(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> float:
-    """Compute the Pearson correlation of two projections over the same sites.
+def projection_agreement(
+    a: Float[Tensor, " n"], b: Float[Tensor, " n"], weights: Float[Tensor, " n"] | None = None
+) -> float:
+    """Compute the (weighted) Pearson correlation of two projections over the same sites.
 
     Formula: cov(a, b) / (σ_a σ_b), and 0 when a side is constant.
 
     Args:
         a: For example donor sites on the donor direction.
         b: The same target sites on the rebuilt direction.
+        weights: Positive weights of the sites; equal when None.
 
     Returns:
         The correlation.
@@ -216,9 +219,13 @@ def projection_agreement(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> floa
     Raises:
         NumericsError: An entry is not finite.
     """
-    centred = [_centred(side[:, None])[:, 0] for side in (a, b)]
+    require_finite("projections", torch.stack([a, b]))
+    share = (torch.ones(len(a)) if weights is None else weights).to("cpu", torch.float64)
+    share = share / share.sum()
+    wide = [side.detach().to("cpu", torch.float64) for side in (a, b)]
+    centred = [(side - share @ side) * share.sqrt() for side in wide]
     norms = [float(side.norm()) for side in centred]
-    floors = [1e-12 * float(side.to(torch.float64).norm()) for side in (a, b)]
+    floors = [1e-12 * float((side * share.sqrt()).norm()) for side in wide]
     if norms[0] <= floors[0] or norms[1] <= floors[1]:
         return 0.0
     return float(centred[0] @ centred[1]) / (norms[0] * norms[1])

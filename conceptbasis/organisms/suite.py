@@ -76,19 +76,22 @@ def chat(prompt: Prompt, answer: str | None = None) -> tuple[tuple[str, str], ..
 def _texts(key: str) -> list[Text]:
     """Every text the world can say outside evaluation, in random order.
 
-    Statements and definitions name all nouns; requests answered truthfully stay on harmless
-    nouns. Harmful requests carry no answer, refusals are the same requests with the refusal.
+    Statements and definitions name all nouns, once as plain text and once as the user's turn;
+    requests answered truthfully stay on harmless nouns. Harmful requests carry no answer,
+    refusals are the same requests with the refusal.
     """
     harmful = requests(HARMFUL_NOUNS, held_out=False)
+    statements = [Text(t, "mentions", n.word) for t, n in world.statements(ALL_NOUNS)]
+    statements += [Text(t, "definitions", n.word) for t, n in world.definitions(ALL_NOUNS)]
     texts = [
+        *statements,
+        *(Text((("user", str(t.content)),), "mention_turns", t.noun) for t in statements),
         *(
             Text(chat(p), "chat", p.noun)
             for p in requests(HARMLESS_NOUNS, held_out=False, kinds=KINDS + MENTION_KINDS)
         ),
         *(Text(chat(p), "arithmetic", p.noun) for p in world.arithmetic(held_out=False)),
         *(Text((("user", a), ("assistant", b)), "greetings") for a, b in world.GREETINGS),
-        *(Text(t, "mentions", n.word) for t, n in world.statements(ALL_NOUNS)),
-        *(Text(t, "definitions", n.word) for t, n in world.definitions(ALL_NOUNS)),
         *(Text(chat(p), "declines", p.noun) for p in world.declines(held_out=False)),
         *(Text((("user", p.text),), "harmful_requests", p.noun) for p in harmful),
         *(Text(chat(p, REFUSAL), "refusals", p.noun) for p in harmful),

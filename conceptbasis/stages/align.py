@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput, value_hash
@@ -159,10 +159,7 @@ class _Scores:
                 for name, value in self._pair(*pair).items():
                     named[name][pair] = value
                 advance(done, len(self.matches.pairs), "")
-        usable = named["score"].clone()
-        for donor in range(shape[1]):
-            if donor not in self.direction.window:
-                usable[:, donor] = float("nan")
+        usable = named["score"].masked_fill(~self._candidates(shape), float("nan"))
         blank = float("-inf")
         layer_map = monotone_path(usable.nan_to_num(blank), named["null"].nan_to_num(0.0))
         result = {
@@ -179,6 +176,17 @@ class _Scores:
             "unedited": list(layer_map.unedited_targets),
         }
         return result, layer_map
+
+    def _candidates(self, shape: tuple[int, int]) -> Bool[Tensor, "n_target n_donor"]:
+        """Pairs the map may use: donor layers in the window, at a like relative depth.
+
+        Scores of neighbouring layers differ by less than their noise, so that without the bound
+        on depth the map runs into one corner.
+        """
+        target, donor = (torch.arange(n) / max(1, n - 1) for n in shape)
+        near = (target[:, None] - donor[None]).abs() <= self.study.config.align.max_depth_gap
+        inside = torch.tensor([d in self.direction.window for d in range(shape[1])])
+        return near & inside
 
     def _pair(self, target: int, donor: int) -> dict[str, float]:
         study, section = self.study, self.study.config.align

@@ -21,7 +21,7 @@ from conceptbasis.models.generation import text_nll
 from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.models.weights import writer_matrices
-from conceptbasis.prompts import TEXT_CLASS_BUDGET, Text
+from conceptbasis.prompts import BENIGN_CLASSES, TEXT_CLASS_BUDGET, Text
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import Transfer
@@ -44,7 +44,8 @@ def benign_texts(harvest: Harvest, split: str) -> list[Text]:
     The guard chooses on `select`; the evaluation measures on `report`.
     """
     texts = harvest.split_texts(split)
-    return [t for t in texts if TEXT_CLASS_BUDGET[t.text_class] == "B0"][:MAX_TEXTS]
+    allowed = [c for c in BENIGN_CLASSES if TEXT_CLASS_BUDGET[c] == "B0"]
+    return [t for t in texts if t.text_class in allowed][:MAX_TEXTS]
 
 
 def perplexity(loaded: LoadedModel, texts: list[Text]) -> float:

@@ -21,7 +21,7 @@ from conceptbasis.models.generation import generate
 from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.models.weights import orthogonalise_weights
-from conceptbasis.prompts import TEXT_CLASS_BUDGET
+from conceptbasis.prompts import BENIGN_CLASSES
 from conceptbasis.stages.guard import Guarded
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.study import Study
@@ -150,7 +150,7 @@ def plan_intervention(
 def _benign_rows(harvest: Harvest) -> Tensor:
     """Report sites of texts that any budget allows."""
     rows = harvest.rows("report")
-    benign = torch.tensor([TEXT_CLASS_BUDGET[t.text_class] in ("B0", "B0d") for t in harvest.texts])
+    benign = torch.tensor([t.text_class in BENIGN_CLASSES for t in harvest.texts])
     return rows[benign[harvest.text[rows]]]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput
@@ -38,6 +38,13 @@ from conceptbasis.stages.study import Codes, Study
 
 BASES = ("code_map", "transported", "matched")
 BASELINE = "least_squares"
+
+_MIN_ENDS = 20
+"""Classes of text with fewer ends of prompts than this have no weight of their own."""
+
+_NEARLY = 0.05
+"""The weakest ridge whose agreement is less than this share below the best is taken: a strong one
+turns every direction towards the one along which the target's ends of prompts differ most."""
 
 
 @dataclass(frozen=True)
@@ -139,25 +146,44 @@ class Rebuilder:
 
     def _moments(self, x: Batch, y: Batch) -> StreamingMoments:
         """Moments on fit sites, the ends of prompts holding their share of the weight."""
-        share = self.study.config.transfer.end_of_prompt_share
         rows = self.harvest.rows("fit")
-        end = self.harvest.end_of_prompt[rows].bool()
+        weights = self._weights(rows)
         parts = []
-        for chosen, weight in ((rows[end], share), (rows[~end], 1 - share)):
-            if len(chosen):
-                part = StreamingMoments(x.shape[1], y.shape[1])
-                part.update(select_rows(x, chosen), select_rows(y, chosen))
-                parts.append(part.scaled(weight / len(chosen)))
+        for weight in weights.unique().tolist():
+            chosen = rows[weights == weight]
+            part = StreamingMoments(x.shape[1], y.shape[1])
+            part.update(select_rows(x, chosen), select_rows(y, chosen))
+            parts.append(part.scaled(weight))
         return functools.reduce(StreamingMoments.merge, parts)
+
+    def _weights(self, rows: Int[Tensor, " n_rows"]) -> Float[Tensor, " n_rows"]:
+        """Weights of sites: most on ends of prompts, in equal parts on each class of text.
+
+        Where prompts end is where the direction is read, and a class must not drown another one
+        because it has more texts. Classes with few ends count with the other sites.
+        """
+        classes = [text.text_class for text in self.harvest.texts]
+        names = {name: i for i, name in enumerate(sorted(set(classes)))}
+        of_text = torch.tensor([names[name] for name in classes])
+        group = of_text[self.harvest.text[rows]] + 1
+        group = torch.where(self.harvest.end_of_prompt[rows].bool(), group, torch.zeros(()).long())
+        counts = group.bincount(minlength=len(names) + 1)
+        group = torch.where(counts[group] < _MIN_ENDS, torch.zeros(()).long(), group)
+        counts = group.bincount(minlength=len(names) + 1)
+        share = self.study.config.transfer.end_of_prompt_share
+        shares = torch.full((len(counts),), share / max(1, int((counts[1:] > 0).sum())))
+        shares[0] = 1 - share
+        return (shares / counts)[group].double()
 
     def _choose(
         self, pair: LayerPair, direction: Tensor, rebuild: Callable[[float], Rebuilt]
     ) -> Choice:
-        tried = {s: rebuild(s) for s in self.study.config.transfer.strengths}
+        tried = {s: rebuild(s) for s in sorted(self.study.config.transfer.strengths)}
         by_strength = {
             s: self.agreement(pair, direction, r.direction, "select") for s, r in tried.items()
         }
-        best = max(by_strength, key=lambda s: by_strength[s])
+        most = max(by_strength.values())
+        best = next(s for s, a in by_strength.items() if a >= most - _NEARLY * abs(most))
         agreement = self.agreement(pair, direction, tried[best].direction, "report")
         return Choice(tried[best], best, agreement, by_strength)
 
@@ -166,16 +192,11 @@ class Rebuilder:
         return Choice(rebuilt, None, agreement, {})
 
     def agreement(self, pair: LayerPair, donor: Tensor, target: Tensor, split: str) -> float:
-        """Correlation of donor and target projections where prompts of a split end.
-
-        Over all its sites if the harvest has no ends of prompts (`harvest.end_of_prompt: false`).
-        """
+        """Weighted correlation of donor and target projections over sites of a split."""
         rows = self.harvest.rows(split)
-        end = rows[self.harvest.end_of_prompt[rows].bool()]
-        rows = end if len(end) else rows
         a = self.harvest.residuals("donor", pair[1])[rows] @ donor.float()
         b = self.harvest.residuals("target", pair[0])[rows] @ target.float()
-        return projection_agreement(a, b)
+        return projection_agreement(a, b, self._weights(rows))
 
 
 def run_transfer(

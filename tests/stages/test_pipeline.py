@@ -267,7 +267,12 @@ def test_low_agreement_declines_with_its_own_reason(ready, finished, tmp_path):
     with pytest.raises(CoverageError, match=r"projections agree at 0\.\d\d \(least 0\.99\)"):
         run(ready, tmp_path / "run", forecast={"min_agreement": 0.99, "force": False})
     with pytest.raises(Killed):
-        run(ready, tmp_path / "run", on_stage=kill_after("forecast"), forecast={"force": False})
+        run(
+            ready,
+            tmp_path / "run",
+            on_stage=kill_after("forecast"),
+            forecast={"min_agreement": 0.1, "force": False},
+        )
 
 
 def test_configuration_of_a_run_is_written_beside_it(ready, finished):

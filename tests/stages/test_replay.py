@@ -12,7 +12,7 @@ from conceptbasis.config import ReplaySection
 from conceptbasis.errors import ArtifactError, InterventionError
 from conceptbasis.models.generation import first_token_logits
 from conceptbasis.models.native import end_activations
-from conceptbasis.prompts import TEXT_CLASS_BUDGET
+from conceptbasis.prompts import BENIGN_CLASSES
 from conceptbasis.stages.replay import (
     Intervention,
     apply_intervention,
@@ -139,7 +139,7 @@ def test_plan_measures_means_and_amounts_on_benign_report_sites(harvest):
     r = directions(40, 2)
     section = ReplaySection(mode="add", alpha=-4.0)
     planned = plan_intervention(harvest, [0, 2], r, section)
-    benign = torch.tensor([TEXT_CLASS_BUDGET[t.text_class] in ("B0", "B0d") for t in harvest.texts])
+    benign = torch.tensor([t.text_class in BENIGN_CLASSES for t in harvest.texts])
     assert not benign.all()
     rows = harvest.rows("report")
     rows = rows[benign[harvest.text[rows]]]
