@@ -24,6 +24,8 @@ STAGES = (
     "transfer",
     "guard",
     "forecast",
+    "replay",
+    "atoms",
     "evaluate",
 )
 """Stages of a transfer, in order; a run that was declined has not all of them."""

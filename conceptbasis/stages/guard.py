@@ -109,7 +109,8 @@ def run_guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
                 for layer, curve in zip(transfer.layers, curves, strict=True)
             ],
         }
-        return {"direction": _guarded(directions, bases, k)}, result
+        tensors = {"direction": _guarded(directions, bases, k), "basis": torch.stack(bases)}
+        return tensors, result
 
     output = study.run.stage(
         "guard",

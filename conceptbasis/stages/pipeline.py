@@ -18,6 +18,7 @@ from conceptbasis.organisms.suite import build_suite
 from conceptbasis.progress import Reporter
 from conceptbasis.prompts import BUDGETS, PromptSuite, budget_allows, check_disjoint, load_suite
 from conceptbasis.stages.align import run_align
+from conceptbasis.stages.atoms import run_atoms
 from conceptbasis.stages.conditions import Parts
 from conceptbasis.stages.direction import run_direction
 from conceptbasis.stages.evaluate import run_evaluate
@@ -179,6 +180,7 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
     intervention, replayed = run_replay(study, harvest, guarded)
     write_recipe(study, recipes, transfer, intervention)
     on_stage(replayed)
+    on_stage(run_atoms(study, rebuilder, direction, recipes, transfer, guarded))
     outputs = (matches, direction, alignment, recipes, transfer, guarded)
     hashes = {o.output.name: o.output.hash for o in outputs}
     study.ledger.seal({**hashes, "harvest": harvest.hash, "replay": replayed.hash})
