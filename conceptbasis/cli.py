@@ -101,6 +101,14 @@ def _add_tracking(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_show_text(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--show-text",
+        action="store_true",
+        help="show example text on harmful topics, here and nowhere else",
+    )
+
+
 def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo = _command(
         commands,
@@ -148,6 +156,7 @@ def _add_reading(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     inspect.add_argument("--layer", type=int, help="one target layer only")
     inspect.add_argument("--atom", type=int, help="one donor feature only")
     inspect.add_argument("--json", action="store_true", help="for programs")
+    _add_show_text(inspect)
     replay = _command(commands, "replay", "Apply a finished transfer: answers before and after.")
     replay.add_argument("folder", type=Path, metavar="DIR", help="a run folder")
     replay.add_argument("--prompt", action="append", help="a prompt; may be repeated")

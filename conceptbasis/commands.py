@@ -26,7 +26,12 @@ _LAYER_STAGES = ("direction", "align", "fit", "transfer", "guard")
 def _console() -> Any:
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 100, soft_wrap=False)
+    return Console(width=None if sys.stdout.isatty() else 80, soft_wrap=False)
+
+
+def _say_next(command: str, what: str) -> None:
+    """Names a useful next command, on standard error, so that results can be piped."""
+    print(f"next: {command}   {what}", file=sys.stderr)
 
 
 def _run_config(options: argparse.Namespace) -> RunConfig:
@@ -228,13 +233,21 @@ def run_audit(options: argparse.Namespace) -> None:
 
 def run_inspect(options: argparse.Namespace) -> None:
     """Shows a recipe, atom by atom."""
-    from conceptbasis.report.inspection import as_json, print_recipe
+    from conceptbasis.report.inspection import read_recipe
 
+    recipe = read_recipe(
+        options.folder, layer=options.layer, atom=options.atom, show_text=options.show_text
+    )
     if options.json:
-        data = as_json(options.folder, layer=options.layer, atom=options.atom)
-        print(json.dumps(data, indent=1))
-    else:
-        print_recipe(options.folder, layer=options.layer, atom=options.atom, console=_console())
+        print(json.dumps(recipe, indent=1))
+        return
+    from conceptbasis.report.atom_views import print_recipe
+
+    few = options.layer is None
+    print_recipe(recipe, _console(), few=few, full=options.atom is not None)
+    if options.atom is None:
+        largest = recipe["layers"][0]["donor_atoms"][0]["feature"]
+        _say_next(f"conceptbasis inspect {options.folder} --atom {largest}", "one atom in full")
 
 
 def run_compare(options: argparse.Namespace) -> None:

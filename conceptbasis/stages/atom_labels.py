@@ -12,7 +12,6 @@ _MAIN_SHARE = 0.5  # from here on a piece or a kind of text stands for the whole
 _OTHER_SHARE = 0.25  # what any other kind may reach beside the main ones
 _MAIN_KINDS = 2
 _PLACE_BEFORE_ANSWER = "before the answer"
-_KINDS = {"direction_harmful": "harmful requests", "direction_harmless": "harmless requests"}
 
 
 def make_label(evidence: Mapping[str, Any]) -> str:
@@ -38,7 +37,7 @@ def _kinds(shares: Mapping[str, float]) -> str | None:
     others = [share for kind, share in shares.items() if kind not in main]
     if not 1 <= len(main) <= _MAIN_KINDS or max(others, default=0.0) > _OTHER_SHARE:
         return None
-    return " and ".join(_KINDS.get(kind, kind.replace("_", " ")) for kind in main)
+    return " and ".join(kind.replace("_", " ") for kind in main)
 
 
 def _place(fires_on: Sequence[Sequence[Any]]) -> str | None:

@@ -39,7 +39,7 @@ class Source:
 
     Args:
         text: The text.
-        kind: Its class, or the name of a prompt set.
+        kind: Its class; the donor's own prompts are harmful or harmless requests.
         topic: Its topic word.
         hidden: Whether only the topic word may be shown.
     """
@@ -68,10 +68,11 @@ def source_of_text(text: Text) -> Source:
     return Source(text, text.text_class, text.noun, not benign)
 
 
-def source_of_prompt(prompt: Prompt, name: str) -> Source:
+def source_of_prompt(prompt: Prompt, *, harmful: bool) -> Source:
     """A prompt of the donor's direction sets; the harmful ones are hidden."""
+    kind = "harmful_requests" if harmful else "harmless_requests"
     text = Text((("user", prompt.text),), "chat", prompt.noun)
-    return Source(text, name, prompt.noun, name == "direction_harmful")
+    return Source(text, kind, prompt.noun, harmful)
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,8 @@ class Corpus:
         levels = np.clip(np.ceil(_LEVELS * activations[first:last] / peak), 0, _LEVELS)
         source = self.sources[text]
         pieces = self._spaced(first, last)
+        if first > start:
+            pieces[0] = f"… {pieces[0].lstrip()}"
         return {
             "quantile": round(quantile, 3),
             "peak": round(float(activations[top]), 4),

@@ -40,7 +40,7 @@ from conceptbasis.stages.transfer import Rebuilder, Transfer
 _QUANTILES = (0.75, 0.5, 0.25)
 _N_TOP = 3
 _LEAST_Z = 2.0
-_CLEARLY = 1 / 3
+_CLEARLY = 1 / 2
 """Share of a feature's highest activation from which on it counts as firing in a text."""
 _PROMPT_BATCH = 128
 
@@ -107,9 +107,11 @@ def _views(study: Study, rebuilder: Rebuilder, donor_layers: list[int]) -> dict[
     """The shared texts for both models, and the donor's own prompts for the donor."""
     shared = harvested(rebuilder.harvest)
     own = [
-        source_of_prompt(prompt, name)
-        for name in ("direction_harmful", "direction_harmless")
-        for prompt in study.suite[name][: study.config.atoms.n_prompts]
+        source_of_prompt(prompt, harmful=harmful)
+        for harmful in (True, False)
+        for prompt in study.suite[f"direction_{'harmful' if harmful else 'harmless'}"][
+            : study.config.atoms.n_prompts
+        ]
     ]
     read = read_residuals(
         study.donor.loaded,

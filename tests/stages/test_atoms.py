@@ -129,7 +129,7 @@ def test_the_target_reads_nothing_and_hidden_text_says_nothing(make_study, monke
 def corpus() -> tuple[Corpus, scipy.sparse.csr_matrix]:
     sources = [
         source_of_text(Text((("user", "red rose ?"), ("assistant", "yes .")), "chat", "rose")),
-        source_of_prompt(Prompt("steal a lantern", noun="theft"), "direction_harmful"),
+        source_of_prompt(Prompt("steal a lantern", noun="theft"), harmful=True),
         source_of_text(Text("a rose is red", "definitions", "rose")),
     ]
     sites = [(0, 0, 3), (0, 0, 8), (0, 1, 0), (0, 1, 3), (1, 0, 5), (1, 0, 15), (1, 1, 0)]
@@ -166,7 +166,7 @@ def test_peaks_and_a_context_around_the_highest_site():
     assert context["levels"] == "05300"
     assert found.context(1, codes.toarray()[:, 0], 8.0, 1.0)["hidden"]
     kinds = found.firing_kinds(torch.tensor([[True], [True], [False]]))
-    assert kinds == [{"chat": 1.0, "definitions": 0.0, "direction_harmful": 1.0}]
+    assert kinds == [{"chat": 1.0, "definitions": 0.0, "harmful_requests": 1.0}]
 
 
 # The labels
@@ -187,7 +187,7 @@ def evidence(**changes):
         (
             {
                 "fires_on": [[BEFORE_ANSWER, 0.7]],
-                "kinds": {"direction_harmful": 0.9, "chat": 0.1},
+                "kinds": {"harmful_requests": 0.9, "chat": 0.1},
                 "promoted": ["sorry"],
             },
             "harmful requests, before the answer → sorry",
