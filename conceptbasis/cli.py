@@ -167,6 +167,7 @@ def _add_reading(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     compare.add_argument("folders", type=Path, nargs="+", metavar="DIR")
     report = _command(commands, "report", "Rebuild report.html from artifacts.")
     report.add_argument("folder", type=Path, metavar="DIR", help="a run folder")
+    _add_show_text(report)
 
 
 def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -263,7 +263,7 @@ def run_report(options: argparse.Namespace) -> None:
     """Rebuilds the report of a run."""
     from conceptbasis.report.html import build_report
 
-    print(build_report(options.folder))
+    print(build_report(options.folder, show_text=options.show_text))
 
 
 def run_replay(options: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conceptbasis.metrics import MISSING, format_number
+from conceptbasis.report.evidence import place_of
 
 _FEW = 8  # atoms of a layer, and lines, that the overview shows
 _SHADES = ("", *(f"on grey{step}" for step in (19, 23, 27)), *("on dark_goldenrod",) * 3)
@@ -200,7 +201,7 @@ def _evidence_view(name: str, evidence: Mapping[str, Any], *, coloured: bool) ->
         grid.add_row(label, Text(value))
     for context in evidence["contexts"]:
         shown = Text(f"{context['peak']:.1f}  ").append(shaded(context, coloured=coloured))
-        grid.add_row(f"top {1 - context['quantile']:.0%}", shown)
+        grid.add_row(place_of(context), shown)
     return Group(title, Padding(grid, (0, 0, 1, 2)))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from conceptbasis.artifacts import PROVENANCE, RESULT, read_json
 
+_HIGHEST = 0.05
 _PAIR = ("guard_overlap", "words_shared", "leave_one_out")
 
 
@@ -41,6 +42,12 @@ def redact_context(context: Mapping[str, Any]) -> dict[str, Any]:
         return dict(context)
     shown = f"[harmful request: {context['topic'] or 'redacted'}]"
     return {**context, "pieces": [shown], "levels": "0"}
+
+
+def place_of(context: Mapping[str, Any]) -> str:
+    """Where a context stands among all texts in which the feature fires."""
+    share = 1 - context["quantile"]
+    return "highest" if share < _HIGHEST else f"top {share:.0%}"
 
 
 def join_evidence(layers: list[dict[str, Any]], evidence: Mapping[str, Any] | None) -> None:
