@@ -164,7 +164,11 @@ def _add_reading(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     replay.add_argument("--max-new-tokens", type=int, default=32)
     replay.add_argument("--device", default="cpu")
     compare = _command(commands, "compare", "Show finished runs side by side.")
-    compare.add_argument("folders", type=Path, nargs="+", metavar="DIR")
+    compare.add_argument("folders", type=Path, nargs="*", metavar="DIR", help="run folders")
+    compare.add_argument(
+        "--wandb", metavar="ENTITY/PROJECT", help="add runs that were logged there"
+    )
+    compare.add_argument("--group", help="of the logged runs, one group only")
     report = _command(commands, "report", "Rebuild report.html from artifacts.")
     report.add_argument("folder", type=Path, metavar="DIR", help="a run folder")
     _add_show_text(report)

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import time
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from conceptbasis.errors import ConceptBasisError, ConfigError, PromptError
+from conceptbasis.commands_reading import console, say_next
+from conceptbasis.errors import ConceptBasisError, ConfigError, CoverageError, PromptError
 from conceptbasis.progress import Reporter
 
 if TYPE_CHECKING:
     from conceptbasis.config import ModelConfig, RunConfig
     from conceptbasis.stages.pipeline import Finished
-    from conceptbasis.tracking import Tracker
-
-_LAYER_STAGES = ("direction", "align", "fit", "transfer", "guard")
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 80, soft_wrap=False)
-
-
-def _say_next(command: str, what: str) -> None:
-    """Names a useful next command, on standard error, so that results can be piped."""
-    print(f"next: {command}   {what}", file=sys.stderr)
 
 
 def _run_config(options: argparse.Namespace) -> RunConfig:
@@ -42,8 +28,6 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
         overrides.append(f"device={options.device}")
     if getattr(options, "force", False):
         overrides.append("forecast.force=true")
-    if getattr(options, "wandb", None):
-        overrides.append(f"tracking.mode={options.wandb}")
     config = load_run_config(options.config, overrides)
     _check_device(config.device)
     return config
@@ -77,53 +61,67 @@ def run_transfer(options: argparse.Namespace) -> None:
 
     donor, target = load_model_config(options.donor), load_model_config(options.target)
     out = options.out or Path("runs") / f"{donor.name}-to-{target.name}"
-    _transfer(donor, target, _run_config(options), out, Reporter(quiet=options.quiet))
+    configs = (donor, target, _run_config(options))
+    _transfer(configs, out, Reporter(quiet=options.quiet), options.wandb)
 
 
-def _transfer(
-    donor: ModelConfig, target: ModelConfig, config: RunConfig, out: Path, reporter: Reporter
-) -> None:
+_Configs: TypeAlias = "tuple[ModelConfig, ModelConfig, RunConfig]"
+
+
+def _transfer(configs: _Configs, out: Path, reporter: Reporter, mode: str | None) -> None:
     from conceptbasis.report.html import build_report
     from conceptbasis.stages.pipeline import run_pipeline
-    from conceptbasis.tracking import Tracker
+    from conceptbasis.tracking_mode import resolve_mode
 
     _silence()
+    resolve_mode(mode, configs[2].tracking.mode)  # a missing key is said before the work
     started = time.perf_counter()
-    finished = run_pipeline(donor, target, config, out, reporter)
+    try:
+        finished = run_pipeline(*configs, out, reporter)
+    except CoverageError:
+        if (out / "summary.json").exists():
+            _log(out, configs, build_report(out), mode)
+        raise
     report = build_report(out)
-    with Tracker(config.tracking, out) as tracker:
-        _log(tracker, finished, (donor, target, config), report)
+    _log(out, configs, report, mode)
     _print_outcome(finished, report, time.perf_counter() - started)
 
 
-def _log(
-    tracker: Tracker,
-    finished: Finished,
-    configs: tuple[ModelConfig, ModelConfig, RunConfig],
-    report: Path,
-) -> None:
-    from conceptbasis.artifacts import RESULT, read_json
+def _log(folder: Path, configs: _Configs, report: Path, mode: str | None) -> None:
+    """Logs a run from its artifacts, so that a failure of wandb can cost nothing."""
+    from conceptbasis.artifacts import read_json
+    from conceptbasis.metrics import about
+    from conceptbasis.report.html import read_stages
+    from conceptbasis.tracking import Tracker
 
+    summary = read_json(folder / "summary.json")
+    results, provenance = read_stages(folder)
     donor, target, config = (c.model_dump(mode="json") for c in configs)
-    tracker.log_config({"donor": donor, "target": target, "run": config})
-    folder = finished.folder
-    tracker.log_layers({s: read_json(folder / s / RESULT) for s in _LAYER_STAGES})
-    tracker.log_conditions(finished.summary)
-    tracker.log_stage_seconds(finished.seconds)
-    tracker.log_artifact(folder)
-    tracker.log_report(report)
+    tags = [summary["budget"], summary["basis"], summary["mode"], summary["verdict"]["word"]]
+    group = f"{summary['donor']['name']}-to-{summary['target']['name']}"
+    with Tracker(configs[2].tracking, folder, mode=mode, group=group, tags=tags) as tracker:
+        settings = {"donor": donor, "target": target, "run": config}
+        tracker.log_config({**settings, "about": about(summary)})
+        for side in ("donor", "target"):
+            tracker.log_saes(summary[side], made_here=False)
+        tracker.log_layers(results)
+        tracker.log_tables(results)
+        tracker.log_conditions(summary)
+        tracker.log_stage_seconds({name: p["seconds"] for name, p in provenance.items()})
+        tracker.log_artifact(folder)
+        tracker.log_report(report)
 
 
 def _print_outcome(finished: Finished, report: Path, seconds: float) -> None:
     from conceptbasis.report.table import before_after_table, conditions_table
 
-    console = _console()
-    console.print(before_after_table(finished.summary))
-    console.print(conditions_table(finished.summary))
+    out = console()
+    out.print(before_after_table(finished.summary))
+    out.print(conditions_table(finished.summary))
     folder = finished.folder
-    console.print(f"finished in {seconds:.0f} s; report: {report}", highlight=False)
-    console.print(f"next: conceptbasis inspect {folder}   the recipe, atom by atom")
-    console.print(f"      conceptbasis replay {folder}    answers before and after")
+    out.print(f"finished in {seconds:.0f} s; report: {report}", highlight=False)
+    say_next(f"conceptbasis inspect {folder}", "what the atoms stand for")
+    say_next(f"conceptbasis replay {folder}", "answers before and after")
 
 
 def run_demo(options: argparse.Namespace) -> None:
@@ -136,7 +134,7 @@ def run_demo(options: argparse.Namespace) -> None:
     donor, target = (_demo_config(parse_config, files[side], side) for side in _SIDES)
     if not all(_is_cached(model) for model in (donor, target)):
         _prepare_side_by_side([str(files[side]) for side in _SIDES], config, reporter)
-    _transfer(donor, target, config, options.out, reporter)
+    _transfer((donor, target, config), options.out, reporter, options.wandb)
 
 
 _SIDES = ("donor", "target")
@@ -192,6 +190,8 @@ def run_train_saes(options: argparse.Namespace) -> None:
     from conceptbasis.config import load_model_config
     from conceptbasis.report.model_tables import quality_table
     from conceptbasis.stages.pipeline import hash_model, load_prompts, open_model
+    from conceptbasis.stages.study import Side
+    from conceptbasis.stages.summary import describe_side
     from conceptbasis.stages.train_sae import load_or_train
     from conceptbasis.tracking import Tracker
 
@@ -201,14 +201,18 @@ def run_train_saes(options: argparse.Namespace) -> None:
     suite = load_prompts(config)
     loaded = open_model(model, config.device, reporter)
     log_folder = options.out or Path("runs") / f"saes-{model.name}"
-    with Tracker(config.tracking, log_folder, name=model.name, job_type="train_sae") as tracker:
-        saes = load_or_train(model, loaded, hash_model(loaded), suite, reporter, out=options.out)
+    kind = {"name": model.name, "group": model.name, "job_type": "train_sae"}
+    with Tracker(config.tracking, log_folder, mode=options.wandb, **kind) as tracker:
         tracker.log_config({"model": model.model_dump(mode="json")})
-        for row in saes.quality:
-            figures = {k: v for k, v in row.items() if k != "layer"}
-            tracker.log_sae_training(row["layer"], figures, 0)
+        digest, steps = hash_model(loaded), tracker.log_sae_training
+        saes = load_or_train(
+            model, loaded, digest, suite, reporter, out=options.out, on_metrics=steps
+        )
+        tracker.log_sae_quality(saes.quality, saes.histograms)
+        side = Side(model, loaded, digest, saes)
+        tracker.log_saes(describe_side(side), made_here=True)
     if not options.quiet:
-        _console().print(quality_table(model.name, saes.quality))
+        console().print(quality_table(model.name, saes.quality))
         print(f"SAEs of {model.name}: {saes.folder or 'from a release'}")
 
 
@@ -225,45 +229,9 @@ def run_audit(options: argparse.Namespace) -> None:
     out = options.out or Path("runs") / f"audit-{model.name}"
     loaded = open_model(model, config.device, reporter)
     result = audit_model(model, loaded, load_prompts(config), config, out, reporter)
-    console = _console()
     for table in audit_tables(result):
-        console.print(table)
-    console.print(f"written: {out / 'audit.json'}")
-
-
-def run_inspect(options: argparse.Namespace) -> None:
-    """Shows a recipe, atom by atom."""
-    from conceptbasis.report.inspection import read_recipe
-
-    recipe = read_recipe(
-        options.folder, layer=options.layer, atom=options.atom, show_text=options.show_text
-    )
-    if options.json:
-        print(json.dumps(recipe, indent=1))
-        return
-    from conceptbasis.report.atom_views import print_recipe
-
-    few = options.layer is None
-    print_recipe(recipe, _console(), few=few, full=options.atom is not None)
-    if options.atom is None:
-        largest = recipe["layers"][0]["donor_atoms"][0]["feature"]
-        _say_next(f"conceptbasis inspect {options.folder} --atom {largest}", "one atom in full")
-
-
-def run_compare(options: argparse.Namespace) -> None:
-    """Shows finished runs side by side."""
-    from conceptbasis.artifacts import read_json
-    from conceptbasis.report.table import compare_table
-
-    summaries = {str(folder): read_json(folder / "summary.json") for folder in options.folders}
-    _console().print(compare_table(summaries))
-
-
-def run_report(options: argparse.Namespace) -> None:
-    """Rebuilds the report of a run."""
-    from conceptbasis.report.html import build_report
-
-    print(build_report(options.folder, show_text=options.show_text))
+        console().print(table)
+    console().print(f"written: {out / 'audit.json'}")
 
 
 def run_replay(options: argparse.Namespace) -> None:
@@ -285,7 +253,7 @@ def run_replay(options: argparse.Namespace) -> None:
         )
     prompts, redacted = _replay_prompts(options)
     rows = answer_both(loaded, intervention, prompts, max_new_tokens=options.max_new_tokens)
-    _console().print(answers_table(redacted, *rows))
+    console().print(answers_table(redacted, *rows))
 
 
 def _replay_prompts(options: argparse.Namespace) -> tuple[list[str], list[str]]:

@@ -75,8 +75,7 @@ def build_report(folder: Path, *, show_text: bool = False) -> Path:
         ArtifactError: if the summary is missing, a file is corrupt, or nothing can be written.
     """
     summary = read_json(folder / "summary.json")
-    results = _read_all(folder, RESULT)
-    provenance = _read_all(folder, PROVENANCE)
+    results, provenance = read_stages(folder)
     recipe: dict[str, Any] = {"layers": [], "lines": None}
     if {"fit", "transfer"} <= results.keys():
         recipe = read_recipe(folder, show_text=show_text)
@@ -124,10 +123,11 @@ def _script() -> dict[str, Any]:
     return {"script": Markup(text), "script_hash": f"sha256-{digest}"}
 
 
-def _read_all(folder: Path, file: str) -> dict[str, Any]:
-    """Files of the finished stages; a stage without provenance did not finish and is left out."""
+def read_stages(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Results and provenance of the finished stages; one without provenance did not finish."""
     finished = [name for name in STAGES if (folder / name / PROVENANCE).exists()]
-    return {name: read_json(folder / name / file) for name in finished}
+    results = {name: read_json(folder / name / RESULT) for name in finished}
+    return results, {name: read_json(folder / name / PROVENANCE) for name in finished}
 
 
 def _draw(

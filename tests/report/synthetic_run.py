@@ -81,7 +81,8 @@ def make_summary(n_donor: int = 6, n_target: int = 5) -> dict[str, Any]:
         return {"value": value, "low": value - 0.05, "high": value + 0.05}
 
     edited = range(1, n_target)
-    model = {"d_vocab": 211, "saes": "trained: batchtopk 768, k 16"}
+    saes = {"hash": "cd" * 32, "quality": [], "texts": None}
+    model = {"d_vocab": 211, "revision": None, "hash": "ab" * 32, "saes": saes}
     layer_map = [[j, min(n_donor - 1, round(j * n_donor / n_target))] for j in edited]
     return {
         "schema": 1,

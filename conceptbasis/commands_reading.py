@@ -1,0 +1,67 @@
+"""Commands that read finished runs; they load no tensor library, so that they answer at once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from conceptbasis.errors import ConfigError
+
+
+def console() -> Any:
+    """Where results are printed: 80 columns of plain text when they are piped."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 80, soft_wrap=False)
+
+
+def say_next(command: str, what: str) -> None:
+    """Names a useful next command, on standard error, so that results can be piped."""
+    print(f"next: {command}   {what}", file=sys.stderr)
+
+
+def run_inspect(options: argparse.Namespace) -> None:
+    """Shows a recipe, atom by atom."""
+    from conceptbasis.report.inspection import read_recipe
+
+    recipe = read_recipe(
+        options.folder, layer=options.layer, atom=options.atom, show_text=options.show_text
+    )
+    if options.json:
+        print(json.dumps(recipe, indent=1))
+        return
+    from conceptbasis.report.atom_views import print_recipe
+
+    few = options.layer is None
+    print_recipe(recipe, console(), few=few, full=options.atom is not None)
+    if options.atom is None:
+        largest = recipe["layers"][0]["donor_atoms"][0]["feature"]
+        say_next(f"conceptbasis inspect {options.folder} --atom {largest}", "one atom in full")
+
+
+def run_compare(options: argparse.Namespace) -> None:
+    """Shows finished runs side by side: folders, logged runs, or both."""
+    from conceptbasis.artifacts import read_json
+    from conceptbasis.report.table import compare_table
+
+    summaries = {str(folder): read_json(folder / "summary.json") for folder in options.folders}
+    if options.wandb:
+        from conceptbasis.logged_runs import read_logged_runs
+
+        summaries |= read_logged_runs(options.wandb, options.group)
+    if not summaries:
+        raise ConfigError(
+            "compare without runs",
+            expected="conceptbasis compare DIR [DIR ...], or --wandb ENTITY/PROJECT",
+            fix="name run folders, each with a summary.json",
+        )
+    console().print(compare_table(summaries))
+
+
+def run_report(options: argparse.Namespace) -> None:
+    """Rebuilds the report of a run."""
+    from conceptbasis.report.html import build_report
+
+    print(build_report(options.folder, show_text=options.show_text))
