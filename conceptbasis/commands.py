@@ -48,6 +48,10 @@ def _check_device(device: str) -> None:
         ) from error
 
 
+def _reporter(options: argparse.Namespace, prefix: str = "") -> Reporter:
+    return Reporter(quiet=options.quiet, verbose=options.verbose, prefix=prefix)
+
+
 def _silence() -> None:
     """Keeps the progress bars of transformers out of ours."""
     from conceptbasis.models.loading import silence_transformers
@@ -62,29 +66,33 @@ def run_transfer(options: argparse.Namespace) -> None:
     donor, target = load_model_config(options.donor), load_model_config(options.target)
     out = options.out or Path("runs") / f"{donor.name}-to-{target.name}"
     configs = (donor, target, _run_config(options))
-    _transfer(configs, out, Reporter(quiet=options.quiet), options.wandb)
+    _transfer(options, configs, out, _reporter(options))
 
 
 _Configs: TypeAlias = "tuple[ModelConfig, ModelConfig, RunConfig]"
 
 
-def _transfer(configs: _Configs, out: Path, reporter: Reporter, mode: str | None) -> None:
+def _transfer(
+    options: argparse.Namespace, configs: _Configs, out: Path, reporter: Reporter
+) -> None:
     from conceptbasis.report.html import build_report
     from conceptbasis.stages.pipeline import run_pipeline
     from conceptbasis.tracking_mode import resolve_mode
 
     _silence()
-    resolve_mode(mode, configs[2].tracking.mode)  # a missing key is said before the work
+    resolve_mode(options.wandb, configs[2].tracking.mode)  # a missing key is said before the work
     started = time.perf_counter()
     try:
         finished = run_pipeline(*configs, out, reporter)
     except CoverageError:
         if (out / "summary.json").exists():
-            _log(out, configs, build_report(out), mode)
+            _log(out, configs, build_report(out), options.wandb)
         raise
     report = build_report(out)
-    _log(out, configs, report, mode)
+    _log(out, configs, report, options.wandb)
     _print_outcome(finished, report, time.perf_counter() - started)
+    say_next(options, f"inspect {out}", "what the atoms stand for")
+    say_next(options, f"replay {out}", "answers before and after")
 
 
 def _log(folder: Path, configs: _Configs, report: Path, mode: str | None) -> None:
@@ -118,23 +126,20 @@ def _print_outcome(finished: Finished, report: Path, seconds: float) -> None:
     out = console()
     out.print(before_after_table(finished.summary))
     out.print(conditions_table(finished.summary))
-    folder = finished.folder
     out.print(f"finished in {seconds:.0f} s; report: {report}", highlight=False)
-    say_next(f"conceptbasis inspect {folder}", "what the atoms stand for")
-    say_next(f"conceptbasis replay {folder}", "answers before and after")
 
 
 def run_demo(options: argparse.Namespace) -> None:
     """Runs the embedded default: a Llama donor, a Mixtral target."""
     from conceptbasis.config import parse_config
 
-    reporter = Reporter(quiet=options.quiet)
+    reporter = _reporter(options)
     config = _run_config(options)
     files = {side: resources.files("conceptbasis") / "demo" / f"{side}.yaml" for side in _SIDES}
     donor, target = (_demo_config(parse_config, files[side], side) for side in _SIDES)
     if not all(_is_cached(model) for model in (donor, target)):
         _prepare_side_by_side([str(files[side]) for side in _SIDES], config, reporter)
-    _transfer((donor, target, config), options.out, reporter, options.wandb)
+    _transfer(options, (donor, target, config), options.out, reporter)
 
 
 _SIDES = ("donor", "target")
@@ -197,7 +202,7 @@ def run_train_saes(options: argparse.Namespace) -> None:
 
     _silence()
     config, model = _run_config(options), load_model_config(options.model_config)
-    reporter = Reporter(quiet=options.quiet, prefix="" if sys.stderr.isatty() else model.name)
+    reporter = _reporter(options, "" if sys.stderr.isatty() else model.name)
     suite = load_prompts(config)
     loaded = open_model(model, config.device, reporter)
     log_folder = options.out or Path("runs") / f"saes-{model.name}"
@@ -214,6 +219,9 @@ def run_train_saes(options: argparse.Namespace) -> None:
     if not options.quiet:
         console().print(quality_table(model.name, saes.quality))
         print(f"SAEs of {model.name}: {saes.folder or 'from a release'}")
+        say_next(
+            options, "transfer --donor A.yaml --target B.yaml", "a transfer between two models"
+        )
 
 
 def run_audit(options: argparse.Namespace) -> None:
@@ -225,13 +233,14 @@ def run_audit(options: argparse.Namespace) -> None:
 
     _silence()
     config, model = _run_config(options), load_model_config(options.model_config)
-    reporter = Reporter(quiet=options.quiet)
+    reporter = _reporter(options)
     out = options.out or Path("runs") / f"audit-{model.name}"
     loaded = open_model(model, config.device, reporter)
     result = audit_model(model, loaded, load_prompts(config), config, out, reporter)
     for table in audit_tables(result):
         console().print(table)
     console().print(f"written: {out / 'audit.json'}")
+    say_next(options, f"train-saes {options.model_config}", "its SAEs, for a transfer")
 
 
 def run_replay(options: argparse.Namespace) -> None:
@@ -244,7 +253,7 @@ def run_replay(options: argparse.Namespace) -> None:
     _silence()
     intervention, output = load_intervention(options.folder)
     model = parse_config(ModelConfig, output.result["target"], str(options.folder))
-    loaded = open_model(model, options.device, Reporter(quiet=options.quiet))
+    loaded = open_model(model, options.device, _reporter(options))
     if hash_model(loaded) != output.result["target_hash"]:
         raise ConfigError(
             f"{model.model} is not the model this transfer was made for (its weights differ)",
@@ -254,6 +263,7 @@ def run_replay(options: argparse.Namespace) -> None:
     prompts, redacted = _replay_prompts(options)
     rows = answer_both(loaded, intervention, prompts, max_new_tokens=options.max_new_tokens)
     console().print(answers_table(redacted, *rows))
+    say_next(options, f"inspect {options.folder}", "the recipe behind it")
 
 
 def _replay_prompts(options: argparse.Namespace) -> tuple[list[str], list[str]]:
@@ -316,7 +326,7 @@ def run_organisms(options: argparse.Namespace) -> None:
         )
     find_family(options.name)
     _silence()
-    reporter = Reporter(quiet=options.quiet)
+    reporter = _reporter(options)
     if options.out:
         print(build_organism(options.name, options.seed, options.out, reporter))
     else:

@@ -17,9 +17,10 @@ def console() -> Any:
     return Console(width=None if sys.stdout.isatty() else 80, soft_wrap=False)
 
 
-def say_next(command: str, what: str) -> None:
+def say_next(options: argparse.Namespace, command: str, what: str) -> None:
     """Names a useful next command, on standard error, so that results can be piped."""
-    print(f"next: {command}   {what}", file=sys.stderr)
+    if not options.quiet:
+        print(f"next: conceptbasis {command}   {what}", file=sys.stderr)
 
 
 def run_inspect(options: argparse.Namespace) -> None:
@@ -38,7 +39,9 @@ def run_inspect(options: argparse.Namespace) -> None:
     print_recipe(recipe, console(), few=few, full=options.atom is not None)
     if options.atom is None:
         largest = recipe["layers"][0]["donor_atoms"][0]["feature"]
-        say_next(f"conceptbasis inspect {options.folder} --atom {largest}", "one atom in full")
+        say_next(options, f"inspect {options.folder} --atom {largest}", "one atom in full")
+    else:
+        say_next(options, f"report {options.folder}", "the same in a browser")
 
 
 def run_compare(options: argparse.Namespace) -> None:
@@ -58,6 +61,8 @@ def run_compare(options: argparse.Namespace) -> None:
             fix="name run folders, each with a summary.json",
         )
     console().print(compare_table(summaries))
+    if options.folders:
+        say_next(options, f"inspect {options.folders[0]}", "what its atoms stand for")
 
 
 def run_report(options: argparse.Namespace) -> None:
@@ -65,3 +70,17 @@ def run_report(options: argparse.Namespace) -> None:
     from conceptbasis.report.html import build_report
 
     print(build_report(options.folder, show_text=options.show_text))
+    say_next(options, f"replay {options.folder}", "answers before and after")
+
+
+def run_doctor(options: argparse.Namespace) -> None:
+    """Says what is installed, what is cached and what is missing."""
+    from conceptbasis.report.doctor import doctor_view, examine
+
+    facts = examine()
+    if options.json:
+        print(json.dumps(facts, indent=1))
+        return
+    console().print(doctor_view(facts))
+    if not facts["problems"]:
+        say_next(options, "demo", "two organisms, a transfer and its report")

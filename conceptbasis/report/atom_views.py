@@ -41,10 +41,11 @@ def recipe_view(recipe: Mapping[str, Any], *, few: bool) -> Iterator[RenderableT
         if left:
             yield Text(f"… {left} more: --layer {layer['target']}\n", style="dim")
     yield Text(
-        "coef: code difference with 95 % interval; freq: share of resamples that choose the atom,\n"
-        "* below 0.5; fires: share of sites in donor/target; r: held-out correlation, null: its\n"
-        "bound by chance; guard: energy in the guarded subspace; −1: cosine with the whole\n"
-        "direction when the atom is left out. Labels are automatic: read the contexts (--atom ID).",
+        "coef: code difference with 95 % interval; freq: share of resamples that choose\n"
+        "the atom, * below 0.5; fires: share of sites, donor/target; r: held-out\n"
+        "correlation; null: its bound by chance; guard: energy in the guarded subspace;\n"
+        "−1: cosine with the whole direction when the atom is left out; same: share of\n"
+        "words both sides have. Labels are automatic: read the contexts (--atom ID).",
         style="dim",
     )
 
