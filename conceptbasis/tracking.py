@@ -115,8 +115,9 @@ class Tracker:
         self._run.define_metric("throughput/*", step_metric="sae/step")
 
     def log_config(self, config: Mapping[str, Any]) -> None:
-        """Logs the resolved configuration."""
-        self._log("config", lambda r: r.config.update(dict(config), allow_val_change=True))
+        """Logs the resolved configuration; of absolute paths, the last part."""
+        shown = _without_folders(config)
+        self._log("config", lambda run: run.config.update(shown, allow_val_change=True))
 
     def log_layers(self, results: Results) -> None:
         """Logs the figures of `result.json` by stage as series with `layer` as their axis."""
@@ -244,6 +245,14 @@ class Tracker:
             run.config.update({key: described["saes"]["hash"]}, allow_val_change=True)
 
         self._log("SAEs", log)
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_folders(entry) for key, entry in value.items()}
+    if isinstance(value, str) and value.startswith(("/", "~")):
+        return Path(value).name
+    return value
 
 
 def _artifact_name(name: str) -> str:

@@ -77,7 +77,8 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
         section = TrackingSection(mode="offline", group="pairs")
         with Tracker(section, folder, group="llama-to-mixtral", tags=["B0d"]) as tracker:
             assert tracker.active
-            tracker.log_config({"budget": "B0d", "fit": {"n_atoms": 32}})
+            donor = {"model": "/home/somebody/models/small"}
+            tracker.log_config({"budget": "B0d", "fit": {"n_atoms": 32}, "donor": donor})
             tracker.log_saes(summary["donor"], made_here=True)
             tracker.log_saes(summary["target"], made_here=False)
             tracker.log_layers(results)
@@ -121,6 +122,7 @@ def test_run_and_configuration(records: list[Any]) -> None:
     (run,) = [record.run for record in records if record.HasField("run")]
     assert config["budget"] == "B0d"
     assert config["fit"] == {"n_atoms": 32}
+    assert config["donor"] == {"model": "small"}
     assert run.job_type == "transfer"
     assert run.run_group == "pairs"
     assert list(run.tags) == ["B0d"]

@@ -75,7 +75,7 @@ def spread_choice(
 
 
 def trace_lines(
-    rows: Sequence[Float[Tensor, "n_atoms d_model"]], *, min_similarity: float
+    rows: Sequence[Float[Tensor, "_ d_model"]], *, min_similarity: float
 ) -> list[list[Step]]:
     """Follow features from layer to layer by the likeness of their decoder rows.
 
