@@ -54,6 +54,12 @@ def run_compare(options: argparse.Namespace) -> None:
         from conceptbasis.logged_runs import read_logged_runs
 
         summaries |= read_logged_runs(options.wandb, options.group)
+    elif options.save_workspace or options.group:
+        raise ConfigError(
+            "--save-workspace or --group without --wandb",
+            expected="the project that is meant",
+            fix="add --wandb ENTITY/PROJECT",
+        )
     if not summaries:
         raise ConfigError(
             "compare without runs",
@@ -61,6 +67,10 @@ def run_compare(options: argparse.Namespace) -> None:
             fix="name run folders, each with a summary.json",
         )
     console().print(compare_table(summaries))
+    if options.save_workspace:
+        from conceptbasis.workspace import save_workspace
+
+        print(f"workspace: {save_workspace(options.wandb)}")
     if options.folders:
         say_next(options, f"inspect {options.folders[0]}", "what its atoms stand for")
 

@@ -23,6 +23,27 @@ def read_logged_runs(path: str, group: str | None = None) -> dict[str, dict[str,
         ConfigError: if the path is not of that form, there is no key, or no run is found.
         ConceptBasisError: if wandb cannot be reached or refuses.
     """
+    check_access(path)
+    filters = {"jobType": JOB_TYPE} | ({"group": group} if group else {})
+    found = {}
+    for name, config, figures in _fetch(path, filters):
+        if config.get("about"):
+            found[name] = unflatten(config["about"], figures)
+    if not found:
+        raise ConfigError(
+            f"no finished transfer is logged in {path}" + (f", group {group}" if group else ""),
+            expected=f"runs of job type {JOB_TYPE} that conceptbasis logged",
+            fix="check the names; runs logged offline need `wandb sync` first",
+        )
+    return found
+
+
+def check_access(path: str) -> None:
+    """Refuses what is no ENTITY/PROJECT, and a machine without a key.
+
+    Raises:
+        ConfigError: in either case.
+    """
     entity, _, project = path.partition("/")
     if not entity or not project or "/" in project:
         raise ConfigError(
@@ -36,18 +57,6 @@ def read_logged_runs(path: str, group: str | None = None) -> dict[str, dict[str,
             expected="WANDB_API_KEY, or a finished `wandb login`",
             fix="log in, or compare run folders: conceptbasis compare DIR DIR",
         )
-    filters = {"jobType": JOB_TYPE} | ({"group": group} if group else {})
-    found = {}
-    for name, config, figures in _fetch(path, filters):
-        if config.get("about"):
-            found[name] = unflatten(config["about"], figures)
-    if not found:
-        raise ConfigError(
-            f"no finished transfer is logged in {path}" + (f", group {group}" if group else ""),
-            expected=f"runs of job type {JOB_TYPE} that conceptbasis logged",
-            fix="check the names; runs logged offline need `wandb sync` first",
-        )
-    return found
 
 
 def _fetch(path: str, filters: dict[str, str]) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:

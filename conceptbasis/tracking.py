@@ -158,8 +158,11 @@ class Tracker:
         self._log("seconds", lambda run: run.summary.update(figures))
 
     def log_artifact(self, folder: Path) -> None:
-        """Logs `recipe.json` and `summary.json` of a run folder as one versioned artifact."""
-        if self._run is None:
+        """Logs `recipe.json` and `summary.json` of a run folder as one versioned artifact.
+
+        A transfer that was declined has no recipe and no such artifact.
+        """
+        if self._run is None or not (folder / "recipe.json").exists():
             return
         summary = read_json(folder / "summary.json")
         pair = f"{summary['donor']['name']}-{summary['target']['name']}"

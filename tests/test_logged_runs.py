@@ -14,13 +14,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from conceptbasis import workspace
+from conceptbasis.cli import main
 from conceptbasis.errors import ConceptBasisError, ConfigError
+from conceptbasis.log_tables import layer_series
 from conceptbasis.logged_runs import read_logged_runs
 from conceptbasis.metrics import about, flat_figures, unflatten
 from conceptbasis.report.table import compare_table
 
 sys.path.insert(0, str(Path(__file__).parent / "report"))
-from synthetic_run import make_summary
+from synthetic_run import make_summary, stage_results
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 
@@ -36,9 +39,13 @@ class StandIn(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.runs = runs
         self.asked: list[dict[str, Any]] = []
+        self.saved: list[dict[str, Any]] = []
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
         query = body.get("query", "")
+        if "upsertView" in query:
+            self.saved.append(body["variables"])
+            return {"upsertView": {"view": {"id": "1", "name": "nw-1-v"}, "inserted": True}}
         if "query Runs" not in query:
             viewer = {"id": "1", "entity": "team", "username": "u", "email": "", "flags": "{}"}
             return {"viewer": {**viewer, "teams": {"edges": []}}}
@@ -121,6 +128,17 @@ def test_logged_runs_give_the_table_that_their_folders_give(stand_in: StandIn) -
     assert printed(found) == printed(folders)
 
 
+def test_the_command_prints_logged_runs_beside_folders(
+    stand_in: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "summary.json").write_text(json.dumps(make_summary()))
+    assert main(["compare", str(tmp_path), "--wandb", "team/project", "--group", "b"]) == 0
+    shown = capsys.readouterr().out
+    assert "seed 0" in shown
+    assert "partial" in shown
+    assert main(["compare", str(tmp_path), "--group", "b"]) == 2
+
+
 def test_runs_of_one_name_are_told_apart(stand_in: StandIn) -> None:
     assert list(read_logged_runs("team/project")) == ["seed 0 (run0)", "seed 1", "seed 0 (run2)"]
 
@@ -155,3 +173,28 @@ def test_a_failure_of_wandb_is_reported(stand_in: StandIn, monkeypatch: pytest.M
     monkeypatch.setattr(stand_in, "answer", lambda body: {"viewer": None})
     with pytest.raises(ConceptBasisError, match="wandb gives no runs of team/project"):
         read_logged_runs("team/project")
+
+
+# The workspace
+
+
+def test_a_workspace_shows_figures_that_are_logged(stand_in: StandIn) -> None:
+    pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed")
+    address = workspace.save_workspace("team/project")
+    assert "team/project" in address
+    (saved,) = stand_in.saved
+    assert (saved["entityName"], saved["projectName"]) == ("team", "project")
+    assert saved["displayName"] == "conceptbasis"
+    shown = [key for keys in workspace.BARS.values() for key in keys]
+    assert all(json.dumps(key) in saved["spec"] for key in [*shown, *workspace.LINES])
+    summary = make_summary()
+    summary["forecast"]["proxy_success"] = {"value": 0.5}
+    assert set(shown) <= set(flat_figures(summary))
+    series = layer_series(stage_results(summary))
+    assert set(workspace.LINES) <= {name for figures in series.values() for name in figures}
+
+
+def test_a_missing_package_is_named(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+    with pytest.raises(ConfigError, match="wandb-workspaces is not installed"):
+        workspace.save_workspace("team/project")
