@@ -107,8 +107,9 @@ class Corpus:
         index = texts[:, None].expand_as(dense)
         return peaks.scatter_reduce_(0, index, dense.clamp(min=0), "amax")
 
-    def firing_pieces(self, codes: scipy.sparse.csr_matrix, n: int) -> list[list[Any]]:
-        """For each feature, the pieces that hold most of its activation, with their shares."""
+    @cached_property
+    def _by_piece(self) -> tuple[list[str], scipy.sparse.csr_matrix]:
+        """Names of pieces, and which site reads which; hidden texts keep the place of an answer."""
         shown = [
             HIDDEN if self.sources[site[0]].hidden and site[2] else piece.strip()
             for site, piece in zip(self.sites, self.pieces, strict=True)
@@ -116,9 +117,12 @@ class Corpus:
         names = sorted(set(shown))
         column = {name: i for i, name in enumerate(names)}
         places = (np.arange(len(shown)), [column[name] for name in shown])
-        by_piece = scipy.sparse.csr_matrix(
-            (np.ones(len(shown)), places), shape=(len(shown), len(names))
-        )
+        shape = (len(shown), len(names))
+        return names, scipy.sparse.csr_matrix((np.ones(len(shown)), places), shape=shape)
+
+    def firing_pieces(self, codes: scipy.sparse.csr_matrix, n: int) -> list[list[Any]]:
+        """For each feature, the pieces that hold most of its activation, with their shares."""
+        names, by_piece = self._by_piece
         mass = (codes.T @ by_piece).toarray()
         shares = mass / np.maximum(mass.sum(axis=1, keepdims=True), 1e-12)
         return [

@@ -15,13 +15,15 @@ from conceptbasis.config import RunConfig
 from conceptbasis.models.chat import encode_texts
 from conceptbasis.models.hooks import forward_body
 from conceptbasis.prompts import PromptSuite, Text
+from conceptbasis.stages.conditions import COMPARED
 from conceptbasis.stages.harvest import choose_texts
 from conceptbasis.stages.measure import SETS
 from conceptbasis.stages.study import Side
 
 _SAMPLE = 64
 _BYTES = 4
-_DECODING = 4  # a token that is generated costs about as much as this many that are read
+_DECODING = 1  # in full batches a generated token costs about as much as one that is read
+_MANY = 1_000_000_000
 _ONE_DRAW = 14  # conditions of an evaluation without draws
 _REST = 1.4  # all stages, relative to reading and evaluating
 
@@ -96,9 +98,16 @@ def _seconds(
     section = config.evaluate
     costs = [_seconds_per_text(side, sample) for side in (donor, target)]
     per_token = costs[1][0] / costs[1][1]
-    draws = section.n_random + section.n_shuffled + section.n_unrelated
-    n_prompts = sum(len(suite.prompts.get(name, ())) for name in SETS.values())
-    answers = (_ONE_DRAW + draws) * min(n_prompts, section.n_prompts or n_prompts)
+    sizes = {
+        name: min(len(suite.prompts.get(file, ())), section.n_prompts or _MANY)
+        for name, file in SETS.items()
+    }
+    few = sum(min(n, section.n_control_prompts) for n in sizes.values())
+    random = sum(
+        n if name in COMPARED else min(n, section.n_control_prompts) for name, n in sizes.items()
+    )
+    answers = _ONE_DRAW * sum(sizes.values()) + section.n_random * random
+    answers += (section.n_shuffled + section.n_unrelated) * few
     tokens = costs[1][1] + _DECODING * section.max_new_tokens
     evaluation = answers * tokens * per_token / config.n_workers
     return _REST * (n_texts * sum(cost for cost, _ in costs) + evaluation)
@@ -109,10 +118,12 @@ def _seconds_per_text(side: Side, texts: Sequence[Text]) -> tuple[float, float]:
     """Time of a forward pass and tokens, per text."""
     messages = [text.as_messages() for text in texts]
     batch = encode_texts(side.loaded.tokenizer, messages, max_length=side.loaded.max_length)
-    started = time.perf_counter()
-    forward_body(side.loaded, batch.input_ids, batch.attention_mask)
-    seconds = time.perf_counter() - started
-    return seconds / len(texts), float(batch.attention_mask.sum()) / len(texts)
+    seconds = []
+    for _ in range(2):  # the first pass of a model is slower than all others
+        started = time.perf_counter()
+        forward_body(side.loaded, batch.input_ids, batch.attention_mask)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds) / len(texts), float(batch.attention_mask.sum()) / len(texts)
 
 
 def _existing(folder: Path) -> Path:
