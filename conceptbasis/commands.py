@@ -317,6 +317,7 @@ def run_organisms(options: argparse.Namespace) -> None:
                 f"width {family.sizes['hidden_size']}, {family.tokenizer} {family.d_vocab}; "
                 f"seed {options.seed} {state}"
             )
+        say_next(options, "organisms build NAME", "one of them, in a minute or two")
         return
     if not options.name:
         raise ConfigError(
@@ -331,3 +332,4 @@ def run_organisms(options: argparse.Namespace) -> None:
         print(build_organism(options.name, options.seed, options.out, reporter))
     else:
         print(ensure_organism(options.name, options.seed, reporter))
+    say_next(options, "train-saes sae_configs/NAME.yaml", "its SAEs, from a file that names it")

@@ -41,12 +41,14 @@ class HtmlTable:
         head: Names of the columns.
         rows: Cells; a row that is one string heads a group.
         text: Columns that hold words and may wrap.
+        stack: Whether rows become small lists on a narrow screen, so that none of it is hidden.
     """
 
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[str] | str]
     text: frozenset[int] = frozenset()
+    stack: bool = False
 
 
 def all_tables(
@@ -86,7 +88,7 @@ def _before_after(summary: Mapping[str, Any]) -> HtmlTable:
         )
     head = ["", "before", "after", "delta", "wanted", "native", "n"]
     caption = "Target untouched, under the transfer, and under its own direction; 95 % intervals"
-    return HtmlTable(caption, head, rows)
+    return HtmlTable(caption, head, rows, stack=True)
 
 
 def _conditions(summary: Mapping[str, Any]) -> HtmlTable:

@@ -93,3 +93,14 @@ def test_the_page_fits_its_width_in_both_schemes(
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (int(background[4:].split(",")[0]) < 60) == dark
     assert page.screenshot().startswith(b"\x89PNG")
+
+
+def test_a_phone_shows_before_and_after_without_scrolling(page: chromium.Page) -> None:
+    page.show(width=360, dark=False)
+    table = "document.querySelector('table.stack')"
+    assert page.evaluate(f"{table}.scrollWidth <= {table}.parentElement.clientWidth")
+    right = f"[...{table}.querySelectorAll('td')].map((cell) => cell.getBoundingClientRect().right)"
+    assert max(page.evaluate(right)) <= 360
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    roles = [node["role"]["value"] for node in nodes if not node.get("ignored")]
+    assert roles.count("table") > 3
