@@ -240,7 +240,12 @@ def _page(side: Side, layer: int) -> str | None:
 def _guard_overlap(
     study: Study, guarded: Guarded, target: int, features: Sequence[int | None]
 ) -> list[float | None]:
-    """Energy of each matched feature's row in the largest guard that was tried."""
+    """Energy of each matched feature's row in the largest guard that was tried.
+
+    None where a guard of an older version kept no basis.
+    """
+    if "basis" not in guarded.output.tensors:
+        return [None] * len(features)
     basis = guarded.output.tensors["basis"][guarded.layers.index(target)]
     W_dec = study.target.sae(target).W_dec
     return [None if f is None else float(overlap_curve(W_dec[f], basis)[-1]) for f in features]
