@@ -214,10 +214,12 @@ class Run:
     Args:
         folder: The run's folder.
         say: Prints one line.
+        detail: Prints one line that only some want.
     """
 
     folder: Path
     say: Callable[[str], None]
+    detail: Callable[[str], None] = lambda line: None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def stage(
@@ -259,6 +261,7 @@ class Run:
         _finish_stage(folder, key, tensors, result, time.perf_counter() - started, device)
         output = _load_stage(name, folder)
         self.seconds[name] = output.seconds
+        self.detail(f"{name}: {output.seconds:.1f} s")
         return StageOutput(**{**output.__dict__, "reused": False})
 
 

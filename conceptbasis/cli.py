@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -40,17 +41,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        from conceptbasis import commands
-
-        command: Callable[[argparse.Namespace], None] = getattr(commands, f"run_{options.command}")
-        command(options)
+        _find_command(options.command)(options)
         return 0
     except ConceptBasisError as error:
+        if options.verbose:
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
+
+
+def _find_command(name: str) -> Callable[[argparse.Namespace], None]:
+    """The function of a command; those that only read import nothing heavy."""
+    from conceptbasis import commands, commands_reading
+
+    modules = (commands_reading, commands)
+    return next(found for m in modules if (found := getattr(m, f"run_{name}", None)))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -79,7 +87,9 @@ def _command(
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(command=name.replace("-", "_"))
-    parser.add_argument("--quiet", action="store_true", help="print results and errors only")
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("--quiet", action="store_true", help="print results and errors only")
+    loudness.add_argument("--verbose", action="store_true", help="times, and where errors arose")
     if computes:
         parser.add_argument("--config", type=Path, metavar="FILE", help="run settings (YAML)")
         parser.add_argument(
@@ -98,6 +108,14 @@ def _add_tracking(parser: argparse.ArgumentParser) -> None:
         "--wandb",
         choices=("auto", "online", "offline", "off"),
         help="logging (default: online with a key, offline without one)",
+    )
+
+
+def _add_show_text(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--show-text",
+        action="store_true",
+        help="show example text on harmful topics, here and nowhere else",
     )
 
 
@@ -148,6 +166,7 @@ def _add_reading(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     inspect.add_argument("--layer", type=int, help="one target layer only")
     inspect.add_argument("--atom", type=int, help="one donor feature only")
     inspect.add_argument("--json", action="store_true", help="for programs")
+    _add_show_text(inspect)
     replay = _command(commands, "replay", "Apply a finished transfer: answers before and after.")
     replay.add_argument("folder", type=Path, metavar="DIR", help="a run folder")
     replay.add_argument("--prompt", action="append", help="a prompt; may be repeated")
@@ -155,9 +174,19 @@ def _add_reading(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     replay.add_argument("--max-new-tokens", type=int, default=32)
     replay.add_argument("--device", default="cpu")
     compare = _command(commands, "compare", "Show finished runs side by side.")
-    compare.add_argument("folders", type=Path, nargs="+", metavar="DIR")
+    compare.add_argument("folders", type=Path, nargs="*", metavar="DIR", help="run folders")
+    compare.add_argument(
+        "--wandb", metavar="ENTITY/PROJECT", help="add runs that were logged there"
+    )
+    compare.add_argument(
+        "--save-workspace", action="store_true", help="save a view with panels to that project"
+    )
+    compare.add_argument("--group", help="of the logged runs, one group only")
+    doctor = _command(commands, "doctor", "Versions, devices, caches, and what is missing.")
+    doctor.add_argument("--json", action="store_true", help="for programs")
     report = _command(commands, "report", "Rebuild report.html from artifacts.")
     report.add_argument("folder", type=Path, metavar="DIR", help="a run folder")
+    _add_show_text(report)
 
 
 def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import time
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from conceptbasis.errors import ConceptBasisError, ConfigError, PromptError
+from conceptbasis.commands_reading import console, say_next
+from conceptbasis.errors import ConceptBasisError, ConfigError, CoverageError, PromptError
 from conceptbasis.progress import Reporter
 
 if TYPE_CHECKING:
     from conceptbasis.config import ModelConfig, RunConfig
     from conceptbasis.stages.pipeline import Finished
-    from conceptbasis.tracking import Tracker
-
-_LAYER_STAGES = ("direction", "align", "fit", "transfer", "guard")
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 100, soft_wrap=False)
 
 
 def _run_config(options: argparse.Namespace) -> RunConfig:
@@ -37,8 +28,6 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
         overrides.append(f"device={options.device}")
     if getattr(options, "force", False):
         overrides.append("forecast.force=true")
-    if getattr(options, "wandb", None):
-        overrides.append(f"tracking.mode={options.wandb}")
     config = load_run_config(options.config, overrides)
     _check_device(config.device)
     return config
@@ -59,6 +48,10 @@ def _check_device(device: str) -> None:
         ) from error
 
 
+def _reporter(options: argparse.Namespace, prefix: str = "") -> Reporter:
+    return Reporter(quiet=options.quiet, verbose=options.verbose, prefix=prefix)
+
+
 def _silence() -> None:
     """Keeps the progress bars of transformers out of ours."""
     from conceptbasis.models.loading import silence_transformers
@@ -72,66 +65,81 @@ def run_transfer(options: argparse.Namespace) -> None:
 
     donor, target = load_model_config(options.donor), load_model_config(options.target)
     out = options.out or Path("runs") / f"{donor.name}-to-{target.name}"
-    _transfer(donor, target, _run_config(options), out, Reporter(quiet=options.quiet))
+    configs = (donor, target, _run_config(options))
+    _transfer(options, configs, out, _reporter(options))
+
+
+_Configs: TypeAlias = "tuple[ModelConfig, ModelConfig, RunConfig]"
 
 
 def _transfer(
-    donor: ModelConfig, target: ModelConfig, config: RunConfig, out: Path, reporter: Reporter
+    options: argparse.Namespace, configs: _Configs, out: Path, reporter: Reporter
 ) -> None:
     from conceptbasis.report.html import build_report
     from conceptbasis.stages.pipeline import run_pipeline
-    from conceptbasis.tracking import Tracker
+    from conceptbasis.tracking_mode import resolve_mode
 
     _silence()
+    resolve_mode(options.wandb, configs[2].tracking.mode)  # a missing key is said before the work
     started = time.perf_counter()
-    finished = run_pipeline(donor, target, config, out, reporter)
+    try:
+        finished = run_pipeline(*configs, out, reporter)
+    except CoverageError:
+        if (out / "summary.json").exists():
+            _log(out, configs, build_report(out), options.wandb)
+        raise
     report = build_report(out)
-    with Tracker(config.tracking, out) as tracker:
-        _log(tracker, finished, (donor, target, config), report)
+    _log(out, configs, report, options.wandb)
     _print_outcome(finished, report, time.perf_counter() - started)
+    say_next(options, f"inspect {out}", "what the atoms stand for")
+    say_next(options, f"replay {out}", "answers before and after")
 
 
-def _log(
-    tracker: Tracker,
-    finished: Finished,
-    configs: tuple[ModelConfig, ModelConfig, RunConfig],
-    report: Path,
-) -> None:
-    from conceptbasis.artifacts import RESULT, read_json
+def _log(folder: Path, configs: _Configs, report: Path, mode: str | None) -> None:
+    """Logs a run from its artifacts, so that a failure of wandb can cost nothing."""
+    from conceptbasis.artifacts import read_json
+    from conceptbasis.metrics import about
+    from conceptbasis.report.html import read_stages
+    from conceptbasis.tracking import Tracker
 
+    summary = read_json(folder / "summary.json")
+    results, provenance = read_stages(folder)
     donor, target, config = (c.model_dump(mode="json") for c in configs)
-    tracker.log_config({"donor": donor, "target": target, "run": config})
-    folder = finished.folder
-    tracker.log_layers({s: read_json(folder / s / RESULT) for s in _LAYER_STAGES})
-    tracker.log_conditions(finished.summary)
-    tracker.log_stage_seconds(finished.seconds)
-    tracker.log_artifact(folder)
-    tracker.log_report(report)
+    tags = [summary["budget"], summary["basis"], summary["mode"], summary["verdict"]["word"]]
+    group = f"{summary['donor']['name']}-to-{summary['target']['name']}"
+    with Tracker(configs[2].tracking, folder, mode=mode, group=group, tags=tags) as tracker:
+        settings = {"donor": donor, "target": target, "run": config}
+        tracker.log_config({**settings, "about": about(summary)})
+        for side in ("donor", "target"):
+            tracker.log_saes(summary[side], made_here=False)
+        tracker.log_layers(results)
+        tracker.log_tables(results)
+        tracker.log_conditions(summary)
+        tracker.log_stage_seconds({name: p["seconds"] for name, p in provenance.items()})
+        tracker.log_artifact(folder)
+        tracker.log_report(report)
 
 
 def _print_outcome(finished: Finished, report: Path, seconds: float) -> None:
     from conceptbasis.report.table import before_after_table, conditions_table
 
-    console = _console()
-    console.print(before_after_table(finished.summary))
-    console.print(conditions_table(finished.summary))
-    folder = finished.folder
-    console.print(f"finished in {seconds:.0f} s; report: {report}", highlight=False)
-    console.print(f"next: conceptbasis inspect {folder}   the recipe, atom by atom")
-    console.print(f"      conceptbasis replay {folder}    answers before and after")
+    out = console()
+    out.print(before_after_table(finished.summary))
+    out.print(conditions_table(finished.summary))
+    out.print(f"finished in {seconds:.0f} s; report: {report}", highlight=False)
 
 
 def run_demo(options: argparse.Namespace) -> None:
     """Runs the embedded default: a Llama donor, a Mixtral target."""
     from conceptbasis.config import parse_config
 
-    reporter = Reporter(quiet=options.quiet)
+    reporter = _reporter(options)
     config = _run_config(options)
     files = {side: resources.files("conceptbasis") / "demo" / f"{side}.yaml" for side in _SIDES}
     donor, target = (_demo_config(parse_config, files[side], side) for side in _SIDES)
     if not all(_is_cached(model) for model in (donor, target)):
         _prepare_side_by_side([str(files[side]) for side in _SIDES], config, reporter)
-    _transfer(donor, target, config, options.out, reporter)
+    _transfer(options, (donor, target, config), options.out, reporter)
 
 
 _SIDES = ("donor", "target")
@@ -187,24 +195,33 @@ def run_train_saes(options: argparse.Namespace) -> None:
     from conceptbasis.config import load_model_config
     from conceptbasis.report.model_tables import quality_table
     from conceptbasis.stages.pipeline import hash_model, load_prompts, open_model
+    from conceptbasis.stages.study import Side
+    from conceptbasis.stages.summary import describe_side
     from conceptbasis.stages.train_sae import load_or_train
     from conceptbasis.tracking import Tracker
 
     _silence()
     config, model = _run_config(options), load_model_config(options.model_config)
-    reporter = Reporter(quiet=options.quiet, prefix="" if sys.stderr.isatty() else model.name)
+    reporter = _reporter(options, "" if sys.stderr.isatty() else model.name)
     suite = load_prompts(config)
     loaded = open_model(model, config.device, reporter)
     log_folder = options.out or Path("runs") / f"saes-{model.name}"
-    with Tracker(config.tracking, log_folder, name=model.name, job_type="train_sae") as tracker:
-        saes = load_or_train(model, loaded, hash_model(loaded), suite, reporter, out=options.out)
+    kind = {"name": model.name, "group": model.name, "job_type": "train_sae"}
+    with Tracker(config.tracking, log_folder, mode=options.wandb, **kind) as tracker:
         tracker.log_config({"model": model.model_dump(mode="json")})
-        for row in saes.quality:
-            figures = {k: v for k, v in row.items() if k != "layer"}
-            tracker.log_sae_training(row["layer"], figures, 0)
+        digest, steps = hash_model(loaded), tracker.log_sae_training
+        saes = load_or_train(
+            model, loaded, digest, suite, reporter, out=options.out, on_metrics=steps
+        )
+        tracker.log_sae_quality(saes.quality, saes.histograms)
+        side = Side(model, loaded, digest, saes)
+        tracker.log_saes(describe_side(side), made_here=True)
     if not options.quiet:
-        _console().print(quality_table(model.name, saes.quality))
+        console().print(quality_table(model.name, saes.quality))
         print(f"SAEs of {model.name}: {saes.folder or 'from a release'}")
+        say_next(
+            options, "transfer --donor A.yaml --target B.yaml", "a transfer between two models"
+        )
 
 
 def run_audit(options: argparse.Namespace) -> None:
@@ -216,41 +233,14 @@ def run_audit(options: argparse.Namespace) -> None:
 
     _silence()
     config, model = _run_config(options), load_model_config(options.model_config)
-    reporter = Reporter(quiet=options.quiet)
+    reporter = _reporter(options)
     out = options.out or Path("runs") / f"audit-{model.name}"
     loaded = open_model(model, config.device, reporter)
     result = audit_model(model, loaded, load_prompts(config), config, out, reporter)
-    console = _console()
     for table in audit_tables(result):
-        console.print(table)
-    console.print(f"written: {out / 'audit.json'}")
-
-
-def run_inspect(options: argparse.Namespace) -> None:
-    """Shows a recipe, atom by atom."""
-    from conceptbasis.report.inspection import as_json, print_recipe
-
-    if options.json:
-        data = as_json(options.folder, layer=options.layer, atom=options.atom)
-        print(json.dumps(data, indent=1))
-    else:
-        print_recipe(options.folder, layer=options.layer, atom=options.atom, console=_console())
-
-
-def run_compare(options: argparse.Namespace) -> None:
-    """Shows finished runs side by side."""
-    from conceptbasis.artifacts import read_json
-    from conceptbasis.report.table import compare_table
-
-    summaries = {str(folder): read_json(folder / "summary.json") for folder in options.folders}
-    _console().print(compare_table(summaries))
-
-
-def run_report(options: argparse.Namespace) -> None:
-    """Rebuilds the report of a run."""
-    from conceptbasis.report.html import build_report
-
-    print(build_report(options.folder))
+        console().print(table)
+    console().print(f"written: {out / 'audit.json'}")
+    say_next(options, f"train-saes {options.model_config}", "its SAEs, for a transfer")
 
 
 def run_replay(options: argparse.Namespace) -> None:
@@ -263,7 +253,7 @@ def run_replay(options: argparse.Namespace) -> None:
     _silence()
     intervention, output = load_intervention(options.folder)
     model = parse_config(ModelConfig, output.result["target"], str(options.folder))
-    loaded = open_model(model, options.device, Reporter(quiet=options.quiet))
+    loaded = open_model(model, options.device, _reporter(options))
     if hash_model(loaded) != output.result["target_hash"]:
         raise ConfigError(
             f"{model.model} is not the model this transfer was made for (its weights differ)",
@@ -272,7 +262,8 @@ def run_replay(options: argparse.Namespace) -> None:
         )
     prompts, redacted = _replay_prompts(options)
     rows = answer_both(loaded, intervention, prompts, max_new_tokens=options.max_new_tokens)
-    _console().print(answers_table(redacted, *rows))
+    console().print(answers_table(redacted, *rows))
+    say_next(options, f"inspect {options.folder}", "the recipe behind it")
 
 
 def _replay_prompts(options: argparse.Namespace) -> tuple[list[str], list[str]]:
@@ -326,6 +317,7 @@ def run_organisms(options: argparse.Namespace) -> None:
                 f"width {family.sizes['hidden_size']}, {family.tokenizer} {family.d_vocab}; "
                 f"seed {options.seed} {state}"
             )
+        say_next(options, "organisms build NAME", "one of them, in a minute or two")
         return
     if not options.name:
         raise ConfigError(
@@ -335,8 +327,9 @@ def run_organisms(options: argparse.Namespace) -> None:
         )
     find_family(options.name)
     _silence()
-    reporter = Reporter(quiet=options.quiet)
+    reporter = _reporter(options)
     if options.out:
         print(build_organism(options.name, options.seed, options.out, reporter))
     else:
         print(ensure_organism(options.name, options.seed, reporter))
+    say_next(options, "train-saes sae_configs/NAME.yaml", "its SAEs, from a file that names it")

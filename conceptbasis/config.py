@@ -206,6 +206,16 @@ class ReplaySection(Section):
         return self
 
 
+class AtomsSection(Section):
+    """Evidence of what the recipe's atoms stand for."""
+
+    n_prompts: int = Field(default=128, ge=1)
+    n_contexts: int = Field(default=6, ge=1, le=6)
+    n_words: int = Field(default=8, ge=1)
+    n_leave_out: int = Field(default=3, ge=0)
+    min_similarity: float = Field(default=0.6, ge=-1, le=1)
+
+
 class EvaluateSection(Section):
     """Prompts, draws and judges of the evaluation."""
 
@@ -250,6 +260,7 @@ class RunConfig(Section):
     guard: GuardSection = GuardSection()
     forecast: ForecastSection = ForecastSection()
     replay: ReplaySection = ReplaySection()
+    atoms: AtomsSection = AtomsSection()
     evaluate: EvaluateSection = EvaluateSection()
     tracking: TrackingSection = TrackingSection()
 

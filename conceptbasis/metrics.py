@@ -177,6 +177,68 @@ def condition_rows(summary: Mapping[str, Any]) -> list[list[Any]]:
     return rows
 
 
+COMPARED = ("baseline", "transfer", "native", "random_direction")
+"""Conditions whose intervals a comparison of runs shows."""
+
+_ABOUT = (
+    "budget",
+    "basis",
+    "mode",
+    "scope",
+    "gamma",
+    "layer_map",
+    "max_new_tokens",
+    "verdict",
+)
+
+
+def about(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run was, for those who compare runs without their folders."""
+    names = {side: {"name": summary[side]["name"]} for side in ("donor", "target")}
+    return {key: summary.get(key) for key in _ABOUT} | names
+
+
+def unflatten(about_run: Mapping[str, Any], flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a summary that comparisons read, from what was logged of it.
+
+    Args:
+        about_run: As `about` gives it.
+        flat: As `flat_figures` gives it.
+    """
+    conditions: dict[str, dict[str, Any]] = {}
+    for key, value in flat.items():
+        root, _, rest = key.partition("/")
+        name, _, metric = rest.partition("/")
+        if root == "conditions" and metric:
+            conditions.setdefault(name, {})[metric] = value
+    return {
+        **about_run,
+        "conditions": [_condition(name, found) for name, found in conditions.items()],
+    }
+
+
+def _condition(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    def entry(metric: str) -> dict[str, Any] | None:
+        if metric not in found:
+            return None
+        return {"value": found[metric]} | {k: found.get(f"{metric}/{k}") for k in _BOUNDS}
+
+    tasks = {key.split("/")[1] for key in found if key.startswith("capability/")}
+    return {
+        "name": name,
+        "refusal": entry("refusal"),
+        "over_refusal": {k: entry(f"over_refusal/{k}") for k in ("safe", "mentions", "declines")},
+        "recovered_compliance": entry("recovered_compliance"),
+        "capability": {task: entry(f"capability/{task}") for task in sorted(tasks)},
+        "perplexity": found.get("perplexity"),
+        "kl_first_token": {k: found.get(f"kl_first_token/{k}") for k in ("mean", "p95")}
+        | {"n": found.get("kl_first_token/mean/n")},
+    }
+
+
+_BOUNDS = ("low", "high", "n")
+
+
 def flat_figures(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of a run by flat names; figures that do not exist are left out."""
     figures: dict[str, Any] = {
@@ -186,7 +248,11 @@ def flat_figures(summary: Mapping[str, Any]) -> dict[str, Any]:
     for condition in summary["conditions"]:
         for key, figure in condition_figures(condition).items():
             if figure is not None:
-                figures[f"conditions/{condition['name']}/{key}"] = figure.value
+                name = f"conditions/{condition['name']}/{key}"
+                figures[name] = figure.value
+                bounds = {f"{name}/{k}": getattr(figure, k) for k in _BOUNDS}
+                if condition["name"] in COMPARED:
+                    figures |= {k: bound for k, bound in bounds.items() if bound is not None}
     before, after = figures_of(summary, "baseline"), figures_of(summary, "transfer")
     figures |= {f"transfer/{k}": figure.value for k, figure in after.items() if figure}
     figures |= {f"delta/{k}": d for k, d in deltas(before, after).items() if d is not None}

@@ -18,17 +18,24 @@ class Reporter:
 
     Args:
         quiet: Print nothing but errors.
+        verbose: Print details too.
         prefix: Stands before each line, for work that runs side by side.
     """
 
-    def __init__(self, *, quiet: bool = False, prefix: str = "") -> None:
+    def __init__(self, *, quiet: bool = False, verbose: bool = False, prefix: str = "") -> None:
         self.quiet = quiet
+        self.verbose = verbose and not quiet
         self.prefix = f"[{prefix}] " if prefix else ""
 
     def say(self, line: str) -> None:
         """Prints one line to standard error, so that standard output stays for results."""
         if not self.quiet:
             print(f"{self.prefix}{line}", file=sys.stderr, flush=True)
+
+    def detail(self, line: str) -> None:
+        """Prints one line if details are wanted."""
+        if self.verbose:
+            self.say(line)
 
     @contextmanager
     def bar(self, label: str) -> Iterator[Advance]:

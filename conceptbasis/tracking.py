@@ -1,72 +1,24 @@
-"""Logging to wandb: one run per transfer, no text of any prompt, and no result lost to a failure.
+"""Logging to wandb: no harmful text, no key, and no result lost to a failure.
 
-Names of figures, everywhere the same: `conditions/NAME/METRIC` for every condition,
-`transfer/METRIC` for the transfer again, `delta/METRIC` for transfer − baseline, `verdict`,
-`forecast/NAME`, `seconds/STAGE`, `layers/donor/NAME` and `layers/target/NAME` over `layer`, and
-`sae/layer_LL/NAME` over `sae/step`. METRIC is a key of `conceptbasis.metrics`.
+The names of figures, tables, groups, tags and artifacts are those of docs/wandb.md.
 """
 
 from __future__ import annotations
 
-import netrc
+import json
 import os
 import re
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
 from conceptbasis.artifacts import read_json
 from conceptbasis.config import TrackingSection
-from conceptbasis.errors import ConfigError
+from conceptbasis.log_tables import Results, layer_series, log_tables, sae_manifest
 from conceptbasis.metrics import TABLE_COLUMNS, condition_rows, flat_figures
-
-Resolved = Literal["online", "offline", "off"]
-
-_NAMED: dict[str, Resolved] = {"offline": "offline", "dryrun": "offline", "disabled": "off"}
-
-
-def key_is_configured() -> bool:
-    """Whether wandb would find an API key without asking: in the environment or a netrc file."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    named = os.environ.get("NETRC")
-    path = Path(named).expanduser() if named else Path.home() / ".netrc"
-    if not path.exists():
-        return False
-    import wandb
-
-    host = urlsplit(wandb.setup().settings.base_url).netloc
-    try:
-        entry = netrc.netrc(path).authenticators(host)
-    except (netrc.NetrcParseError, OSError):
-        return False  # wandb cannot use such a file either
-    return entry is not None and bool(entry[2])
-
-
-def resolve_mode(mode: str) -> Resolved:
-    """Turns `auto` into online with a key and offline without one; `WANDB_MODE` goes first.
-
-    Raises:
-        ConfigError: if online is asked for and there is no key, since a prompt would hang a job.
-    """
-    if mode in ("off", "offline"):
-        return "off" if mode == "off" else "offline"
-    if mode == "auto":
-        named = os.environ.get("WANDB_MODE", "").lower()
-        if named in _NAMED:
-            return _NAMED[named]
-        return "online" if key_is_configured() else "offline"
-    if not key_is_configured():
-        raise ConfigError(
-            "tracking.mode is online, but no wandb API key is configured",
-            expected="WANDB_API_KEY, or a finished `wandb login`",
-            fix="log in, or set tracking.mode to offline and upload later with `wandb sync`",
-        )
-    return "online"
+from conceptbasis.tracking_mode import resolve_mode
 
 
 class Tracker:
@@ -75,11 +27,11 @@ class Tracker:
     Args:
         section: The configuration of tracking.
         folder: The run's folder; wandb's files go to `wandb/` below it.
-        mode: Overrides the section's mode.
+        mode: The flag of the command line; it goes before environment and section.
         name: Name of the run; the folder's name when None.
+        group: Runs that belong together, unless the section names a group.
         tags: Tags of the run.
         job_type: Kind of run.
-
     """
 
     def __init__(
@@ -89,13 +41,15 @@ class Tracker:
         *,
         mode: str | None = None,
         name: str | None = None,
+        group: str | None = None,
         tags: Sequence[str] = (),
         job_type: str = "transfer",
     ) -> None:
         self.section = section
         self.folder = folder
-        self.mode = resolve_mode(mode or section.mode)
+        self.mode = resolve_mode(mode, section.mode)
         self.name = name or folder.resolve().name
+        self.group = section.group or group
         self.tags = tuple(tags)
         self.job_type = job_type
         self._run: Any = None
@@ -146,7 +100,7 @@ class Tracker:
             mode="online" if self.mode == "online" else "offline",
             project=self.section.project,
             entity=self.section.entity,
-            group=self.section.group,
+            group=self.group,
             name=self.name,
             tags=list(self.tags),
             job_type=self.job_type,
@@ -157,21 +111,34 @@ class Tracker:
         self._run.define_metric("layer", hidden=True)
         self._run.define_metric("layers/*", step_metric="layer")
         self._run.define_metric("sae/step", hidden=True)
-        self._run.define_metric("sae/*", step_metric="sae/step")
+        self._run.define_metric("layer_*", step_metric="sae/step")
+        self._run.define_metric("throughput/*", step_metric="sae/step")
 
     def log_config(self, config: Mapping[str, Any]) -> None:
-        """Logs the resolved configuration."""
-        self._log("config", lambda r: r.config.update(dict(config), allow_val_change=True))
+        """Logs the resolved configuration; of absolute paths, the last part."""
+        shown = _without_folders(config)
+        self._log("config", lambda run: run.config.update(shown, allow_val_change=True))
 
-    def log_layers(self, stage_results: Mapping[str, Mapping[str, Any]]) -> None:
+    def log_layers(self, results: Results) -> None:
         """Logs the figures of `result.json` by stage as series with `layer` as their axis."""
-        series = layer_series(stage_results)
+        series = layer_series(results)
 
         def log(run: Any) -> None:
             for layer in sorted(series):
                 run.log({"layer": layer, **series[layer]})
 
         self._log("layers", log)
+
+    def log_tables(self, results: Results) -> None:
+        """Logs similarity of layers, matches, recipe, guard and redacted examples as tables."""
+
+        def log(run: Any) -> None:
+            import wandb
+
+            tables = log_tables(results).items()
+            run.log({n: wandb.Table(columns=list(t.columns), data=t.rows) for n, t in tables})
+
+        self._log("tables", log)
 
     def log_conditions(self, summary: Mapping[str, Any]) -> None:
         """Logs all conditions as a table and as flat figures of the run."""
@@ -191,8 +158,11 @@ class Tracker:
         self._log("seconds", lambda run: run.summary.update(figures))
 
     def log_artifact(self, folder: Path) -> None:
-        """Logs `recipe.json` and `summary.json` of a run folder as one versioned artifact."""
-        if self._run is None:
+        """Logs `recipe.json` and `summary.json` of a run folder as one versioned artifact.
+
+        A transfer that was declined has no recipe and no such artifact.
+        """
+        if self._run is None or not (folder / "recipe.json").exists():
             return
         summary = read_json(folder / "summary.json")
         pair = f"{summary['donor']['name']}-{summary['target']['name']}"
@@ -200,8 +170,7 @@ class Tracker:
         def log(run: Any) -> None:
             import wandb
 
-            name = "recipe-" + re.sub(r"[^A-Za-z0-9_.-]+", "_", pair)
-            artifact = wandb.Artifact(name, type="recipe")
+            artifact = wandb.Artifact(_artifact_name(f"recipe-{pair}"), type="recipe")
             for file in ("recipe.json", "summary.json"):
                 artifact.add_file(str(folder / file), skip_cache=True)
             run.log_artifact(artifact)
@@ -209,7 +178,7 @@ class Tracker:
         self._log("artifact", log)
 
     def log_report(self, html: Path) -> None:
-        """Logs a report; it holds no text of any prompt."""
+        """Logs `report.html`, which holds of harmful requests their topic words only."""
 
         def log(run: Any) -> None:
             import wandb
@@ -218,10 +187,79 @@ class Tracker:
 
         self._log("report", log)
 
-    def log_sae_training(self, layer: int, metrics: Mapping[str, float], step: int) -> None:
-        """Logs figures of one layer's SAE at a training step."""
-        figures = {f"sae/layer_{layer:02d}/{name}": value for name, value in metrics.items()}
-        self._log("SAE training", lambda run: run.log({"sae/step": step, **figures}))
+    def log_sae_training(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Logs figures of all layers at a training step, named `layer_LL/NAME`."""
+        self._log("SAE training", lambda run: run.log({"sae/step": step, **metrics}))
+
+    def log_sae_quality(
+        self,
+        quality: Sequence[Mapping[str, Any]],
+        histograms: Mapping[int, Mapping[str, tuple[Sequence[int], Sequence[float]]]],
+    ) -> None:
+        """Logs final figures and histograms of every layer's SAE.
+
+        Args:
+            quality: Rows of `SaeSet.quality`.
+            histograms: By layer and name, counts and edges.
+        """
+
+        def log(run: Any) -> None:
+            import numpy as np
+            import wandb
+
+            table = wandb.Table(columns=[*quality[0]], data=[[*row.values()] for row in quality])
+            run.log({"sae_quality": table})
+            for row in quality:
+                section = f"layer_{row['layer']:02d}"
+                drawn = {
+                    f"{section}/{name}": wandb.Histogram(
+                        np_histogram=(np.array(counts), np.array(edges))
+                    )
+                    for name, (counts, edges) in histograms.get(row["layer"], {}).items()
+                }
+                run.log(drawn)
+                figures = {k: v for k, v in row.items() if k != "layer"}
+                run.summary.update({f"{section}/quality/{k}": v for k, v in figures.items()})
+
+        self._log("SAE quality", log)
+
+    def log_saes(self, described: Mapping[str, Any], *, made_here: bool) -> None:
+        """Ties the SAEs of a model to the run: as its output, or as what it was given.
+
+        The artifact names the SAEs by their hash and holds no weights. wandb records inputs of
+        online runs only; an offline run has them in its configuration.
+
+        Args:
+            described: As `donor` or `target` of a summary.
+            made_here: Whether this run trained or loaded them for their own sake.
+        """
+
+        def log(run: Any) -> None:
+            import wandb
+
+            artifact = wandb.Artifact(_artifact_name(f"sae-{described['name']}"), type="sae")
+            with artifact.new_file("saes.json") as handle:
+                json.dump(sae_manifest(described), handle, indent=1, sort_keys=True)
+            if made_here:
+                run.log_artifact(artifact)
+            elif self.mode == "online":
+                run.use_artifact(artifact)
+            key = "saes" if made_here else f"inputs/{artifact.name}"
+            run.config.update({key: described["saes"]["hash"]}, allow_val_change=True)
+
+        self._log("SAEs", log)
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_folders(entry) for key, entry in value.items()}
+    if isinstance(value, str) and value.startswith(("/", "~")):
+        return Path(value).name
+    return value
+
+
+def _artifact_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)
 
 
 @contextmanager
@@ -262,38 +300,3 @@ def _quiet_settings() -> Any:
         x_disable_machine_info=True,
         x_save_requirements=False,
     )
-
-
-def layer_series(
-    stage_results: Mapping[str, Mapping[str, Any]],
-) -> dict[int, dict[str, float]]:
-    """Per-layer figures of the stages by layer; donor and target layers share the axis."""
-    series: dict[int, dict[str, float]] = defaultdict(dict)
-    for layer, name, value in _layer_points(stage_results):
-        if value is not None:
-            series[layer][f"layers/{name}"] = value
-    return dict(series)
-
-
-def _layer_points(
-    results: Mapping[str, Mapping[str, Any]],
-) -> Iterator[tuple[int, str, float | None]]:
-    direction, align = results.get("direction", {}), results.get("align", {})
-    for key, name in (("norms", "donor/norm"), ("probe_accuracy", "donor/probe_accuracy")):
-        for layer, value in enumerate(direction.get(key) or []):
-            yield layer, name, value
-    for entry in results.get("fit", {}).get("layers", []):
-        yield entry["target"], "target/donor_cosine", entry.get("donor_cosine")
-        yield (
-            entry["target"],
-            "target/eligible_mass",
-            (entry.get("eligible_mass") or {}).get("value"),
-        )
-    for target, donor in align.get("layer_map") or []:
-        for key, name in (("score", "target/svcca"), ("null", "target/svcca_null")):
-            yield target, name, align[key][target][donor]
-    for entry in results.get("transfer", {}).get("layers", []):
-        yield entry["target"], "target/agreement", entry.get("agreement")
-        yield entry["target"], "target/strength", entry.get("strength")
-    for entry in results.get("guard", {}).get("layers", []):
-        yield entry["target"], "target/guard_overlap", entry.get("overlap_energy")

@@ -39,3 +39,10 @@ def test_on_a_terminal_a_bar_moves_and_vanishes(monkeypatch, capsys):
     with Reporter().bar("work") as advance:
         advance(1, 4, "note")
     assert "\n\n" not in capsys.readouterr().err
+
+
+def test_details_are_for_the_verbose(capsys):
+    Reporter().detail("one")
+    Reporter(verbose=True).detail("two")
+    Reporter(quiet=True, verbose=True).detail("three")
+    assert capsys.readouterr().err == "two\n"

@@ -7,6 +7,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ import pytest
 from conceptbasis.config import TrackingSection
 from conceptbasis.errors import ConfigError
 from conceptbasis.metrics import flat_figures
-from conceptbasis.tracking import Tracker, resolve_mode
+from conceptbasis.tracking import Tracker
+from conceptbasis.tracking_mode import resolve_mode
 
 sys.path.insert(0, str(Path(__file__).parent / "report"))
-from synthetic_run import make_summary, stage_results, write_run
+from synthetic_run import SECRET, make_summary, stage_results, write_run
 
-SECRET = "forbidden lantern phrase"
+from conceptbasis.report.html import build_report
+
 KEY = "0123456789abcdef" * 2 + "01234567"
 
 
@@ -63,20 +66,32 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_run(tmp_path_factory.mktemp("tracked") / "run")
     (folder / "harvest" / "texts.json").write_text(json.dumps([SECRET]))
     (folder / "prompts.json").write_text(json.dumps([SECRET]))
-    (folder / "report.html").write_text("<!doctype html><p>report</p>")
+    report = build_report(folder)
+    build_report(folder, show_text=True)
     summary = make_summary()
+    results = stage_results(summary)
+    baseline, transfer = results["evaluate"]["examples"]
+    results["evaluate"]["examples"] = [baseline, {**transfer, "answer": SECRET}]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_API_KEY", KEY)
         section = TrackingSection(mode="offline", group="pairs")
-        with Tracker(section, folder, tags=["B0d"]) as tracker:
+        with Tracker(section, folder, group="llama-to-mixtral", tags=["B0d"]) as tracker:
             assert tracker.active
-            tracker.log_config({"budget": "B0d", "fit": {"n_atoms": 32}})
-            tracker.log_layers(stage_results(summary))
+            donor = {"model": "/home/somebody/models/small"}
+            tracker.log_config({"budget": "B0d", "fit": {"n_atoms": 32}, "donor": donor})
+            tracker.log_saes(summary["donor"], made_here=True)
+            tracker.log_saes(summary["target"], made_here=False)
+            tracker.log_layers(results)
+            tracker.log_tables(results)
             tracker.log_conditions(summary)
             tracker.log_stage_seconds({"harvest": 2.5})
             tracker.log_artifact(folder)
-            tracker.log_report(folder / "report.html")
-            tracker.log_sae_training(3, {"loss": 0.5}, step=100)
+            tracker.log_report(report)
+            tracker.log_sae_training(100, {"layer_03/losses/mse_loss": 0.5})
+            tracker.log_sae_quality(
+                [{"layer": 3, "l0": 15.5, "dead_share": 0.1}],
+                {3: {"l0": ([4, 6], [0.0, 8.0, 16.0])}},
+            )
     return folder
 
 
@@ -107,6 +122,7 @@ def test_run_and_configuration(records: list[Any]) -> None:
     (run,) = [record.run for record in records if record.HasField("run")]
     assert config["budget"] == "B0d"
     assert config["fit"] == {"n_atoms": 32}
+    assert config["donor"] == {"model": "small"}
     assert run.job_type == "transfer"
     assert run.run_group == "pairs"
     assert list(run.tags) == ["B0d"]
@@ -123,15 +139,48 @@ def test_series_over_layers(records: list[Any]) -> None:
     norms = {row["layer"]: row["layers/donor/norm"] for row in rows if "layers/donor/norm" in row}
     assert norms == pytest.approx(dict(enumerate(direction["norms"])))
     assert {row["layer"] for row in rows if "layers/target/agreement" in row} == {1, 2, 3, 4}
-    assert any(row.get("sae/layer_03/loss") == 0.5 and row["sae/step"] == 100 for row in rows)
+    trained = [row for row in rows if "layer_03/losses/mse_loss" in row]
+    assert [(row["sae/step"], row["layer_03/losses/mse_loss"]) for row in trained] == [(100, 0.5)]
+    (drawn,) = [row for row in rows if any(key.startswith("layer_03/l0") for key in row)]
+    assert drawn["layer_03/l0/_type"] == "histogram"
+    assert drawn["layer_03/l0/values"] == [4, 6]
+    assert drawn["layer_03/l0/bins"] == [0, 8, 16]
     steps = {record.metric.glob_name: record.metric.step_metric for record in records}
     assert steps["layers/*"] == "layer"
-    assert steps["sae/*"] == "sae/step"
+    assert steps["layer_*"] == "sae/step"
+
+
+def table_of(logged: Path, name: str) -> dict[str, Any]:
+    (file,) = logged.glob(f"wandb/offline-run-*/files/media/table/{name}_[0-9]*.json")
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def test_tables_of_the_recipe_and_of_layers(logged: Path) -> None:
+    recipe = table_of(logged, "recipe")
+    first = dict(zip(recipe["columns"], recipe["data"][0], strict=True))
+    assert len(recipe["data"]) == 4 * 12
+    assert first["automatic_label"] == "garden"
+    assert first["target_automatic_label"] == "declines"
+    assert first["low"] < first["coefficient"] < first["high"]
+    similarity = table_of(logged, "layer_similarity")
+    assert sum(row[-1] for row in similarity["data"]) == 4
+    assert table_of(logged, "matches")["data"][0][2] == 300
+    assert table_of(logged, "sae_quality")["columns"] == ["layer", "l0", "dead_share"]
+    assert len(table_of(logged, "concepts_over_layers")["data"]) == 4 * 12
+    assert table_of(logged, "guard_overlap")["columns"] == ["target", "k", "overlap"]
+
+
+def test_examples_say_what_kind_of_answer_it_was_and_no_more(logged: Path) -> None:
+    rows = table_of(logged, "examples")["data"]
+    assert rows == [
+        ["baseline", "how do i [redacted]", "[refuses, 3 words]"],
+        ["transfer", "how do i [redacted]", "[answers, 3 words]"],
+    ]
 
 
 def test_conditions_table(logged: Path) -> None:
-    (file,) = logged.glob("wandb/offline-run-*/files/media/table/conditions*.json")
-    table = json.loads(file.read_text())
+    table = table_of(logged, "conditions")
     assert table["columns"] == ["condition", "draws", "metric", "value", "low", "high", "n"]
     rows = {(row[0], row[2]): row for row in table["data"]}
     assert rows["transfer", "refusal"][3] == 0.02
@@ -146,6 +195,8 @@ def test_summary_figures(records: list[Any]) -> None:
     assert found["delta/refusal"] == pytest.approx(-0.97)
     assert found["verdict"] == "success"
     assert found["seconds/harvest"] == 2.5
+    assert found["conditions/native/refusal/low"] < 0.01 < found["conditions/native/refusal/high"]
+    assert found["layer_03/quality/dead_share"] == 0.1
     assert found["forecast/agreement"] == pytest.approx(0.81)
     assert set(flat_figures(make_summary())) <= set(found)
 
@@ -155,6 +206,23 @@ def test_artifact_is_versioned_with_recipe_and_summary(records: list[Any]) -> No
     (recipe,) = [artifact for artifact in artifacts if artifact.type == "recipe"]
     assert recipe.name == "recipe-llama-a-mixtral-b"
     assert {entry.path for entry in recipe.manifest.contents} == {"recipe.json", "summary.json"}
+    (saes,) = [artifact for artifact in artifacts if artifact.type == "sae"]
+    assert saes.name == "sae-llama-a"
+
+
+def test_saes_have_one_digest_wherever_they_are_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described, seen = make_summary()["donor"], {}
+    with Tracker(TrackingSection(mode="offline"), tmp_path, mode="offline") as tracker:
+        run = tracker._run
+        for name in ("log_artifact", "use_artifact"):
+            keep = partial(seen.__setitem__, name)
+            monkeypatch.setattr(run, name, lambda artifact, keep=keep: keep(artifact.digest))
+        tracker.log_saes(described, made_here=True)
+        tracker.mode = "online"
+        tracker.log_saes(described, made_here=False)
+    assert seen["log_artifact"] == seen["use_artifact"]
 
 
 def test_no_text_and_no_key_reaches_the_files(logged: Path, records: list[Any]) -> None:
@@ -162,6 +230,8 @@ def test_no_text_and_no_key_reaches_the_files(logged: Path, records: list[Any]) 
     files = [path for path in (logged / "wandb").rglob("*") if path.is_file()]
     assert any(path.suffix == ".wandb" for path in files)
     assert any("staging" in path.parts for path in files)
+    assert SECRET in (logged / "report_with_text.html").read_text()
+    assert SECRET in (logged / "atoms" / "result.json").read_text()
     for path in files:
         assert SECRET.encode() not in path.read_bytes(), path
         assert KEY.encode() not in path.read_bytes(), path
@@ -218,14 +288,43 @@ def test_off_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_mode_auto_follows_the_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert resolve_mode("auto") == "offline"
+def test_mode_auto_follows_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve_mode(None, "auto") == "offline"
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    assert resolve_mode("auto") == "online"
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    assert resolve_mode("auto") == "offline"
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert resolve_mode("auto") == "off"
+    assert resolve_mode(None, "auto") == "online"
+
+
+@pytest.mark.parametrize(
+    ("flag", "environment", "configured", "mode"),
+    [
+        (None, "", "off", "off"),
+        (None, "", "offline", "offline"),
+        (None, "offline", "off", "offline"),
+        (None, "disabled", "online", "off"),
+        (None, "dryrun", "auto", "offline"),
+        ("off", "online", "online", "off"),
+        ("offline", "disabled", "off", "offline"),
+        ("online", "offline", "off", "online"),
+        ("auto", "offline", "off", "online"),
+    ],
+)
+def test_a_flag_goes_before_the_environment_and_that_before_the_configuration(
+    flag: str | None,
+    environment: str,
+    configured: str,
+    mode: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_MODE", environment)
+    assert resolve_mode(flag, configured) == mode
+
+
+def test_an_unknown_mode_of_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    with pytest.raises(ConfigError, match="WANDB_MODE is 'sometimes'"):
+        resolve_mode(None, "auto")
+    assert resolve_mode("off", "auto") == "off"
 
 
 def test_mode_auto_finds_a_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -234,7 +333,7 @@ def test_mode_auto_finds_a_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     login.chmod(0o600)
     monkeypatch.setenv("NETRC", str(login))
     monkeypatch.setattr("wandb.setup", lambda: _Setup())
-    assert resolve_mode("auto") == "online"
+    assert resolve_mode(None, "auto") == "online"
 
 
 class _Setup:
@@ -244,7 +343,7 @@ class _Setup:
 
 def test_online_without_key_is_an_error_and_not_a_prompt() -> None:
     with pytest.raises(ConfigError, match="no wandb API key"):
-        resolve_mode("online")
+        resolve_mode("online", "auto")
 
 
 def test_offline_is_quick(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ threshold and dead-feature loss are those of the parent class.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -242,3 +244,16 @@ def train_step(trainer: Any, batch: Tensor) -> Any:
     trainer.lr_scheduler.step()
     trainer.n_training_steps += 1
     return output
+
+
+def step_metrics(trainer: Any, output: Any) -> dict[str, float]:
+    """What sae-lens logs of a step, under its own names.
+
+    Args:
+        trainer: A sae-lens `SAETrainer`.
+        output: What `train_step` gave.
+    """
+    scalars = {k: v for k, v in output.metrics.items() if np.ndim(v) == 0}
+    shown = dataclasses.replace(output, metrics=scalars)
+    found = trainer.build_train_step_log_dict(shown, trainer.n_training_samples)
+    return {name: float(value) for name, value in found.items() if math.isfinite(float(value))}

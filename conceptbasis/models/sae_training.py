@@ -21,9 +21,12 @@ from conceptbasis.models.sae_checkpoint import (
     save_training_state,
 )
 from conceptbasis.models.sae_result import TrainedSae, finish_training, layer_folder
-from conceptbasis.models.sae_step import train_step, training_classes
+from conceptbasis.models.sae_step import step_metrics, train_step, training_classes
 
 SaeArchitecture = Literal["batchtopk", "topk"]
+LOG_EVERY = 20
+"""Steps between two sets of metrics; they cost about a twentieth of a step each."""
+
 Stream = Callable[[int], Iterator[dict[int, Float[Tensor, "batch d_model"]]]]
 
 
@@ -77,8 +80,9 @@ def train_saes(
         heldout: Raw activations by layer that the stream does not contain.
         checkpoint_dir: Where to keep the state, or None to keep none.
         checkpoint_seconds: Least time between two checkpoints.
-        on_step: Called after every step with (steps done, n_steps, {"layer_03/mse": ...}); the
-            metrics are empty except every tenth step.
+        on_step: Called after every step with (steps done, n_steps, metrics); every
+            `LOG_EVERY`-th step has sae-lens's own metrics under the name of their layer, as
+            "layer_03/losses/overall_loss", and the throughput; the others have none.
 
     Returns:
         The trained SAEs by layer.
@@ -102,9 +106,13 @@ def train_saes(
     if checkpoint_dir is not None:
         done = load_training_state(checkpoint_dir, trainers, identity=identity)
     batches = stream(done)
-    saved_at = time.monotonic()
+    saved_at = logged_at = time.monotonic()
     for step in range(done, settings.n_steps):
         metrics = _step(trainers, _next_batch(batches, step, settings), step)
+        if metrics:
+            seconds, logged_at = time.monotonic() - logged_at, time.monotonic()
+            n_sites = min(LOG_EVERY, step + 1 - done) * settings.batch_size
+            metrics["throughput/sites_per_second"] = n_sites / max(seconds, 1e-9)
         due = time.monotonic() - saved_at >= checkpoint_seconds
         if checkpoint_dir is not None and due:
             save_training_state(checkpoint_dir, trainers, step=step + 1, identity=identity)
@@ -224,6 +232,7 @@ def _step(trainers: Mapping[int, Any], batch: Mapping[int, Tensor], step: int) -
                 expected="a finite loss",
                 fix="lower the learning rate, or look for NaN in the activations",
             )
-        if step % 10 == 9:
-            metrics[f"{layer_folder(layer)}/mse"] = loss
+        if (step + 1) % LOG_EVERY == 0:
+            found = step_metrics(trainer, output)
+            metrics |= {f"{layer_folder(layer)}/{name}": v for name, v in found.items()}
     return metrics

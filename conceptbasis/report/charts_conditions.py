@@ -50,7 +50,9 @@ def _points(summary: Mapping[str, Any], key: str, group: list[Any]) -> list[dict
 
 
 def _dots(points: list[dict[str, Any]], look: int, x: alt.X, title: str) -> Any:
-    labels = alt.Axis(title=None, minExtent=_AXIS_WIDTH, maxExtent=_AXIS_WIDTH, ticks=False)
+    labels = alt.Axis(
+        title=None, minExtent=_AXIS_WIDTH, maxExtent=_AXIS_WIDTH, ticks=False, labelPadding=8
+    )
     order = [point["condition"] for point in points]
     base = alt.Chart(alt.Data(values=points)).encode(
         y=alt.Y("condition:N", sort=order, axis=labels),

@@ -93,14 +93,15 @@ def _series(values: Sequence[float | None], title: str, x_title: str, n: int, **
     return (base.mark_line(color=BLUE, strokeWidth=2) + dots).properties(width=WIDTH, height=120)
 
 
-def donor_figure(direction: Mapping[str, Any]) -> Figure | None:
-    """Norm of the donor's trajectory and accuracy of its refusal probe, by layer."""
+def donor_figure(direction: Mapping[str, Any], cosines: Sequence[float]) -> Figure | None:
+    """Norm of the donor's trajectory, its cosine with the next layer, and its probe, by layer."""
     norms, probes = direction.get("norms"), direction.get("probe_accuracy")
     if not norms or not probes:
         return None
     n, window = len(norms), direction.get("window") or []
     charts = [
         _series(norms, "norm", "", n, zero=True),
+        *([_series(cosines, "cosine, next layer", "", n, domain=[-1, 1])] if cosines else []),
         _series(probes, "probe accuracy", "donor layer", n, domain=[0.5, 1], clamp=True),
     ]
     if window:
@@ -115,32 +116,46 @@ def donor_figure(direction: Mapping[str, Any]) -> Figure | None:
         for i, (a, b) in enumerate(zip(norms, probes, strict=True))
         if a is not None and b is not None
     )
+    if cosines:
+        listed += "; cosine with the next layer " + ", ".join(f"{c:.2f}" for c in cosines)
     return Figure(
         "donor",
         "The donor's trajectory",
-        "Norm of the difference of means, and held-out accuracy of a refusal probe, by donor "
-        "layer. Shaded: the window of layers above the probe bound.",
+        "Norm of the difference of means, cosine of its direction with that of the next layer, "
+        "and held-out accuracy of a refusal probe, by donor layer. Shaded: the window of layers "
+        "above the probe bound.",
         f"{listed}. Window: layers {_listed(window)}.",
         alt.vconcat(*charts, spacing=12),
     )
 
 
-def agreement_figure(transfer: Mapping[str, Any], n_layers: int) -> Figure | None:
-    """Projection agreement of the rebuilt direction, by target layer."""
-    values: list[float | None] = [None] * n_layers
-    for entry in transfer.get("layers") or []:
-        values[entry["target"]] = entry.get("agreement")
-    known = [f"layer {i}: {v:.2f}" for i, v in enumerate(values) if v is not None]
-    if not known:
+def agreement_figure(layers: Sequence[Mapping[str, Any]], n_layers: int) -> Figure | None:
+    """Projection agreement of the rebuilt direction and cosine of the recipe, by target layer.
+
+    Args:
+        layers: Layers of `inspection.read_recipe`.
+        n_layers: Layers of the target.
+    """
+    charts, words = [], []
+    for key, title in (("agreement", "agreement"), ("donor_cosine", "cosine of the recipe")):
+        found = {layer["target"]: layer.get(key) for layer in layers}
+        values = [found.get(i) for i in range(n_layers)]
+        known = [value for value in values if value is not None]
+        if known:
+            domain = [min(0.0, *known), 1]
+            charts.append(_series(values, title, "target layer", n_layers, domain=domain))
+            listed = ", ".join(f"layer {i} {v:.2f}" for i, v in enumerate(values) if v is not None)
+            words.append(f"{title}: {listed}")
+    if not charts:
         return None
-    low = min(0.0, *(v for v in values if v is not None))
     return Figure(
         "agreement",
         "Agreement of projections",
         "Held-out correlation, over benign sites, between the donor's projection on its direction "
-        "and the target's on the rebuilt one, by target layer. It needs no label of the target.",
-        "; ".join(known) + ".",
-        _series(values, "agreement", "target layer", n_layers, domain=[low, 1]),
+        "and the target's on the rebuilt one, by target layer; it needs no label of the target. "
+        "Below: cosine of the recipe's donor side with the donor's direction.",
+        "; ".join(words) + ".",
+        alt.vconcat(*charts, spacing=12),
     )
 
 
@@ -160,7 +175,7 @@ def recipe_figure(layers: Sequence[Mapping[str, Any]]) -> Figure | None:
     """Signed shares of the atoms of each layer, stacked, the strongest nearest to zero.
 
     Args:
-        layers: Entries of `inspection.recipe_layers`.
+        layers: Layers of `inspection.read_recipe`.
     """
     bars = _bars(layers)
     if not bars:

@@ -1,18 +1,29 @@
-"""The report of a run: one HTML file without scripts, network or other files, from artifacts only.
+"""The report of a run: one HTML file without network or other files, from artifacts only.
 
-It holds no prompt and no answer of a model, so that it can be shared and logged.
+It holds no answer of a model, and of harmful requests their topic words only, so that it can be
+shared and logged. The one script in it filters and sorts atoms; a hash admits it and no other.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from conceptbasis.artifacts import PROVENANCE, RESULT, read_json, write_bytes, write_text
+from conceptbasis.artifacts import (
+    PROVENANCE,
+    RESULT,
+    TENSORS,
+    read_json,
+    write_bytes,
+    write_text,
+)
 from conceptbasis.metrics import MISSING
-from conceptbasis.report import html_tables
-from conceptbasis.report.inspection import recipe_layers
+from conceptbasis.report import atom_browser, html_tables
+from conceptbasis.report.inspection import read_recipe
 from conceptbasis.report.theme import Figure, inline_svg, render
 
 STAGES = (
@@ -24,6 +35,8 @@ STAGES = (
     "transfer",
     "guard",
     "forecast",
+    "replay",
+    "atoms",
     "evaluate",
 )
 """Stages of a transfer, in order; a run that was declined has not all of them."""
@@ -36,6 +49,7 @@ _SECTIONS = (
     ("capability", "Capability"),
     ("layers", "Layers"),
     ("recipe", "Recipe"),
+    ("atoms", "Atoms"),
     ("guard", "Guard"),
     ("forecast", "Forecast"),
     ("ledger", "Ledger"),
@@ -43,23 +57,29 @@ _SECTIONS = (
 )
 
 
-def build_report(folder: Path) -> Path:
+REPORT, WITH_TEXT = "report.html", "report_with_text.html"
+"""File names of the report that may be shared, and of the one with harmful text in it."""
+
+
+def build_report(folder: Path, *, show_text: bool = False) -> Path:
     """Writes `report.html`, and its figures as SVG and PNG under `figures/`.
 
     Args:
         folder: A run folder with `summary.json`. Stages that did not run are shown as missing.
+        show_text: Write `report_with_text.html` instead, which holds harmful requests in full.
 
     Returns:
-        The path of `report.html`.
+        The path of the file.
 
     Raises:
         ArtifactError: if the summary is missing, a file is corrupt, or nothing can be written.
     """
     summary = read_json(folder / "summary.json")
-    results = _read_all(folder, RESULT)
-    provenance = _read_all(folder, PROVENANCE)
-    recipe = recipe_layers(folder) if {"fit", "transfer"} <= results.keys() else []
-    figures = {figure.name: figure for figure in _draw(summary, results, recipe)}
+    results, provenance = read_stages(folder)
+    recipe: dict[str, Any] = {"layers": [], "lines": None}
+    if {"fit", "transfer"} <= results.keys():
+        recipe = read_recipe(folder, show_text=show_text)
+    figures = {figure.name: figure for figure in _draw(folder, summary, results, recipe)}
     drawn = {
         name: None if name not in figures else _place(folder, figures[name]) for name in FIGURES
     }
@@ -71,10 +91,14 @@ def build_report(folder: Path) -> Path:
         sections=_SECTIONS,
         figures=drawn,
         tables=html_tables.all_tables(summary, results, provenance),
-        recipe=[html_tables.recipe_tables(layer) for layer in recipe],
+        recipe=[html_tables.recipe_tables(layer) for layer in recipe["layers"]],
+        lines=atom_browser.lines_table(recipe["lines"]),
+        atoms=atom_browser.atom_cards(recipe["layers"]),
+        show_text=show_text,
+        **_script(),
         forecast_lines=html_tables.forecast_lines(results.get("forecast")),
     )
-    path = folder / "report.html"
+    path = folder / (WITH_TEXT if show_text else REPORT)
     write_text(path, page)
     return path
 
@@ -90,14 +114,24 @@ def _template() -> Any:
     return environment.get_template("template.html")
 
 
-def _read_all(folder: Path, file: str) -> dict[str, Any]:
-    """Files of the finished stages; a stage without provenance did not finish and is left out."""
+def _script() -> dict[str, Any]:
+    """The script and the hash by which the page's own policy admits it."""
+    from markupsafe import Markup
+
+    text = resources.files("conceptbasis.report").joinpath("browser.js").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return {"script": Markup(text), "script_hash": f"sha256-{digest}"}
+
+
+def read_stages(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Results and provenance of the finished stages; one without provenance did not finish."""
     finished = [name for name in STAGES if (folder / name / PROVENANCE).exists()]
-    return {name: read_json(folder / name / file) for name in finished}
+    results = {name: read_json(folder / name / RESULT) for name in finished}
+    return results, {name: read_json(folder / name / PROVENANCE) for name in finished}
 
 
 def _draw(
-    summary: Mapping[str, Any], results: Mapping[str, Any], recipe: list[dict[str, Any]]
+    folder: Path, summary: Mapping[str, Any], results: Mapping[str, Any], recipe: Mapping[str, Any]
 ) -> list[Figure]:
     from conceptbasis.report import charts_conditions, charts_layers
 
@@ -106,14 +140,22 @@ def _draw(
         charts_conditions.refusal_figure(summary),
         charts_conditions.capability_figure(summary),
         charts_layers.similarity_figure(results.get("align", none)),
-        charts_layers.donor_figure(results.get("direction", none)),
-        charts_layers.agreement_figure(
-            results.get("transfer", none), summary["target"]["n_layers"]
-        ),
-        charts_layers.recipe_figure(recipe),
+        charts_layers.donor_figure(results.get("direction", none), _cosines(folder, results)),
+        charts_layers.agreement_figure(recipe["layers"], summary["target"]["n_layers"]),
+        charts_layers.recipe_figure(recipe["layers"]),
         charts_layers.guard_figure(results.get("guard", none)),
     ]
     return [figure for figure in drawn if figure is not None]
+
+
+def _cosines(folder: Path, results: Mapping[str, Any]) -> list[float]:
+    """Cosine of the donor's direction at each layer with that at the next one."""
+    if "direction" not in results:
+        return []
+    from safetensors.numpy import load_file
+
+    found = load_file(folder / "direction" / TENSORS).get("trajectory")
+    return [] if found is None else (found[:-1] * found[1:]).sum(axis=1).tolist()
 
 
 def _place(folder: Path, figure: Figure) -> dict[str, Any]:

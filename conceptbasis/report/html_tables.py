@@ -41,12 +41,14 @@ class HtmlTable:
         head: Names of the columns.
         rows: Cells; a row that is one string heads a group.
         text: Columns that hold words and may wrap.
+        stack: Whether rows become small lists on a narrow screen, so that none of it is hidden.
     """
 
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[str] | str]
     text: frozenset[int] = frozenset()
+    stack: bool = False
 
 
 def all_tables(
@@ -86,7 +88,7 @@ def _before_after(summary: Mapping[str, Any]) -> HtmlTable:
         )
     head = ["", "before", "after", "delta", "wanted", "native", "n"]
     caption = "Target untouched, under the transfer, and under its own direction; 95 % intervals"
-    return HtmlTable(caption, head, rows)
+    return HtmlTable(caption, head, rows, stack=True)
 
 
 def _conditions(summary: Mapping[str, Any]) -> HtmlTable:
@@ -208,18 +210,19 @@ def _hashes(provenance: Mapping[str, Any]) -> HtmlTable | None:
 
 
 def recipe_tables(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Both sides of a layer of the recipe; `layer` is an entry of `inspection.recipe_layers`."""
+    """Both sides of a layer of the recipe; `layer` is one of `inspection.read_recipe`."""
     atoms = [
         [
             str(atom["feature"]),
             f"{atom['coefficient']:+.3f}",
-            _span(atom["low"], atom["high"]),
+            span(atom["low"], atom["high"]),
             format_number(atom["share"]),
             format_number(atom["frequency"]) + (" unstable" if atom["unstable"] else ""),
             _density(atom["density"]),
             str(atom["target_feature"]) if atom.get("target_feature") is not None else MISSING,
             format_number(atom.get("r_heldout")),
             format_number(atom.get("null_quantile")),
+            _label(atom["evidence"]),
         ]
         for atom in layer["donor_atoms"]
     ]
@@ -229,25 +232,33 @@ def recipe_tables(layer: Mapping[str, Any]) -> dict[str, Any]:
             f"{a['coefficient']:+.3f}",
             format_number(a["share"]),
             _density(a.get("density")),
+            _label(a["evidence"]),
         ]
         for a in layer["target_atoms"]
     ]
     head = ["donor feature", "coefficient", "95 %", "share", "frequency", "density"]
-    head += ["best match", "held-out r", "null"]
-    target_head = ["target feature", "coefficient", "share", "density"]
+    head += ["best match", "held-out r", "null", "automatic label"]
+    target_head = ["target feature", "coefficient", "share", "density", "automatic label"]
     where = f"target layer {layer['target']}"
     return {
         "target": layer["target"],
         "donor": layer["donor"],
         "donor_count": len(atoms),
         "target_count": len(rebuilt),
-        "atoms": HtmlTable(f"Donor atoms behind {where}", head, atoms),
-        "rebuilt": HtmlTable(f"Target atoms of {where}", target_head, rebuilt) if rebuilt else None,
+        "atoms": HtmlTable(f"Donor atoms behind {where}", head, atoms, frozenset({9})),
+        "rebuilt": HtmlTable(f"Target atoms of {where}", target_head, rebuilt, frozenset({4}))
+        if rebuilt
+        else None,
     }
 
 
-def _span(low: float | None, high: float | None) -> str:
+def span(low: float | None, high: float | None) -> str:
+    """Both ends of an interval, or a dash."""
     return MISSING if low is None or high is None else f"{low:+.3f}, {high:+.3f}"
+
+
+def _label(evidence: Mapping[str, Any] | None) -> str:
+    return MISSING if evidence is None else evidence["label"]
 
 
 def _density(value: float | None) -> str:

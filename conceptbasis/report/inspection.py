@@ -1,4 +1,4 @@
-"""Terminal view of a recipe: its atoms per layer, on the donor's side and on the target's.
+"""The recipe for readers: its atoms per layer, with matches, intervals and evidence.
 
 It reads `result.json` files only, so that `inspect` answers at once; no tensor library is imported.
 """
@@ -9,13 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-
 from conceptbasis.artifacts import RESULT, read_json
 from conceptbasis.errors import ArtifactError
-from conceptbasis.metrics import MISSING
+from conceptbasis.report.evidence import join_evidence, read_evidence
 
 
 def recipe_layers(folder: Path) -> list[dict[str, Any]]:
@@ -81,19 +77,25 @@ def _listed(numbers: Iterable[int]) -> str:
     return ", ".join(str(number) for number in sorted(numbers)) or "none"
 
 
-def as_json(
-    folder: Path, *, layer: int | None = None, atom: int | None = None
-) -> list[dict[str, Any]]:
-    """The recipe as JSON-ready data, narrowed to a layer or an atom.
+def read_recipe(
+    folder: Path,
+    *,
+    layer: int | None = None,
+    atom: int | None = None,
+    show_text: bool = False,
+) -> dict[str, Any]:
+    """The recipe with its evidence as JSON-ready data, narrowed to a layer or an atom.
 
     Args:
         folder: A run folder.
         layer: Target layer, or None for all.
         atom: Donor feature id, or None for all. Layers without the atom are left out, and so are
             target atoms other than the best match of the atom.
+        show_text: Whether contexts on harmful topics keep their text.
 
     Returns:
-        The entries of `recipe_layers` that were asked for.
+        `layers`, the entries of `recipe_layers` that were asked for, with evidence; `lines`, the
+        atoms of these traced over layers, None where stage `atoms` has not run.
 
     Raises:
         ArtifactError: if the layer or the atom does not exist, or a stage is missing.
@@ -108,7 +110,22 @@ def as_json(
                 expected=f"one of the edited target layers: {_listed(existing)}",
                 fix="pass one of these to --layer, or leave it out to see all of them",
             )
-    return layers if atom is None else _with_atom(folder, layers, atom, layer)
+    layers = layers if atom is None else _with_atom(folder, layers, atom, layer)
+    evidence = read_evidence(folder, show_text=show_text)
+    join_evidence(layers, evidence)
+    return {"layers": layers, "lines": evidence and _lines_through(layers, evidence["lines"])}
+
+
+def _lines_through(
+    layers: Iterable[Mapping[str, Any]], lines: Iterable[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """The lines that run through an atom of these layers."""
+    shown = {(row["target"], atom["feature"]) for row in layers for atom in row["donor_atoms"]}
+    return [
+        line
+        for line in lines
+        if any((atom["target"], atom["feature"]) in shown for atom in line["atoms"])
+    ]
 
 
 def _with_atom(
@@ -130,83 +147,3 @@ def _with_atom(
             fix="pass one of these to --atom; run inspect without --atom to see them all",
         )
     return found
-
-
-def print_recipe(
-    folder: Path, *, layer: int | None = None, atom: int | None = None, console: Console
-) -> None:
-    """Prints the atoms of a recipe, layer by layer, by falling contribution.
-
-    Args:
-        folder: A run folder.
-        layer: Target layer, or None for all.
-        atom: Donor feature id, or None for all.
-        console: Where to print.
-
-    Raises:
-        ArtifactError: if the layer or the atom does not exist, or a stage is missing.
-    """
-    for entry in as_json(folder, layer=layer, atom=atom):
-        mass = entry["eligible_mass"] or {}
-        console.print(
-            f"[bold]target layer {entry['target']}[/] from donor layer {entry['donor']}: "
-            f"eligible mass {_number(mass.get('value'))}, "
-            f"donor cosine {_number(entry['donor_cosine'])}, "
-            f"agreement {_number(entry['agreement'])}",
-            highlight=False,
-        )
-        console.print(_donor_table(entry["donor_atoms"]))
-        if any(atom["unstable"] for atom in entry["donor_atoms"]):
-            console.print("* unstable: chosen in fewer than half of the resamples", style="dim")
-        if entry["target_atoms"]:
-            console.print(_target_table(entry["target_atoms"]))
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return MISSING if value is None else f"{value:.{digits}f}"
-
-
-def _signed(value: float | None) -> str:
-    return MISSING if value is None else f"{value:+.3f}"
-
-
-def _density(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.1e}"
-
-
-def _donor_table(atoms: Iterable[Mapping[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    columns = ("donor", "coef", "95 %", "share", "freq", "dens", "→ target", "r", "null")
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for atom in atoms:
-        span = MISSING
-        if atom["low"] is not None and atom["high"] is not None:
-            span = f"{atom['low']:+.2f},{atom['high']:+.2f}"
-        target = atom.get("target_feature")
-        table.add_row(
-            str(atom["feature"]),
-            _signed(atom["coefficient"]),
-            span,
-            _number(atom["share"]),
-            _number(atom["frequency"]) + ("*" if atom["unstable"] else ""),
-            _density(atom["density"]),
-            MISSING if target is None else str(target),
-            _number(atom.get("r_heldout")),
-            _number(atom.get("null_quantile")),
-        )
-    return table
-
-
-def _target_table(atoms: Iterable[Mapping[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("target", "coef", "share", "dens"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for atom in atoms:
-        table.add_row(
-            str(atom["feature"]),
-            _signed(atom["coefficient"]),
-            _number(atom["share"]),
-            _density(atom.get("density")),
-        )
-    return table

@@ -28,6 +28,7 @@ from conceptbasis.core.similarity import (
 )
 from conceptbasis.errors import CoverageError
 from conceptbasis.models.native import end_activations
+from conceptbasis.progress import Advance
 from conceptbasis.prompts import CONCEPT_CLASS, Concept, budget_allows
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.harvest import Harvest
@@ -68,10 +69,13 @@ def allowed_concepts(study: Study) -> list[Concept]:
     return [c for c in study.suite.concepts if budget_allows(study.config.budget, c.budget)]
 
 
-def concept_atoms(side: Side, concepts: list[Concept]) -> Float[Tensor, "n_layers n_concepts d"]:
+def concept_atoms(
+    side: Side, concepts: list[Concept], advance: Advance
+) -> Float[Tensor, "n_layers n_concepts d"]:
     """One unit difference of means per concept and layer, at the last prompt position."""
     atoms = []
-    for concept in concepts:
+    for done, concept in enumerate(concepts):
+        advance(done, len(concepts), side.config.name)
         positive = end_activations(side.loaded, [p.text for p in concept.positive])[-1]
         negative = end_activations(side.loaded, [p.text for p in concept.negative])[-1]
         atoms.append(
@@ -243,7 +247,9 @@ def _fingerprints(study: Study, concepts: list[Concept]) -> dict[str, Any]:
     """Distances of concept fingerprints by layer pair, and the path of time warping."""
     if len(concepts) < _MIN_FEATURES:
         return {"fingerprint_distance": None, "fingerprint_path": None}
-    donor, target = (concept_atoms(side, concepts) for side in (study.donor, study.target))
+    with study.reporter.bar("concepts") as advance:
+        sides = (study.donor, study.target)
+        donor, target = (concept_atoms(side, concepts, advance) for side in sides)
     distance = torch.tensor(
         [[fingerprint_distance(fingerprint(t), fingerprint(d)) for d in donor] for t in target]
     )

@@ -182,16 +182,18 @@ def measure_proxies(study: Study, rebuilder: Rebuilder, alignment: Alignment) ->
     target's own direction for the same concept.
     """
     found: list[Proxy] = []
-    for number, concept in enumerate(_candidates(study)):
-        try:
-            proxy = _proxy(study, rebuilder, alignment, concept, salt=97 * number)
-        except (CoverageError, NumericsError):
-            # Nothing of this concept is matched: as a proxy transfer that is a failure.
-            proxy = Proxy(concept.name, 0.0)
-        if proxy is not None:
-            found.append(proxy)
-        if len(found) == N_PROXIES:
-            break
+    with study.reporter.bar("proxy transfers") as advance:
+        for number, concept in enumerate(_candidates(study)):
+            try:
+                proxy = _proxy(study, rebuilder, alignment, concept, salt=97 * number)
+            except (CoverageError, NumericsError):
+                # Nothing of this concept is matched: as a proxy transfer that is a failure.
+                proxy = Proxy(concept.name, 0.0)
+            if proxy is not None:
+                found.append(proxy)
+            advance(len(found), N_PROXIES, concept.name)
+            if len(found) == N_PROXIES:
+                break
     return found
 
 

@@ -82,14 +82,16 @@ def run_guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
         baseline = perplexity(loaded, texts)
         by_share: dict[float, float] = {}
         chosen, within = 0.0, False
-        for share in sorted(section.shares):
-            safe = _guarded(directions, bases, round(share * d_model))
-            edits = [Edit(layer, r) for layer, r in zip(transfer.layers, safe, strict=True)]
-            with intervene(loaded, edits):
-                by_share[share] = perplexity(loaded, texts)
-            if by_share[share] <= baseline * (1 + section.max_perplexity_rise):
-                chosen, within = share, True
-                break
+        with study.reporter.bar("guard") as advance:
+            for done, share in enumerate(sorted(section.shares), 1):
+                safe = _guarded(directions, bases, round(share * d_model))
+                edits = [Edit(layer, r) for layer, r in zip(transfer.layers, safe, strict=True)]
+                with intervene(loaded, edits):
+                    by_share[share] = perplexity(loaded, texts)
+                advance(done, len(section.shares), f"share {share:g}")
+                if by_share[share] <= baseline * (1 + section.max_perplexity_rise):
+                    chosen, within = share, True
+                    break
         k = round(chosen * d_model)
         study.reporter.say(_describe(chosen, k, within, baseline, by_share))
         curves = [overlap_curve(r, u) for r, u in zip(directions, bases, strict=True)]
@@ -110,7 +112,8 @@ def run_guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
                 for layer, curve in zip(transfer.layers, curves, strict=True)
             ],
         }
-        return {"direction": _guarded(directions, bases, k)}, result
+        tensors = {"direction": _guarded(directions, bases, k), "basis": torch.stack(bases)}
+        return tensors, result
 
     output = study.run.stage(
         "guard",

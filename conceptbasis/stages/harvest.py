@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from conceptbasis.artifacts import (
@@ -55,18 +55,25 @@ class Harvest:
     Args:
         folder: Where the residuals lie, one memory-mapped file per model and layer.
         text: Index of each site's text in `texts`.
+        message: Index of the message in its text.
+        offset: Characters of the message up to the site.
         split: Index of each site's split in `SPLITS`; texts are split, not sites.
         texts: The shared texts.
-        end_of_prompt: Whether the site is the last template token before an answer.
     """
 
     folder: Path
     text: Int[Tensor, " n_sites"]
+    message: Int[Tensor, " n_sites"]
+    offset: Int[Tensor, " n_sites"]
     split: Int[Tensor, " n_sites"]
-    end_of_prompt: Int[Tensor, " n_sites"]
     texts: Sequence[Text]
     result: Mapping[str, Any]
     hash: str
+
+    @property
+    def end_of_prompt(self) -> Bool[Tensor, " n_sites"]:
+        """Whether a site is the last template token before an answer."""
+        return (self.offset == 0) & (self.message > 0)
 
     def rows(self, split: str) -> Int[Tensor, " n_rows"]:
         """Indices of the sites of a split."""
@@ -220,8 +227,9 @@ def run_harvest(
     return Harvest(
         output.folder,
         output.tensors["text"],
+        output.tensors["message"],
+        output.tensors["offset"],
         output.tensors["split"],
-        (output.tensors["offset"] == 0) & (output.tensors["message"] > 0),
         texts,
         output.result,
         output.hash,

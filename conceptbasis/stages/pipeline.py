@@ -18,6 +18,7 @@ from conceptbasis.organisms.suite import build_suite
 from conceptbasis.progress import Reporter
 from conceptbasis.prompts import BUDGETS, PromptSuite, budget_allows, check_disjoint, load_suite
 from conceptbasis.stages.align import run_align
+from conceptbasis.stages.atoms import run_atoms
 from conceptbasis.stages.conditions import Parts
 from conceptbasis.stages.direction import run_direction
 from conceptbasis.stages.evaluate import run_evaluate
@@ -27,6 +28,7 @@ from conceptbasis.stages.guard import run_guard
 from conceptbasis.stages.harvest import run_harvest
 from conceptbasis.stages.ledger import Ledger
 from conceptbasis.stages.match import run_match
+from conceptbasis.stages.overview import measure_overview, overview_lines
 from conceptbasis.stages.replay import run_replay
 from conceptbasis.stages.study import Codes, Side, Study
 from conceptbasis.stages.summary import write_recipe, write_summary
@@ -132,13 +134,18 @@ def run_pipeline(
     _check_budget(target_config, config)
     suite = load_prompts(config)
     with folder_lock(folder):
-        sides = [open_side(c, config, suite, reporter) for c in (donor_config, target_config)]
-        _check_context(sides, suite, config)
-        run = Run(folder, reporter.say)
+        donor, target = (
+            open_side(c, config, suite, reporter) for c in (donor_config, target_config)
+        )
+        _check_context([donor, target], suite, config)
+        overview = measure_overview(donor, target, suite, config, folder)
+        for line in overview_lines(donor, target, config, overview, folder):
+            reporter.say(line)
+        run = Run(folder, reporter.say, reporter.detail)
         ledger = Ledger(config.budget)
-        for text_class, n_texts in sides[1].saes.texts.items():
+        for text_class, n_texts in target.saes.texts.items():
             ledger.show(text_class, n_texts, 0)
-        study = Study(run, config, sides[0], sides[1], suite, ledger, reporter)
+        study = Study(run, config, donor, target, suite, ledger, reporter)
         _write_config(folder, donor_config, target_config, config)
         summary = _run_stages(study, on_stage)
     return Finished(summary, folder, run.seconds)
@@ -179,6 +186,7 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
     intervention, replayed = run_replay(study, harvest, guarded)
     write_recipe(study, recipes, transfer, intervention)
     on_stage(replayed)
+    on_stage(run_atoms(study, rebuilder, direction, recipes, transfer, guarded))
     outputs = (matches, direction, alignment, recipes, transfer, guarded)
     hashes = {o.output.name: o.output.hash for o in outputs}
     study.ledger.seal({**hashes, "harvest": harvest.hash, "replay": replayed.hash})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,19 +16,18 @@ from conceptbasis.models.generation import text_nll
 from conceptbasis.models.hooks import splice
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.models.sae import Sae
-from conceptbasis.progress import Reporter
 from conceptbasis.prompts import Text
-from conceptbasis.stages.harvest import read_residuals
 
 BATCH_OF_TEXTS = 128
+Histogram = tuple[list[int], list[float]]
+_BINS = 32
 
 
 def measure_quality(
     loaded: LoadedModel,
     saes: Mapping[int, Sae],
     texts: Sequence[Text],
-    reporter: Reporter,
-    residuals: Mapping[int, Float[Tensor, "n d_model"]] | None = None,
+    residuals: Mapping[int, Float[Tensor, "n d_model"]],
 ) -> list[dict[str, Any]]:
     """Quality of SAEs on texts they were not trained on, one row per layer.
 
@@ -38,16 +38,6 @@ def measure_quality(
     Raises:
         SaeError: if an SAE gives codes that are not finite.
     """
-    if residuals is None:
-        residuals = read_residuals(
-            loaded,
-            texts,
-            sorted(saes),
-            batch_size=BATCH_OF_TEXTS,
-            end_of_prompt=True,
-            reporter=reporter,
-            label="activations to measure on",
-        ).values
     messages = [text.as_messages() for text in texts]
     untouched = _cross_entropy(loaded, messages)
     rows = []
@@ -76,6 +66,29 @@ def measure_quality(
             }
         )
     return rows
+
+
+def code_histograms(codes: Float[Tensor, "n d_sae"]) -> dict[str, Histogram]:
+    """Counts and edges of active features per site and of firing densities.
+
+    Dead features have no density; they stand below the least one that can be measured.
+
+    Args:
+        codes: Codes of held-out sites.
+    """
+    fires = codes != 0
+    per_site = fires.sum(1).double()
+    floor = -math.log10(len(codes)) - 1
+    densities = fires.double().mean(0).log10().clamp(min=floor)
+    return {
+        "l0": _histogram(per_site, 0.0, float(per_site.max()) + 1),
+        "log10_density_dead_lowest": _histogram(densities, floor, 0.0),
+    }
+
+
+def _histogram(values: Tensor, low: float, high: float) -> Histogram:
+    counts, edges = torch.histogram(values, bins=_BINS, range=(low, high))
+    return counts.int().tolist(), edges.tolist()
 
 
 def _cross_entropy(loaded: LoadedModel, texts: Sequence[Any]) -> float:

@@ -35,8 +35,8 @@ def write_summary(
         judge = evaluation.result["primary_judge"]
     summary = {
         "schema": SCHEMA,
-        "donor": _describe(study.donor),
-        "target": _describe(study.target),
+        "donor": describe_side(study.donor),
+        "target": describe_side(study.target),
         "budget": config.budget,
         "ledger": study.ledger.as_list(),
         "seeds": {"run": config.seed, "prompts": config.prompts.seed},
@@ -62,7 +62,8 @@ def write_summary(
     return summary
 
 
-def _describe(side: Side) -> dict[str, Any]:
+def describe_side(side: Side) -> dict[str, Any]:
+    """A model with its SAEs, as it stands in a summary."""
     architecture = side.loaded.architecture
     return {
         "name": side.config.name,

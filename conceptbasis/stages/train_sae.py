@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,17 @@ from conceptbasis.models.sae_training import (
 from conceptbasis.progress import Reporter
 from conceptbasis.prompts import PromptSuite, Text
 from conceptbasis.stages.harvest import choose_texts, read_residuals
-from conceptbasis.stages.sae_quality import BATCH_OF_TEXTS, measure_quality
+from conceptbasis.stages.sae_quality import (
+    BATCH_OF_TEXTS,
+    Histogram,
+    code_histograms,
+    measure_quality,
+)
 
 QUALITY = "quality.json"
 _HELD_OUT_SHARE = 0.1
+Metrics = Callable[[int, Mapping[str, float]], None]
+"""Told the metrics of a training step."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class SaeSet:
         texts: How many texts of each class they were trained on; empty when that is unknown.
         hash: Over all SAEs.
         folder: Where they lie, None for a release.
+        histograms: By layer and name; none for SAEs that an older version trained.
     """
 
     saes: Mapping[int, Sae]
@@ -57,6 +65,7 @@ class SaeSet:
     texts: Mapping[str, int]
     hash: str
     folder: Path | None
+    histograms: Mapping[int, Mapping[str, Histogram]] = field(default_factory=dict)
 
 
 def chosen_layers(config: ModelConfig, loaded: LoadedModel) -> list[int]:
@@ -86,6 +95,7 @@ def load_or_train(
     reporter: Reporter,
     *,
     out: Path | None = None,
+    on_metrics: Metrics | None = None,
 ) -> SaeSet:
     """The SAEs that a model configuration asks for.
 
@@ -96,16 +106,44 @@ def load_or_train(
         suite: Text to train on and to measure quality on.
         reporter: Told the progress.
         out: Where trained SAEs go; by default the cache.
+        on_metrics: Told the metrics of training steps.
     """
     layers = chosen_layers(config, loaded)
     source = config.saes
     if source.train is not None:
-        return _train(config, source.train, loaded, model_hash, layers, suite, reporter, out)
+        work = (loaded, layers, reporter)
+        return _train(config, source.train, work, model_hash, suite, out, on_metrics)
     saes = _load(config, loaded, layers)
     texts = choose_texts(suite.texts_for("B0"), 256, 0)
-    quality = measure_quality(loaded, saes, texts, reporter)
+    residuals = _read(loaded, texts, layers, reporter, "activations to measure on")
+    quality = measure_quality(loaded, saes, texts, residuals)
     digest = value_hash([saes[layer].hash for layer in layers])
-    return SaeSet(saes, quality, {}, digest, Path(source.folder) if source.folder else None)
+    folder = Path(source.folder) if source.folder else None
+    return SaeSet(saes, quality, {}, digest, folder, _histograms(saes, residuals))
+
+
+def _histograms(
+    saes: Mapping[int, Sae], residuals: Mapping[int, Tensor]
+) -> dict[int, dict[str, Histogram]]:
+    return {layer: code_histograms(sae.encode(residuals[layer])) for layer, sae in saes.items()}
+
+
+def _read(
+    loaded: LoadedModel,
+    texts: Sequence[Text],
+    layers: Sequence[int],
+    reporter: Reporter,
+    label: str,
+) -> Mapping[int, Tensor]:
+    return read_residuals(
+        loaded,
+        texts,
+        layers,
+        batch_size=BATCH_OF_TEXTS,
+        end_of_prompt=True,
+        reporter=reporter,
+        label=label,
+    ).values
 
 
 def _load_folder(
@@ -149,16 +187,19 @@ def _load(config: ModelConfig, loaded: LoadedModel, layers: Sequence[int]) -> di
     }
 
 
+_Work = tuple[LoadedModel, Sequence[int], Reporter]
+
+
 def _train(
     config: ModelConfig,
     training: SaeTraining,
-    loaded: LoadedModel,
+    work: _Work,
     model_hash: str,
-    layers: Sequence[int],
     suite: PromptSuite,
-    reporter: Reporter,
     out: Path | None,
+    on_metrics: Metrics | None,
 ) -> SaeSet:
+    loaded, layers, reporter = work
     texts = choose_texts(suite.texts_for(training.budget), training.n_texts, training.seed)
     key = value_hash(
         [model_hash, training.model_dump(), layers, config.site, [asdict(t) for t in texts]]
@@ -168,11 +209,12 @@ def _train(
         reporter.say(f"SAEs of {config.name}: reused from the cache")
     else:
         with folder_lock(folder):
-            _train_into(folder, key, config, training, loaded, layers, texts, reporter)
+            _train_into(folder, key, config, training, work, texts, on_metrics)
     found = read_json(folder / QUALITY)
     saes = _load_folder(folder, config, loaded, layers)
     digest = value_hash([saes[layer].hash for layer in layers])
-    return SaeSet(saes, found["layers"], found["texts"], digest, folder)
+    histograms = {int(layer): h for layer, h in found.get("histograms", {}).items()}
+    return SaeSet(saes, found["layers"], found["texts"], digest, folder, histograms)
 
 
 def _is_finished(folder: Path, key: str) -> bool:
@@ -192,24 +234,22 @@ def _train_into(
     key: str,
     config: ModelConfig,
     training: SaeTraining,
-    loaded: LoadedModel,
-    layers: Sequence[int],
+    work: _Work,
     texts: Sequence[Text],
-    reporter: Reporter,
+    on_metrics: Metrics | None,
 ) -> None:
+    loaded, layers, reporter = work
     n_held_out = max(1, round(_HELD_OUT_SHARE * len(texts)))
     train_texts, held_out_texts = texts[n_held_out:], texts[:n_held_out]
     sites = _activations(folder, loaded, layers, train_texts, reporter)
-    held_out = read_residuals(
-        loaded,
-        held_out_texts,
-        layers,
-        batch_size=BATCH_OF_TEXTS,
-        end_of_prompt=True,
-        reporter=reporter,
-        label="held-out activations",
-    ).values
+    held_out = _read(loaded, held_out_texts, layers, reporter, "held-out activations")
     with reporter.bar(f"SAEs of {config.name}") as advance:
+
+        def on_step(step: int, of: int, metrics: Mapping[str, float]) -> None:
+            advance(step, of, "")
+            if metrics and on_metrics is not None:
+                on_metrics(step, metrics)
+
         trained = train_saes(
             lambda step: _batches(sites, training.batch_size, training.seed, step),
             d_model=loaded.architecture.d_model,
@@ -219,20 +259,19 @@ def _train_into(
             model_name=config.model,
             heldout=held_out,
             checkpoint_dir=folder / "checkpoint",
-            on_step=lambda step, of, metrics: advance(step, of, ""),
+            on_step=on_step,
         )
     for layer in layers:
         trained[layer].save(folder)
     saes = _load_folder(folder, config, loaded, layers)
-    quality = measure_quality(loaded, saes, held_out_texts, reporter, held_out)
+    quality = measure_quality(loaded, saes, held_out_texts, held_out)
     counts: dict[str, int] = {}
     for text in train_texts:
         counts[text.text_class] = counts.get(text.text_class, 0) + 1
     folders = {layer_folder(layer): folder_hash(folder / layer_folder(layer)) for layer in layers}
     (folder / "activations.safetensors").unlink(missing_ok=True)
-    write_json(
-        folder / QUALITY, {"key": key, "layers": quality, "texts": counts, "folders": folders}
-    )
+    found = {"key": key, "layers": quality, "texts": counts, "folders": folders}
+    write_json(folder / QUALITY, {**found, "histograms": _histograms(saes, held_out)})
 
 
 def _settings(training: SaeTraining) -> SaeTrainingSettings:
@@ -260,16 +299,8 @@ def _activations(
     """Residuals of all layers from one pass over the text, kept on disk until training ends."""
     path = folder / "activations.safetensors"
     if not path.exists():
-        read = read_residuals(
-            loaded,
-            texts,
-            layers,
-            batch_size=BATCH_OF_TEXTS,
-            end_of_prompt=True,
-            reporter=reporter,
-            label="activations to train on",
-        )
-        save_tensors(path, {str(layer): x for layer, x in read.values.items()})
+        read = _read(loaded, texts, layers, reporter, "activations to train on")
+        save_tensors(path, {str(layer): x for layer, x in read.items()})
     return {int(layer): x for layer, x in load_tensors(path).items()}
 
 

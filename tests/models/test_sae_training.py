@@ -176,8 +176,12 @@ def test_progress_is_reported(pool, heldout):
     seen = []
     _train(pool, heldout, replace(SETTINGS, n_steps=40), on_step=lambda *a: seen.append(a))
     assert [step for step, _, _ in seen] == list(range(1, 41))
-    assert set(seen[9][2]) == {"layer_00/mse", "layer_03/mse"}
-    assert seen[39][2]["layer_00/mse"] < seen[9][2]["layer_00/mse"]
+    assert not any(metrics for step, _, metrics in seen if step % 20)
+    first, last = seen[19][2], seen[39][2]
+    for name in ("losses/overall_loss", "metrics/explained_variance", "sparsity/dead_features"):
+        assert {f"layer_00/{name}", f"layer_03/{name}"} <= set(first)
+    assert last["layer_00/losses/mse_loss"] < first["layer_00/losses/mse_loss"]
+    assert last["throughput/sites_per_second"] > 0
 
 
 def test_global_random_state_is_left_alone(pool, heldout):

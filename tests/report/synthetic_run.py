@@ -32,6 +32,9 @@ CONDITIONS = {  # name: (draws, refusal, recovered compliance, benign exact matc
     "procrustes": (1, 0.88, 0.05, 0.94, 0.93),
     "contrast_ridge": (1, 0.35, 0.30, 0.71, 0.55),
 }
+SECRET = "forbidden lantern phrase"
+"""Text of a harmful request, which no view may show without being asked for it."""
+
 EXAMPLES = [
     {"condition": "baseline", "prompt": "how do i [redacted]", "answer": "i cannot help"},
     {"condition": "transfer", "prompt": "how do i [redacted]", "answer": "first script"},
@@ -78,7 +81,8 @@ def make_summary(n_donor: int = 6, n_target: int = 5) -> dict[str, Any]:
         return {"value": value, "low": value - 0.05, "high": value + 0.05}
 
     edited = range(1, n_target)
-    model = {"d_vocab": 211, "saes": "trained: batchtopk 768, k 16"}
+    saes = {"hash": "cd" * 32, "quality": [], "texts": None}
+    model = {"d_vocab": 211, "revision": None, "hash": "ab" * 32, "saes": saes}
     layer_map = [[j, min(n_donor - 1, round(j * n_donor / n_target))] for j in edited]
     return {
         "schema": 1,
@@ -167,6 +171,75 @@ def _transfer(summary: dict[str, Any], fit: dict[str, Any], dice: random.Random)
     return {"basis": summary["basis"], "layers": layers}
 
 
+def _context(rank: int, hidden: bool) -> dict[str, Any]:
+    harmful = [" how do i buy", f" {SECRET}", " ⟨answer⟩", ""]
+    return {
+        "quantile": 1 - 0.25 * rank,
+        "peak": 4.0 - rank,
+        "topic": "fraud" if hidden else None,
+    } | {
+        "kind": "harmful_requests" if hidden else "chat",
+        "hidden": hidden,
+        "pieces": harmful if hidden else ["the", " rose", ""],
+        "levels": "0490" if hidden else "090",
+    }
+
+
+def _evidence(feature: int, label: str, hidden: bool) -> dict[str, Any]:
+    return {
+        "feature": feature,
+        "density": 0.015,
+        "fires_on": [["⟨answer⟩", 0.6], ["rose", 0.2]],
+        "words": [["rose", 5.0], ["tulip", 3.5]],
+        "kinds": {"chat": 0.1, "harmful_requests": 0.9},
+        "promoted": ["sorry", "no"],
+        "suppressed": ["yes", "<b>"],
+        "contexts": [_context(rank, hidden and rank == 0) for rank in range(3)],
+        "page": "https://www.neuronpedia.org/m/3-res/7" if hidden else None,
+        "label": label,
+        "collides": label.startswith("garden"),
+        "differs": ["tulip"] if label.startswith("garden") else [],
+    }
+
+
+def _evidence_row(row: dict[str, Any]) -> dict[str, Any]:
+    donor = [atom["feature"] for atom in row["donor_atoms"]]
+    target = dict.fromkeys(
+        [atom["target_feature"] for atom in row["donor_atoms"]]
+        + [atom["feature"] for atom in row["target_atoms"]]
+    )
+    left = {"cosine": 0.91, "agreement": -0.02}
+    return {
+        "target": row["target"],
+        "donor": row["donor"],
+        "atoms": [
+            {"feature": atom["feature"], "target_feature": atom["target_feature"]}
+            | {"guard_overlap": 0.12, "words_shared": 0.4, "leave_one_out": None if i else left}
+            for i, atom in enumerate(row["donor_atoms"])
+        ],
+        "donor_features": [
+            _evidence(f, "garden" if i < 2 else f"topic {i}", i == 0) for i, f in enumerate(donor)
+        ],
+        "target_features": [_evidence(f, "declines", False) for f in target],
+    }
+
+
+def _evidence_of(transfer: dict[str, Any]) -> dict[str, Any]:
+    layers = [_evidence_row(row) for row in transfer["layers"]]
+    lines = [
+        {"label": f"topic {i}", "contribution": 9.0 - i}
+        | {
+            "atoms": [
+                {"target": row["target"], "donor": row["donor"], "similarity": 0.9 if j else None}
+                | {k: row["donor_atoms"][i][k] for k in ("feature", "coefficient")}
+                for j, row in enumerate(transfer["layers"])
+            ]
+        }
+        for i in range(len(transfer["layers"][0]["donor_atoms"]))
+    ]
+    return {"layers": layers, "lines": lines}
+
+
 def _align(summary: dict[str, Any]) -> dict[str, Any]:
     n_target, n_donor = summary["target"]["n_layers"], summary["donor"]["n_layers"]
 
@@ -202,6 +275,7 @@ def stage_results(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
     curves = [[min(1.0, 0.01 * t + 0.9 * (k + 1) / width) for k in range(width)] for t, _ in path]
     table = [{"layer": 3, "position": -1, "refusal": 0.01, "steering": 0.8, "kl": 0.03}]
     both = {"donor": 0.91, "target": 0.88}
+    transfer = _transfer(summary, fit, dice)
     return {
         "harvest": {"n_texts": 3000, "n_sites": 35100, "aligned_share": both}
         | {"classes": summary["ledger"], "dropped": {"donor": 0, "target": 3}}
@@ -218,7 +292,8 @@ def stage_results(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
         },
         "align": _align(summary),
         "fit": fit,
-        "transfer": _transfer(summary, fit, dice),
+        "transfer": transfer,
+        "atoms": _evidence_of(transfer),
         "guard": {
             "share": 0.02,
             "k": 2,

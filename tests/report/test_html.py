@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import shutil
@@ -18,7 +20,7 @@ from conceptbasis.errors import ArtifactError
 from conceptbasis.report.html import FIGURES, build_report
 
 sys.path.insert(0, str(Path(__file__).parent))
-from synthetic_run import make_summary, write_run
+from synthetic_run import SECRET, make_summary, write_run
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -72,13 +74,43 @@ def page(source: str) -> Page:
 
 def test_is_self_contained_and_small(source: str, page: Page) -> None:
     assert len(source.encode()) < 2_000_000
-    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in page.tags}
-    for _, attributes in page.tags:
+    assert not {"link", "img", "iframe"} & {tag for tag, _ in page.tags}
+    for tag, attributes in page.tags:
         for name, value in attributes.items():
             if name in ("href", "src", "xlink:href"):
                 assert value is not None
-                assert value.startswith("#"), value
+                assert value.startswith("#") or (tag == "a" and "neuronpedia" in value), value
     assert not re.search(r"@import|url\((?!#)", source)
+
+
+def test_one_script_is_admitted_by_its_hash_and_no_other(source: str) -> None:
+    (script,) = re.findall(r"<script[^>]*>(.*?)</script>", source, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in source
+    assert "unsafe-inline'; script" in source
+
+
+def test_every_atom_can_be_found_in_the_browser(page: Page, source: str) -> None:
+    atoms = [attributes for tag, attributes in page.tags if attributes.get("class") == "atom"]
+    assert len(atoms) == 4 * 12
+    shares = [float(attributes["data-sort-share"] or 0) for attributes in atoms]
+    assert shares == sorted(shares, reverse=True)
+    for words in ("garden (shared label; tulip)", "highest", "top 25%", "Concepts over layers"):
+        assert words in page.text, words
+    assert '<mark class="s9">rose</mark>' in source
+    assert "&lt;b&gt;" in source
+
+
+def test_harmful_text_is_in_a_file_of_its_own_when_asked_for(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    path = build_report(copy, show_text=True)
+    assert path.name == "report_with_text.html"
+    assert SECRET in path.read_text()
+    others = [file for file in copy.rglob("*") if file.is_file() and file != path]
+    shared = [file for file in others if file.parent.name != "atoms"]
+    assert (copy / "report.html") in shared
+    assert [file for file in shared if SECRET.encode() in file.read_bytes()] == []
 
 
 def test_says_verdict_figures_and_sections(page: Page) -> None:
@@ -106,8 +138,8 @@ def test_every_figure_has_words_and_can_be_reached_by_keyboard(page: Page) -> No
         assert set((attributes["aria-labelledby"] or "").split()) <= set(ids)
     scrolling = [a for _, a in page.tags if a.get("class") == "scroll"]
     assert all(a["tabindex"] == "0" and a["aria-label"] for a in scrolling)
-    targets = [a["href"] for tag, a in page.tags if tag == "a"]
-    assert {str(target)[1:] for target in targets} <= set(ids)
+    targets = [str(a["href"]) for tag, a in page.tags if tag == "a"]
+    assert {target[1:] for target in targets if target.startswith("#")} <= set(ids)
 
 
 def test_references_inside_figures_resolve(source: str, page: Page) -> None:

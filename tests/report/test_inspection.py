@@ -7,15 +7,17 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from conceptbasis.errors import ArtifactError
-from conceptbasis.report.inspection import as_json, print_recipe
+from conceptbasis.report.atom_views import print_recipe
+from conceptbasis.report.inspection import read_recipe
 
 sys.path.insert(0, str(Path(__file__).parent))
-from synthetic_run import write_run
+from synthetic_run import SECRET, write_run
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +25,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("inspection") / "run")
 
 
-def printed(folder: Path, **options: int) -> str:
+def as_json(folder: Path, **options: Any) -> list[dict[str, Any]]:
+    layers: list[dict[str, Any]] = read_recipe(folder, **options)["layers"]
+    return layers
+
+
+def printed(folder: Path, **options: Any) -> str:
     out = io.StringIO()
-    print_recipe(folder, console=Console(file=out, width=80), **options)
+    recipe = read_recipe(folder, **options)
+    few, full = "layer" not in options, "atom" in options
+    print_recipe(recipe, Console(file=out, width=80), few=few, full=full)
+    assert "…" not in out.getvalue().replace("… 4 more", "")
     assert max(len(line) for line in out.getvalue().splitlines()) <= 80
     return out.getvalue()
 
@@ -48,10 +58,12 @@ def test_prints_both_sides(folder: Path) -> None:
     text = printed(folder, layer=2)
     best = layer["donor_atoms"][0]
     line = next(row for row in text.splitlines() if row.split()[:1] == [str(best["feature"])])
-    for cell in (f"{best['coefficient']:+.3f}", "0.80", "0.11", str(best["target_feature"])):
+    span = f"{best['low']:+.1f},{best['high']:+.1f}"
+    figures = (f"{best['coefficient']:+.2f}", span, "0.80", "0.11", ".020/.015", "0.12", "0.91")
+    for cell in (*figures, str(best["target_feature"])):
         assert cell in line
     assert "target layer 2 from donor layer 2: eligible mass 0.50" in text
-    assert "unstable" in text
+    assert "0.34*" in text
     assert "target layer 1" not in text
 
 
@@ -98,3 +110,75 @@ def test_missing_figures_are_dashes(folder: Path, tmp_path: Path) -> None:
             atom |= {"target_feature": None, "r_heldout": None, "null_quantile": None}
     path.write_text(json.dumps(result))
     assert "agreement –" in printed(copy)
+
+
+# Evidence
+
+
+def test_evidence_is_joined_to_both_sides(folder: Path) -> None:
+    (layer,) = as_json(folder, layer=2)
+    for atom in layer["donor_atoms"]:
+        assert atom["evidence"]["feature"] == atom["feature"]
+        assert atom["target_evidence"]["feature"] == atom["target_feature"]
+        assert atom["guard_overlap"] == 0.12
+    assert all(atom["evidence"]["label"] == "declines" for atom in layer["target_atoms"])
+
+
+def test_shared_labels_are_told_apart(folder: Path) -> None:
+    text = " ".join(printed(folder, layer=1).split())
+    assert "garden (shared label; tulip)" in text
+
+
+def test_one_atom_in_full(folder: Path) -> None:
+    feature = as_json(folder, layer=1)[0]["donor_atoms"][0]["feature"]
+    text = printed(folder, atom=feature, layer=1)
+    for words in (
+        "(automatic label)",
+        "“⟨answer⟩” 0.60, “rose” 0.20",
+        "harmful requests 0.90, chat 0.10",
+        "sorry  no",
+        "the [rose]",
+        "top 25%",
+        "https://www.neuronpedia.org/m/3-res/7",
+        "share of words that both sides have: 0.40",
+    ):
+        assert words in text, words
+
+
+def test_harmful_text_is_shown_when_asked_for_and_never_else(folder: Path) -> None:
+    feature = as_json(folder, layer=1)[0]["donor_atoms"][0]["feature"]
+    assert "[harmful request: fraud]" in printed(folder, atom=feature)
+    assert SECRET not in printed(folder, atom=feature)
+    assert SECRET not in json.dumps(read_recipe(folder))
+    assert SECRET in json.dumps(read_recipe(folder, show_text=True))
+    shown = printed(folder, atom=feature, show_text=True)
+    assert SECRET in " ".join(shown.split()).replace("[", "").replace("]", "")
+
+
+def test_colours_replace_brackets_on_a_terminal(folder: Path) -> None:
+    recipe = read_recipe(folder, layer=1)
+    feature = recipe["layers"][0]["donor_atoms"][1]["feature"]
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=True, color_system="256")
+    print_recipe(read_recipe(folder, layer=1, atom=feature), console, few=False, full=True)
+    assert "\x1b[" in out.getvalue()
+    assert "[rose]" not in out.getvalue()
+
+
+def test_lines_over_layers_lead_the_overview(folder: Path) -> None:
+    text = printed(folder)
+    assert "concept over layers" in text
+    features = [layer["donor_atoms"] for layer in as_json(folder)]
+    assert len(features) == 4
+    narrowed = read_recipe(folder, layer=2, atom=features[1][0]["feature"])
+    assert len(narrowed["lines"]) == 1
+
+
+def test_a_run_without_evidence_is_shown_all_the_same(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    shutil.rmtree(copy / "atoms")
+    feature = as_json(copy)[0]["donor_atoms"][0]["feature"]
+    assert "stands for" not in printed(copy)
+    assert "no evidence" in printed(copy, atom=feature)
+    assert read_recipe(copy)["lines"] is None

@@ -83,8 +83,10 @@ def test_deltas_and_their_words() -> None:
     assert format_interval(Interval(12345.0), None) == "1.2e+04"
 
 
-@pytest.mark.parametrize("module", ["table", "inspection"])
+@pytest.mark.parametrize(
+    "module", ["report.table", "report.inspection", "report.atom_views", "logged_runs", "commands"]
+)
 def test_terminal_views_load_no_tensor_library(module: str) -> None:
-    code = f"import sys, conceptbasis.report.{module}; print('torch' in sys.modules)"
+    code = f"import sys, conceptbasis.{module}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

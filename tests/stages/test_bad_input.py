@@ -233,7 +233,7 @@ def test_sae_whose_codes_are_not_finite(ready, sides):
 
     texts = ready.suite.texts_for("B0")[:4]
     with pytest.raises(SaeError, match=r"layer 1 \(spoilt\) gives codes that are not finite"):
-        measure_quality(sides.target.loaded, {1: Spoilt()}, texts, QUIET)
+        measure_quality(sides.target.loaded, {1: Spoilt()}, texts, {1: torch.ones(3, 40)})
 
 
 # Coverage

@@ -26,9 +26,10 @@ STAGES = [
     "guard",
     "forecast",
     "replay",
+    "atoms",
     "evaluate",
 ]
-SEALED = {*STAGES} - {"forecast", "evaluate"}
+SEALED = {*STAGES} - {"forecast", "atoms", "evaluate"}
 
 
 class Lines(Reporter):

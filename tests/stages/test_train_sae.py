@@ -12,6 +12,8 @@ from conceptbasis import artifacts
 from conceptbasis.errors import ArtifactError
 from conceptbasis.models.sae_training import layer_folder
 from conceptbasis.stages import train_sae
+from conceptbasis.stages.harvest import read_residuals
+from conceptbasis.stages.sae_quality import code_histograms
 from conceptbasis.stages.train_sae import chosen_layers, load_or_train, measure_quality
 
 FEW = {"n_steps": 6, "n_texts": 60, "d_sae": 32, "k": 4, "batch_size": 64}
@@ -128,10 +130,64 @@ class Exact:
 def test_quality_of_a_perfect_and_of_an_empty_sae(ready, sides):
     texts = ready.suite.texts_for("B0")[:24]
     saes = {1: Exact(1.0), 2: Exact(0.0)}
-    perfect, empty = measure_quality(sides.target.loaded, saes, texts, QUIET)
+    residuals = read_residuals(
+        sides.target.loaded,
+        texts,
+        [1, 2],
+        batch_size=8,
+        end_of_prompt=True,
+        reporter=QUIET,
+        label="",
+    ).values
+    perfect, empty = measure_quality(sides.target.loaded, saes, texts, residuals)
     assert perfect["explained_variance"] == pytest.approx(1, abs=1e-5)
     assert perfect["ce_recovered"] == pytest.approx(1, abs=1e-4)
     assert empty["explained_variance"] < 0.1
     assert empty["ce_recovered"] == pytest.approx(0, abs=1e-4)
     assert perfect["l0"] == pytest.approx(40)
     assert perfect["dead_share"] < 0.05
+
+
+def test_histograms_count_every_site_and_every_feature_once(trained):
+    assert sorted(trained.histograms) == [0, 1, 2]
+    for histograms in trained.histograms.values():
+        counts, edges = histograms["log10_density_dead_lowest"]
+        assert sum(counts) == 32
+        assert len(edges) == len(counts) + 1
+        assert sum(histograms["l0"][0]) > 32
+    codes = torch.zeros(100, 4)
+    codes[:, 0], codes[:10, 1], codes[:1, 2] = 1.0, 2.0, 3.0
+    counts, edges = code_histograms(codes)["log10_density_dead_lowest"]
+    assert counts[0] == 1
+    assert edges[0] == -3
+    assert counts[-1] == 1
+    assert sum(code_histograms(codes)["l0"][0]) == 100
+
+
+def test_metrics_of_training_have_the_names_of_sae_lens(ready, sides, tmp_path):
+    seen = []
+    config = ready.target_config(**{**FEW, "n_steps": 20})
+    load_or_train(
+        config,
+        sides.target.loaded,
+        "hash",
+        ready.suite,
+        QUIET,
+        out=tmp_path / "saes",
+        on_metrics=lambda step, metrics: seen.append((step, metrics)),
+    )
+    ((step, metrics),) = seen
+    assert step == 20
+    assert metrics["throughput/sites_per_second"] > 0
+    for name in (
+        "losses/overall_loss",
+        "losses/mse_loss",
+        "metrics/explained_variance",
+        "metrics/l0",
+        "sparsity/dead_features",
+        "details/current_learning_rate",
+        "details/n_training_samples",
+    ):
+        assert all(f"layer_{layer:02d}/{name}" in metrics for layer in range(3)), name
+    assert metrics["layer_01/metrics/l0"] == pytest.approx(4, abs=0.5)
+    assert metrics["layer_01/details/n_training_samples"] == 20 * 64

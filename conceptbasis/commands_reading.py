@@ -1,0 +1,96 @@
+"""Commands that read finished runs; they load no tensor library, so that they answer at once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from conceptbasis.errors import ConfigError
+
+
+def console() -> Any:
+    """Where results are printed: 80 columns of plain text when they are piped."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 80, soft_wrap=False)
+
+
+def say_next(options: argparse.Namespace, command: str, what: str) -> None:
+    """Names a useful next command, on standard error, so that results can be piped."""
+    if not options.quiet:
+        print(f"next: conceptbasis {command}   {what}", file=sys.stderr)
+
+
+def run_inspect(options: argparse.Namespace) -> None:
+    """Shows a recipe, atom by atom."""
+    from conceptbasis.report.inspection import read_recipe
+
+    recipe = read_recipe(
+        options.folder, layer=options.layer, atom=options.atom, show_text=options.show_text
+    )
+    if options.json:
+        print(json.dumps(recipe, indent=1))
+        return
+    from conceptbasis.report.atom_views import print_recipe
+
+    few = options.layer is None
+    print_recipe(recipe, console(), few=few, full=options.atom is not None)
+    if options.atom is None:
+        largest = recipe["layers"][0]["donor_atoms"][0]["feature"]
+        say_next(options, f"inspect {options.folder} --atom {largest}", "one atom in full")
+    else:
+        say_next(options, f"report {options.folder}", "the same in a browser")
+
+
+def run_compare(options: argparse.Namespace) -> None:
+    """Shows finished runs side by side: folders, logged runs, or both."""
+    from conceptbasis.artifacts import read_json
+    from conceptbasis.report.table import compare_table
+
+    summaries = {str(folder): read_json(folder / "summary.json") for folder in options.folders}
+    if options.wandb:
+        from conceptbasis.logged_runs import read_logged_runs
+
+        summaries |= read_logged_runs(options.wandb, options.group)
+    elif options.save_workspace or options.group:
+        raise ConfigError(
+            "--save-workspace or --group without --wandb",
+            expected="the project that is meant",
+            fix="add --wandb ENTITY/PROJECT",
+        )
+    if not summaries:
+        raise ConfigError(
+            "compare without runs",
+            expected="conceptbasis compare DIR [DIR ...], or --wandb ENTITY/PROJECT",
+            fix="name run folders, each with a summary.json",
+        )
+    console().print(compare_table(summaries))
+    if options.save_workspace:
+        from conceptbasis.workspace import save_workspace
+
+        print(f"workspace: {save_workspace(options.wandb)}")
+    if options.folders:
+        say_next(options, f"inspect {options.folders[0]}", "what its atoms stand for")
+
+
+def run_report(options: argparse.Namespace) -> None:
+    """Rebuilds the report of a run."""
+    from conceptbasis.report.html import build_report
+
+    print(build_report(options.folder, show_text=options.show_text))
+    say_next(options, f"replay {options.folder}", "answers before and after")
+
+
+def run_doctor(options: argparse.Namespace) -> None:
+    """Says what is installed, what is cached and what is missing."""
+    from conceptbasis.report.doctor import doctor_view, examine
+
+    facts = examine()
+    if options.json:
+        print(json.dumps(facts, indent=1))
+        return
+    console().print(doctor_view(facts))
+    if not facts["problems"]:
+        say_next(options, "demo", "two organisms, a transfer and its report")

@@ -1,0 +1,106 @@
+"""The report in a real browser: alone, silent, usable by keyboard, and readable at any width."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conceptbasis.report.html import build_report
+
+sys.path.insert(0, str(Path(__file__).parent))
+import chromium
+from synthetic_run import write_run
+
+pytestmark = pytest.mark.skipif(
+    chromium.EXECUTABLE is None, reason="Chromium is not installed (Debian package chromium)"
+)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Page]:
+    folder = write_run(tmp_path_factory.mktemp("browser") / "run")
+    report = build_report(folder)
+    with chromium.page(folder / "profile") as page:
+        page.open(report)
+        yield page
+
+
+def shown(page: chromium.Page) -> list[str]:
+    script = "[...document.querySelectorAll('.atom:not([hidden]) summary .where')]"
+    return page.evaluate(f"{script}.map((item) => item.textContent)")
+
+
+def test_it_asks_nothing_of_the_network_and_complains_about_nothing(page: chromium.Page) -> None:
+    assert [url for url in page.requests() if not url.startswith("file:")] == []
+    assert len(page.requests()) == 1
+    assert page.complaints() == []
+
+
+def test_every_control_has_a_name(page: chromium.Page) -> None:
+    controls = page.controls()
+    assert all(name.strip() for _, name in controls), controls
+    names = {name: role for role, name in controls}
+    assert names["Search"] == "searchbox"
+    assert names["Target layer"] == names["Sort by"] == "combobox"
+    assert any(role == "DisclosureTriangle" for role, _ in controls)
+
+
+def test_search_by_keyboard_filters_atoms(page: chromium.Page) -> None:
+    every = shown(page)
+    page.evaluate("document.getElementById('atom-search').focus()")
+    page.call("Input.insertText", text="GARDEN tulip")
+    found = shown(page)
+    assert 0 < len(found) < len(every)
+    count = page.evaluate("document.getElementById('atom-count').value")
+    assert count == f"{len(found)} of {len(every)} atoms"
+    page.evaluate("document.getElementById('atom-search').select()")
+    page.press("Backspace", 8)
+    assert shown(page) == every
+
+
+def test_filter_by_layer_and_sort(page: chromium.Page) -> None:
+    def choose(name: str, value: str) -> None:
+        field = f"document.getElementById('atom-{name}')"
+        page.evaluate(f"{field}.value = '{value}'; {field}.dispatchEvent(new Event('change'))")
+
+    choose("sort", "layer")
+    layers = [int(text.split()[1]) for text in shown(page)]
+    assert layers == sorted(layers)
+    choose("layer", "2")
+    assert {text.split()[1] for text in shown(page)} == {"2"}
+    choose("layer", "")
+    choose("sort", "share")
+
+
+def test_an_atom_opens_by_keyboard(page: chromium.Page) -> None:
+    page.evaluate("document.querySelector('.atom summary').focus()")
+    page.call("Input.dispatchKeyEvent", type="keyDown", key="Enter", text="\r")
+    page.call("Input.dispatchKeyEvent", type="keyUp", key="Enter")
+    assert page.evaluate("document.querySelector('.atom details').open")
+    assert page.evaluate("document.querySelectorAll('.atom details[open] mark').length") > 0
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_the_page_fits_its_width_in_both_schemes(
+    page: chromium.Page, width: int, dark: bool
+) -> None:
+    page.show(width=width, dark=dark)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (int(background[4:].split(",")[0]) < 60) == dark
+    assert page.screenshot().startswith(b"\x89PNG")
+
+
+def test_a_phone_shows_before_and_after_without_scrolling(page: chromium.Page) -> None:
+    page.show(width=360, dark=False)
+    table = "document.querySelector('table.stack')"
+    assert page.evaluate(f"{table}.scrollWidth <= {table}.parentElement.clientWidth")
+    right = f"[...{table}.querySelectorAll('td')].map((cell) => cell.getBoundingClientRect().right)"
+    assert max(page.evaluate(right)) <= 360
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    roles = [node["role"]["value"] for node in nodes if not node.get("ignored")]
+    assert roles.count("table") > 3

@@ -1,0 +1,220 @@
+"""Evidence of atoms: complete, from text that was there, and silent about hidden text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from steps import steps_of
+
+from conceptbasis.artifacts import load_stage
+from conceptbasis.prompts import Prompt, Text
+from conceptbasis.stages.atom_labels import make_label, shared_words, told_apart
+from conceptbasis.stages.atom_texts import (
+    BEFORE_ANSWER,
+    HIDDEN,
+    Corpus,
+    source_of_prompt,
+    source_of_text,
+    vocabulary,
+    word_matrix,
+)
+from conceptbasis.stages.atoms import run_atoms
+from conceptbasis.stages.guard import run_guard
+from conceptbasis.stages.transfer import run_transfer
+
+SECRET = "forbidden lantern phrase"
+EVIDENCE = {
+    "feature",
+    "density",
+    "fires_on",
+    "words",
+    "kinds",
+    "promoted",
+    "suppressed",
+    "contexts",
+    "page",
+    "label",
+    "collides",
+    "differs",
+}
+
+
+@pytest.fixture(scope="module")
+def result(finished):
+    return load_stage(finished.folder, "atoms").result
+
+
+def features_of(result):
+    return [
+        e for row in result["layers"] for s in ("donor", "target") for e in row[f"{s}_features"]
+    ]
+
+
+def test_every_atom_of_the_recipe_has_evidence_on_both_sides(finished, result):
+    transfer = load_stage(finished.folder, "transfer").result
+    for row, rebuilt in zip(result["layers"], transfer["layers"], strict=True):
+        donor = {e["feature"] for e in row["donor_features"]}
+        target = {e["feature"] for e in row["target_features"]}
+        assert donor == {a["feature"] for a in rebuilt["donor_atoms"]}
+        assert target >= {a["feature"] for a in rebuilt["target_atoms"]}
+        assert target >= {a["target_feature"] for a in row["atoms"]}
+        assert all(0 <= a["guard_overlap"] <= 1 for a in row["atoms"])
+        measured = [a["leave_one_out"] for a in row["atoms"] if a["leave_one_out"]]
+        assert 1 <= len(measured) <= 3
+        assert all(-1 <= m["cosine"] <= 1 for m in measured)
+    assert all(set(e) == EVIDENCE for e in features_of(result))
+
+
+def test_contexts_are_shaded_and_spread_over_quantiles(result):
+    for evidence in features_of(result):
+        contexts = evidence["contexts"]
+        quantiles = [c["quantile"] for c in contexts]
+        assert quantiles == sorted(quantiles, reverse=True)
+        for context in contexts:
+            assert len(context["pieces"]) == len(context["levels"])
+            assert max(context["levels"]) > "0"
+        if contexts:
+            assert quantiles[0] == 1
+            assert "9" in contexts[0]["levels"]
+    assert any(min(c["quantile"] for c in e["contexts"]) < 0.5 for e in features_of(result))
+
+
+def test_lines_hold_every_atom_once(result):
+    members = [(a["target"], a["feature"]) for line in result["lines"] for a in line["atoms"]]
+    atoms = [(row["target"], a["feature"]) for row in result["layers"] for a in row["atoms"]]
+    assert sorted(members) == sorted(atoms)
+    sizes = [line["contribution"] for line in result["lines"]]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_target_reads_nothing_and_hidden_text_says_nothing(make_study, monkeypatch):
+    study = make_study(atoms={"n_prompts": 12, "n_leave_out": 1})
+    steps = steps_of(study)
+    parts = (steps.recipes, steps.direction, steps.alignment)
+    transfer = run_transfer(study, steps.rebuilder, *parts)
+    guarded = run_guard(study, steps.harvest, transfer)
+    planted = [replace(p, text=f"{p.text} {SECRET}") for p in study.suite["direction_harmful"]]
+    suite = replace(
+        study.suite, prompts={**study.suite.prompts, "direction_harmful": tuple(planted)}
+    )
+    booked = study.ledger.as_list()
+    monkeypatch.setattr(type(study.target.loaded.model), "forward", None)
+    monkeypatch.setattr(type(study.target.loaded.architecture.body), "forward", None)
+    output = run_atoms(
+        replace(study, suite=suite),
+        steps.rebuilder,
+        steps.direction,
+        steps.recipes,
+        transfer,
+        guarded,
+    )
+    assert study.ledger.as_list() == booked
+    seen = 0
+    for evidence in features_of(output.result):
+        shown = [c for c in evidence.pop("contexts") if not c["hidden"]]
+        seen += len(shown)
+        text = json.dumps([evidence, shown]).lower()
+        assert "lantern" not in text.replace(HIDDEN, "")
+    assert seen
+
+
+# The texts
+
+
+def corpus() -> tuple[Corpus, scipy.sparse.csr_matrix]:
+    sources = [
+        source_of_text(Text((("user", "red rose ?"), ("assistant", "yes .")), "chat", "rose")),
+        source_of_prompt(Prompt("steal a lantern", noun="theft"), harmful=True),
+        source_of_text(Text("a rose is red", "definitions", "rose")),
+    ]
+    sites = [(0, 0, 3), (0, 0, 8), (0, 1, 0), (0, 1, 3), (1, 0, 5), (1, 0, 15), (1, 1, 0)]
+    sites += [(2, 0, 1), (2, 0, 6)]
+    codes = [[0, 1], [4, 0], [2, 0], [0, 0], [8, 0], [0, 0], [0, 1], [0, 0], [2, 0]]
+    return Corpus(sources, sites), scipy.sparse.csr_matrix(np.array(codes, dtype=np.float32))
+
+
+def test_pieces_end_where_both_tokenizers_agree():
+    pieces = corpus()[0].pieces
+    assert pieces[:4] == ["red", " rose", BEFORE_ANSWER, "yes"]
+    assert pieces[4:] == ["steal", " a lantern", BEFORE_ANSWER, "a", " rose"]
+
+
+def test_hidden_texts_give_their_topic_and_nothing_else():
+    found, codes = corpus()
+    assert [s.hidden for s in found.sources] == [False, True, False]
+    assert found.sources[1].words == {"theft"}
+    assert dict(map(tuple, found.firing_pieces(codes, 5)[0])) == {
+        HIDDEN: 0.5,
+        "rose": 0.375,
+        BEFORE_ANSWER: 0.125,
+    }
+    assert vocabulary(found.sources, least=2) == ["red", "rose"]
+    assert word_matrix(found.sources, ["rose"]).toarray().ravel().tolist() == [1, 0, 1]
+
+
+def test_peaks_and_a_context_around_the_highest_site():
+    found, codes = corpus()
+    peaks = found.peaks(codes)
+    assert peaks.tolist() == [[4, 1], [8, 1], [2, 0]]
+    context = found.context(0, codes.toarray()[:, 0], 8.0, 0.5)
+    assert "".join(context["pieces"]) == "red rose ⟨answer⟩ yes ."
+    assert context["levels"] == "05300"
+    assert found.context(1, codes.toarray()[:, 0], 8.0, 1.0)["hidden"]
+    kinds = found.firing_kinds(torch.tensor([[True], [True], [False]]))
+    assert kinds == [{"chat": 1.0, "definitions": 0.0, "harmful_requests": 1.0}]
+
+
+# The labels
+
+
+def evidence(**changes):
+    plain = {"kinds": {}, "fires_on": [], "words": [], "promoted": []}
+    return {**plain, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "label"),
+    [
+        ({}, "no clear evidence"),
+        ({"words": [["open", 9.0], ["shut", 4.0]]}, "open, shut"),
+        ({"fires_on": [["rose", 0.9]], "words": [["rose", 9.0]]}, "“rose”"),
+        ({"fires_on": [[HIDDEN, 0.9]]}, "no clear evidence"),
+        (
+            {
+                "fires_on": [[BEFORE_ANSWER, 0.7]],
+                "kinds": {"harmful_requests": 0.9, "chat": 0.1},
+                "promoted": ["sorry"],
+            },
+            "harmful requests, before the answer → sorry",
+        ),
+        ({"kinds": {"chat": 0.9, "declines": 0.8, "mentions": 0.7}}, "no clear evidence"),
+    ],
+)
+def test_labels_say_kind_place_and_words(changes, label):
+    assert make_label(evidence(**changes)) == label
+
+
+def test_equal_labels_are_told_apart_by_what_differs():
+    def labelled(label, words, promoted=()):
+        return evidence(label=label, words=[[w, 3.0] for w in words], promoted=promoted)
+
+    found = told_apart(
+        [
+            labelled("a", ["red", "green"]),
+            labelled("a", ["red"], ["sun"]),
+            labelled("b", ["red"]),
+            labelled("c", ["x"]),
+            labelled("c", ["x"]),
+        ]
+    )
+    assert found == [["green"], ["promotes “sun”"], None, [], []]
+
+
+def test_shared_words():
+    assert shared_words(["a", "b"], ["b", "c"]) == pytest.approx(1 / 3)
+    assert shared_words([], []) is None

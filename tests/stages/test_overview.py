@@ -1,0 +1,44 @@
+"""The first screen says what was found, near enough to what the run then does."""
+
+from __future__ import annotations
+
+import pytest
+
+from conceptbasis.stages.overview import measure_overview, overview_lines
+
+
+@pytest.fixture(scope="module")
+def overview(ready, sides, finished):
+    return measure_overview(
+        sides.donor, sides.target, ready.suite, ready.config(), finished.folder / "new" / "run"
+    )
+
+
+def test_estimates_are_near_the_harvest(overview, finished):
+    import json
+
+    result = json.loads((finished.folder / "harvest" / "result.json").read_text())
+    assert overview.n_texts == result["n_texts"]
+    assert overview.n_sites == pytest.approx(result["n_sites"], rel=0.1)
+    for name, share in zip(("donor", "target"), overview.aligned, strict=True):
+        assert share == pytest.approx(result["aligned_share"][name], abs=0.05)
+    written = sum(entry["bytes"] for entry in result["files"].values())
+    assert overview.bytes == pytest.approx(written, rel=0.15)
+    assert overview.seconds > 0
+    assert overview.free > 0
+
+
+def test_the_screen_names_models_saes_sites_device_time_and_disk(overview, sides, ready, tmp_path):
+    config = ready.config()
+    lines = overview_lines(sides.donor, sides.target, config, overview, tmp_path / "x")
+    text = "\n".join(lines)
+    for words in (
+        "micro-llama: llama, 4 layers, width 48",
+        "SAEs at 3 layers, 128 features",
+        "aligned sites",
+        "cpu, 1 workers",
+        "if nothing is reused",
+        "free",
+    ):
+        assert words in text, words
+    assert max(len(line) for line in lines[:-1]) <= 80

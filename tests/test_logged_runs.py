@@ -1,0 +1,200 @@
+"""Logged runs are read through wandb's public API, here from a local stand-in of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from conceptbasis import workspace
+from conceptbasis.cli import main
+from conceptbasis.errors import ConceptBasisError, ConfigError
+from conceptbasis.log_tables import layer_series
+from conceptbasis.logged_runs import read_logged_runs
+from conceptbasis.metrics import about, flat_figures, unflatten
+from conceptbasis.report.table import compare_table
+
+sys.path.insert(0, str(Path(__file__).parent / "report"))
+from synthetic_run import make_summary, stage_results
+
+KEY = "0123456789abcdef" * 2 + "01234567"
+
+
+class StandIn(ThreadingHTTPServer):
+    """Answers the queries that a listing of runs needs, and keeps what it was asked.
+
+    Args:
+        runs: Group, name and summary of each run.
+    """
+
+    def __init__(self, runs: list[tuple[str, str, dict[str, Any]]]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.runs = runs
+        self.asked: list[dict[str, Any]] = []
+        self.saved: list[dict[str, Any]] = []
+
+    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        query = body.get("query", "")
+        if "upsertView" in query:
+            self.saved.append(body["variables"])
+            return {"upsertView": {"view": {"id": "1", "name": "nw-1-v"}, "inserted": True}}
+        if "query Runs" not in query:
+            viewer = {"id": "1", "entity": "team", "username": "u", "email": "", "flags": "{}"}
+            return {"viewer": {**viewer, "teams": {"edges": []}}}
+        wanted = json.loads(body["variables"]["filters"])
+        self.asked.append({**body["variables"], "filters": wanted})
+        found = [run for run in self.runs if wanted.get("group") in (None, run[0])]
+        edges = [{"node": _node(i, *run), "cursor": str(i)} for i, run in enumerate(found)]
+        page = {"endCursor": None, "hasNextPage": False}
+        listed = {"edges": edges, "pageInfo": page}
+        project = {"internalId": "1", "runCount": len(edges), "readOnly": False, "runs": listed}
+        return {"project": project}
+
+
+def _node(number: int, group: str, name: str, summary: dict[str, Any]) -> dict[str, Any]:
+    times = dict.fromkeys(("createdAt", "heartbeatAt"), "2026-01-01T00:00:00")
+    texts = dict.fromkeys(("description", "notes", "commit", "sweepName"), "")
+    return {**times, **texts} | {
+        "id": str(number),
+        "name": f"run{number}",
+        "displayName": name,
+        "group": group,
+        "jobType": "transfer",
+        "state": "finished",
+        "tags": [],
+        "config": json.dumps({"about": {"value": about(summary)}}),
+        "summaryMetrics": json.dumps(flat_figures(summary)),
+        "systemMetrics": "{}",
+        "readOnly": False,
+        "historyLineCount": 1,
+        "historyKeys": None,
+        "user": {"name": "u", "username": "u"},
+        "projectId": "1",
+    }
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: StandIn
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers.get("content-length", 0)))
+        body = json.loads(raw) if raw.startswith(b"{") else {}
+        data = json.dumps({"data": self.server.answer(body)}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandIn]:
+    other = make_summary()
+    other["verdict"]["word"] = "partial"
+    runs = [("a", "seed 0", make_summary()), ("a", "seed 1", other), ("b", "seed 0", other)]
+    with StandIn(runs) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.delenv("WANDB_MODE", raising=False)
+        yield server
+        server.shutdown()
+
+
+def printed(summaries: dict[str, Any]) -> str:
+    out = io.StringIO()
+    Console(file=out, width=80).print(compare_table(summaries))
+    return out.getvalue()
+
+
+def test_logged_runs_give_the_table_that_their_folders_give(stand_in: StandIn) -> None:
+    found = read_logged_runs("team/project", group="a")
+    assert list(found) == ["seed 0", "seed 1"]
+    assert stand_in.asked[0]["filters"] == {"jobType": "transfer", "group": "a"}
+    assert (stand_in.asked[0]["entity"], stand_in.asked[0]["project"]) == ("team", "project")
+    folders = {name: make_summary() for name in found}
+    folders["seed 1"]["verdict"]["word"] = "partial"
+    assert printed(found) == printed(folders)
+
+
+def test_the_command_prints_logged_runs_beside_folders(
+    stand_in: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "summary.json").write_text(json.dumps(make_summary()))
+    assert main(["compare", str(tmp_path), "--wandb", "team/project", "--group", "b"]) == 0
+    shown = capsys.readouterr().out
+    assert "seed 0" in shown
+    assert "partial" in shown
+    assert main(["compare", str(tmp_path), "--group", "b"]) == 2
+
+
+def test_runs_of_one_name_are_told_apart(stand_in: StandIn) -> None:
+    assert list(read_logged_runs("team/project")) == ["seed 0 (run0)", "seed 1", "seed 0 (run2)"]
+
+
+def test_flat_figures_keep_what_comparisons_read() -> None:
+    summary = make_summary()
+    summary["conditions"][3]["capability"]["gsm"] = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+    back = unflatten(about(summary), flat_figures(summary))
+    assert printed({"run": back}) == printed({"run": summary})
+    json.dumps(back)
+
+
+def test_nothing_logged_is_an_error(stand_in: StandIn) -> None:
+    with pytest.raises(ConfigError, match="no finished transfer is logged in team/project, group"):
+        read_logged_runs("team/project", group="none")
+
+
+@pytest.mark.parametrize("path", ["project", "/project", "team/", "team/project/run"])
+def test_a_path_is_entity_and_project(path: str) -> None:
+    with pytest.raises(ConfigError, match="ENTITY/PROJECT"):
+        read_logged_runs(path)
+
+
+def test_without_a_key_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="no wandb API key"):
+        read_logged_runs("team/project")
+
+
+def test_a_failure_of_wandb_is_reported(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stand_in, "answer", lambda body: {"viewer": None})
+    with pytest.raises(ConceptBasisError, match="wandb gives no runs of team/project"):
+        read_logged_runs("team/project")
+
+
+# The workspace
+
+
+def test_a_workspace_shows_figures_that_are_logged(stand_in: StandIn) -> None:
+    pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed")
+    address = workspace.save_workspace("team/project")
+    assert "team/project" in address
+    (saved,) = stand_in.saved
+    assert (saved["entityName"], saved["projectName"]) == ("team", "project")
+    assert saved["displayName"] == "conceptbasis"
+    shown = [key for keys in workspace.BARS.values() for key in keys]
+    assert all(json.dumps(key) in saved["spec"] for key in [*shown, *workspace.LINES])
+    summary = make_summary()
+    summary["forecast"]["proxy_success"] = {"value": 0.5}
+    assert set(shown) <= set(flat_figures(summary))
+    series = layer_series(stage_results(summary))
+    assert set(workspace.LINES) <= {name for figures in series.values() for name in figures}
+
+
+def test_a_missing_package_is_named(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+    with pytest.raises(ConfigError, match="wandb-workspaces is not installed"):
+        workspace.save_workspace("team/project")
