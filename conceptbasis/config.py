@@ -29,6 +29,19 @@ Budget = Literal["B0", "B0d", "B1", "B2"]
 Basis = Literal["code_map", "transported", "matched"]
 Mode = Literal["ablate", "affine", "add", "orthogonalise"]
 Scope = Literal["stream", "writers"]
+TextClass = Literal[
+    "chat",
+    "arithmetic",
+    "greetings",
+    "mentions",
+    "definitions",
+    "mention_turns",
+    "declines",
+    "harmful_requests",
+    "refusals",
+]
+"""What a shared text is (docs/method.md, "Budgets")."""
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -50,6 +63,7 @@ class SaeTraining(Section):
     seed: int = 0
     budget: Budget = "B0d"
     n_texts: int = Field(default=6000, ge=20)
+    without: tuple[TextClass, ...] = ()
 
 
 class SaeRelease(Section):
@@ -102,6 +116,7 @@ class HarvestSection(Section):
 
     n_texts: int = Field(default=3000, ge=10)
     batch_size: int = Field(default=128, ge=1)
+    without: tuple[TextClass, ...] = ()
     end_of_prompt: bool = True
     max_norm_ratio: float = Field(default=10.0, gt=1)
     splits: tuple[float, float, float] = (0.6, 0.2, 0.2)

@@ -131,16 +131,17 @@ class PromptSuite:
         """Whether the set `name` exists and is not empty."""
         return bool(self.prompts.get(name))
 
-    def texts_for(self, budget: Budget) -> tuple[Text, ...]:
-        """The texts that `budget` allows, in their stored order."""
+    def texts_for(self, budget: Budget, without: Sequence[str] = ()) -> tuple[Text, ...]:
+        """The texts that `budget` allows, in their stored order, but for the classes `without`."""
+        classes = [c for c, b in TEXT_CLASS_BUDGET.items() if budget_allows(budget, b)]
         chosen = tuple(
-            t for t in self.texts if budget_allows(budget, TEXT_CLASS_BUDGET[t.text_class])
+            t for t in self.texts if t.text_class in classes and t.text_class not in without
         )
         if not chosen:
             raise PromptError(
                 f"no text is left at budget {budget}",
                 expected="texts of the classes this budget allows: "
-                + ", ".join(c for c, b in TEXT_CLASS_BUDGET.items() if budget_allows(budget, b)),
+                + ", ".join(c for c in classes if c not in without),
                 fix="add such texts to texts.jsonl or choose a wider budget",
             )
         return chosen

@@ -76,6 +76,13 @@ def test_texts_of_a_budget(budget, classes):
     assert [t.text_class for t in texts] == [c for c in order if c in classes]
 
 
+def test_a_class_can_be_left_out_of_what_the_budget_allows():
+    texts = small_suite().texts_for("B0d", without=("declines",))
+    assert {t.text_class for t in texts} == {"chat", "mentions"}
+    with pytest.raises(PromptError, match="no text is left"):
+        small_suite().texts_for("B0", without=("chat", "mentions"))
+
+
 def test_no_harmful_wording_is_allowed_before_b1_and_no_refusal_before_b2():
     assert TEXT_CLASS_BUDGET["declines"] == "B0d"
     assert TEXT_CLASS_BUDGET["harmful_requests"] == "B1"

@@ -195,7 +195,9 @@ def run_harvest(
         ledger: Records what the target reads.
         reporter: Told the progress.
     """
-    texts = choose_texts(suite.texts_for(config.budget), config.harvest.n_texts, config.seed)
+    texts = choose_texts(
+        suite.texts_for(config.budget, config.harvest.without), config.harvest.n_texts, config.seed
+    )
     section = config.harvest
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -58,7 +58,7 @@ def measure_overview(
 
     The target reads a sample of the texts that stage `harvest` shows it and books.
     """
-    allowed = suite.texts_for(config.budget)
+    allowed = suite.texts_for(config.budget, config.harvest.without)
     texts = choose_texts(allowed, config.harvest.n_texts, config.seed)
     sample = texts[:_SAMPLE]
     keys = [_sites(side, sample, config) for side in (donor, target)]

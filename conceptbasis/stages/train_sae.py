@@ -200,7 +200,9 @@ def _train(
     on_metrics: Metrics | None,
 ) -> SaeSet:
     loaded, layers, reporter = work
-    texts = choose_texts(suite.texts_for(training.budget), training.n_texts, training.seed)
+    texts = choose_texts(
+        suite.texts_for(training.budget, training.without), training.n_texts, training.seed
+    )
     key = value_hash(
         [model_hash, training.model_dump(), layers, config.site, [asdict(t) for t in texts]]
     )
