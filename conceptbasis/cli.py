@@ -194,4 +194,7 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     organisms.add_argument("action", choices=("list", "build"))
     organisms.add_argument("name", nargs="?", help="family to build")
     organisms.add_argument("--seed", type=int, default=0)
+    organisms.add_argument(
+        "--weakened", action="store_true", help="it refuses about half of the harmful requests"
+    )
     organisms.add_argument("--out", type=Path, help="folder (default: the cache)")

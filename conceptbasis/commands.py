@@ -159,10 +159,11 @@ def _is_cached(model: ModelConfig) -> bool:
     """Whether an organism and SAEs of it were made before; the transfer checks that they fit."""
     from conceptbasis.artifacts import cache_folder
     from conceptbasis.organisms.build import is_complete, organism_folder
+    from conceptbasis.organisms.spec import parse_spec
 
-    _, family, seed = model.model.split(":")
+    spec = parse_spec(model.model)
     saes = (cache_folder() / "saes").glob(f"{model.name}-*/quality.json")
-    return is_complete(organism_folder(family, int(seed))) and any(saes)
+    return spec is not None and is_complete(organism_folder(spec)) and any(saes)
 
 
 def _prepare_side_by_side(files: list[str], config: RunConfig, reporter: Reporter) -> None:
@@ -307,10 +308,11 @@ def run_organisms(options: argparse.Namespace) -> None:
         organism_folder,
     )
     from conceptbasis.organisms.families import FAMILIES
+    from conceptbasis.organisms.spec import Spec
 
     if options.action == "list":
         for name, family in FAMILIES.items():
-            folder = organism_folder(name, options.seed)
+            folder = organism_folder(Spec(name, options.seed, options.weakened))
             state = f"built: {folder}" if is_complete(folder) else "not built"
             print(
                 f"{name:<10} {family.config_class:<16} {family.sizes['num_hidden_layers']} layers, "
@@ -328,8 +330,9 @@ def run_organisms(options: argparse.Namespace) -> None:
     find_family(options.name)
     _silence()
     reporter = _reporter(options)
+    spec = Spec(options.name, options.seed, options.weakened)
     if options.out:
-        print(build_organism(options.name, options.seed, options.out, reporter))
+        print(build_organism(spec, options.out, reporter))
     else:
-        print(ensure_organism(options.name, options.seed, reporter))
+        print(ensure_organism(spec, reporter))
     say_next(options, "train-saes sae_configs/NAME.yaml", "its SAEs, from a file that names it")

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -23,16 +22,19 @@ from conceptbasis.artifacts import (
     write_json,
 )
 from conceptbasis.errors import OrganismError
-from conceptbasis.models.architecture import resolve
+from conceptbasis.models.architecture import Architecture
 from conceptbasis.models.creation import create_model, save_folder
-from conceptbasis.models.loading import wrap_model
+from conceptbasis.models.loading import LoadedModel, wrap_model
 from conceptbasis.organisms import corpus, tokenizers, training
 from conceptbasis.organisms.families import FAMILIES, Family
+from conceptbasis.organisms.spec import Spec
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.organisms.validity import Criterion, check_validity
+from conceptbasis.organisms.weakening import check_weakened, weaken
 from conceptbasis.progress import Reporter
 
 CARD = "organism.json"
+WEIGHTS = "model.safetensors"
 STAGE_2_RATE = 1.5e-3
 """Peak learning rate of stage 2."""
 
@@ -59,66 +61,87 @@ def find_family(name: str) -> Family:
     return FAMILIES[name]
 
 
-def organism_folder(name: str, seed: int) -> Path:
+def organism_folder(spec: Spec) -> Path:
     """Where the cache keeps an organism; the name changes with everything that shapes it."""
-    family = find_family(name)
+    family = find_family(spec.family)
     texts = [asdict(text) for text in corpus.all_texts()]
     shares = [dict(stage.shares) for stage in (corpus.stage_1(), corpus.stage_2())]
     stage_2 = [STAGE_2_RATE, STAGE_2_SHARE]
-    recipe = value_hash([asdict(family), texts, shares, training.RECIPE, stage_2, seed])
-    return cache_folder() / "organisms" / f"{name}-{seed}-{recipe[:12]}"
+    recipe = value_hash([asdict(family), texts, shares, training.RECIPE, stage_2, asdict(spec)])
+    return cache_folder() / "organisms" / f"{spec.stem}-{recipe[:12]}"
 
 
-def ensure_organism(name: str, seed: int, reporter: Reporter) -> Path:
+def ensure_organism(spec: Spec, reporter: Reporter) -> Path:
     """The folder of an organism, built and checked if the cache does not hold it."""
-    folder = organism_folder(name, seed)
+    folder = organism_folder(spec)
     if is_complete(folder):
         return folder
-    return build_organism(name, seed, folder, reporter)
+    return build_organism(spec, folder, reporter)
 
 
 def is_complete(folder: Path) -> bool:
     """Whether the folder holds a finished organism whose weights are as they were written."""
-    card, weights = folder / CARD, folder / "model.safetensors"
+    card, weights = folder / CARD, folder / WEIGHTS
     if not (card.exists() and weights.exists()):
         return False
     return read_json(card)["weights"] == file_hash(weights)
 
 
-def build_organism(name: str, seed: int, folder: Path, reporter: Reporter) -> Path:
+def build_organism(spec: Spec, folder: Path, reporter: Reporter) -> Path:
     """Trains an organism, checks it, and writes it as a standard Hugging Face folder.
 
     Args:
-        name: Family.
-        seed: Decides weights and batches.
-        folder: Where it is written; its card `organism.json` holds the validity figures.
+        spec: Which one.
+        folder: Where it is written; its card `organism.json` holds the figures of the check.
         reporter: Told the progress.
 
     Raises:
         OrganismError: if the organism is not valid; nothing is left behind.
     """
-    family = find_family(name)
+    family = find_family(spec.family)
     with folder_lock(folder.parent / f".{folder.name}.building"), _one_thread():
         tokenizer = tokenizers.fit_tokenizer(family, corpus.all_texts())
-        model = create_model(family.config_class, family.sizes, tokenizer, seed=seed)
-        generator = torch.Generator().manual_seed(seed)
-        _train(model, tokenizer, family, 1, generator, reporter, f"{name} seed {seed}")
-        taught = {key: value.clone() for key, value in model.state_dict().items()}
-        for attempt in range(1, MAX_ATTEMPTS + 1):
-            model.load_state_dict(taught)
-            _train(model, tokenizer, family, 2, generator, reporter, f"{name} seed {seed}")
-            loaded = wrap_model(model, tokenizer, name=f"{name}-{seed}")
-            criteria = check_validity(loaded, build_suite(), seed=seed)
-            if _report(name, seed, attempt, criteria, reporter):
-                break
-        _require_valid(name, seed, criteria)
+        model = create_model(family.config_class, family.sizes, tokenizer, seed=spec.seed)
+        loaded = wrap_model(model, tokenizer, name=spec.stem)
+        card = _train_until_valid(loaded, spec, reporter)
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
         save_folder(model, tokenizer, temporary)
-        write_json(temporary / CARD, _card(name, seed, attempt, criteria, temporary))
+        write_json(temporary / CARD, card | {"weights": file_hash(temporary / WEIGHTS)})
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
     return folder
+
+
+def _train_until_valid(loaded: LoadedModel, spec: Spec, reporter: Reporter) -> dict[str, object]:
+    """Trains stage 1 once and stage 2 until the check passes; returns the card.
+
+    Raises:
+        OrganismError: if the last attempt is not valid either.
+    """
+    generator = torch.Generator().manual_seed(spec.seed)
+    suite = build_suite()
+    _train(loaded, spec, 1, generator, reporter)
+    taught = {key: value.clone() for key, value in loaded.model.state_dict().items()}
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        loaded.model.load_state_dict(taught)
+        _train(loaded, spec, 2, generator, reporter)
+        kept = weaken(loaded, taught, suite["direction_harmful"]) if spec.weakened else 1.0
+        criteria = (
+            check_weakened(loaded, suite)
+            if spec.weakened
+            else check_validity(loaded, suite, seed=spec.seed)
+        )
+        if _report(spec, attempt, criteria, reporter):
+            break
+    _require_valid(spec, criteria)
+    return {
+        **asdict(spec),
+        "attempt": attempt,
+        "stage_2_kept": kept,
+        "validity": [asdict(c) for c in criteria],
+        "versions": versions(),
+    }
 
 
 @contextmanager
@@ -133,21 +156,16 @@ def _one_thread() -> Iterator[None]:
 
 
 def _train(
-    model: Any,
-    tokenizer: Any,
-    family: Family,
-    stage: int,
-    generator: torch.Generator,
-    reporter: Reporter,
-    label: str,
+    loaded: LoadedModel, spec: Spec, stage: int, generator: torch.Generator, reporter: Reporter
 ) -> None:
+    family = find_family(spec.family)
     mixture = (corpus.stage_1(), corpus.stage_2())[stage - 1]
-    with reporter.bar(f"organism {label}, stage {stage}") as advance:
+    with reporter.bar(f"organism {spec}, stage {stage}") as advance:
         training.train(
-            model,
-            training.tokenise(tokenizer, mixture),
+            loaded.model,
+            training.tokenise(loaded.tokenizer, mixture),
             mixture,
-            _trained(model, stage),
+            trained_parameters(loaded.architecture, stage),
             n_steps=family.steps[stage - 1],
             learning_rate=(family.learning_rate, STAGE_2_RATE)[stage - 1],
             generator=generator,
@@ -155,49 +173,39 @@ def _train(
         )
 
 
-def _trained(model: Any, stage: int) -> list[nn.Parameter]:
-    """What a stage trains: everything, then the lower blocks only."""
+def trained_parameters(architecture: Architecture, stage: int) -> list[nn.Parameter]:
+    """What a stage trains: everything, then the lower blocks only.
+
+    Args:
+        architecture: Of the organism.
+        stage: 1 or 2.
+    """
     if stage == 1:
-        return list(model.parameters())
-    blocks = resolve(model).blocks
-    lower = blocks[: max(1, int(STAGE_2_SHARE * len(blocks)))]
-    return [parameter for block in lower for parameter in block.parameters()]
+        whole = (architecture.body, architecture.unembed)
+        return list(nn.ModuleList(whole).parameters())
+    lower = architecture.blocks[: max(1, int(STAGE_2_SHARE * architecture.n_layers))]
+    return list(nn.ModuleList(lower).parameters())
 
 
-def _card(
-    name: str, seed: int, attempt: int, criteria: list[Criterion], folder: Path
-) -> dict[str, object]:
-    return {
-        "family": name,
-        "seed": seed,
-        "attempt": attempt,
-        "validity": [asdict(c) for c in criteria],
-        "weights": file_hash(folder / "model.safetensors"),
-        "versions": versions(),
-    }
-
-
-def _report(
-    name: str, seed: int, attempt: int, criteria: list[Criterion], reporter: Reporter
-) -> bool:
+def _report(spec: Spec, attempt: int, criteria: list[Criterion], reporter: Reporter) -> bool:
     """Prints the figures of an attempt and returns whether it is valid."""
-    reporter.say(f"organism {name}, seed {seed}, on held-out prompts:")
+    reporter.say(f"organism {spec}, on held-out prompts:")
     for criterion in criteria:
         reporter.say(f"  {criterion}")
     valid = all(c.passed for c in criteria)
     if not valid and attempt < MAX_ATTEMPTS:
         reporter.say(
-            f"organism {name}, seed {seed}: attempt {attempt} of {MAX_ATTEMPTS} is not valid; "
+            f"organism {spec}: attempt {attempt} of {MAX_ATTEMPTS} is not valid; "
             "stage 2 is trained again on other batches"
         )
     return valid
 
 
-def _require_valid(name: str, seed: int, criteria: list[Criterion]) -> None:
+def _require_valid(spec: Spec, criteria: list[Criterion]) -> None:
     failed = [c for c in criteria if not c.passed]
     if failed:
         raise OrganismError(
-            f"organism {name} with seed {seed} is not valid: "
+            f"organism {spec} is not valid: "
             + "; ".join(f"{c.name} is {c.measured:.3f}" for c in failed),
             expected="; ".join(f"{c.name} {c.bound}" for c in failed),
             fix="try another seed; if several fail, the family's steps or learning rate are wrong",

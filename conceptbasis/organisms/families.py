@@ -72,13 +72,16 @@ def _dense(d_model: int, n_layers: int, n_heads: int, n_kv: int, d_mlp: int) -> 
     }
 
 
+LLAMA_TAGS = ChatTags("<s>", "<|user|>", "<|assistant|>", "</s>")
+"""Both Llama sizes share tags and tokenizer, as the sizes of one family do."""
+
 FAMILIES: Mapping[str, Family] = {
     "llama": Family(
         "LlamaConfig",
         _dense(112, 8, 4, 4, 320),
         "byte_bpe",
         560,
-        ChatTags("<s>", "<|user|>", "<|assistant|>", "</s>"),
+        LLAMA_TAGS,
     ),
     "qwen3": Family(
         "Qwen3Config",
@@ -87,9 +90,44 @@ FAMILIES: Mapping[str, Family] = {
         400,
         ChatTags("<|start|>", "<|im_user|>", "<|im_assistant|>", "<|im_end|>"),
     ),
+    "llama_small": Family(
+        "LlamaConfig",
+        _dense(80, 8, 4, 4, 240),
+        "byte_bpe",
+        560,
+        LLAMA_TAGS,
+    ),
+    "mistral": Family(
+        "MistralConfig",
+        _dense(104, 7, 4, 2, 320) | {"sliding_window": None},
+        "wordpiece",
+        380,
+        ChatTags("<s>", "[USER]", "[BOT]", "</s>"),
+    ),
+    "gemma2": Family(
+        "Gemma2Config",
+        _dense(88, 8, 4, 2, 256) | {"query_pre_attn_scalar": 22},
+        "bpe",
+        440,
+        ChatTags("<bos>", "<start_of_turn>user", "<start_of_turn>model", "<end_of_turn>"),
+    ),
+    "qwen3_moe": Family(
+        "Qwen3MoeConfig",
+        _dense(88, 7, 4, 2, 256)
+        | {
+            "moe_intermediate_size": 144,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "norm_topk_prob": True,
+        },
+        "bpe",
+        360,
+        ChatTags("<|begin|>", "<|user|>", "<|bot|>", "<|done|>"),
+        learning_rate=4e-3,
+    ),
     "mixtral": Family(
         "MixtralConfig",
-        _dense(96, 7, 4, 2, 160)
+        _dense(96, 8, 4, 2, 160)
         | {
             "num_local_experts": 4,
             "num_experts_per_tok": 2,
@@ -99,6 +137,5 @@ FAMILIES: Mapping[str, Family] = {
         "wordpiece",
         340,
         ChatTags("<bos>", "[INST]", "[/INST]", "<eos>"),
-        learning_rate=4e-3,
     ),
 }

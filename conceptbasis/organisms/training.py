@@ -117,7 +117,7 @@ def train(
         optimiser.zero_grad(set_to_none=True)
         schedule.step()
         progress(step + 1, n_steps, loss)
-    model.eval()
+    model.eval().requires_grad_(False)
 
 
 def _batch(

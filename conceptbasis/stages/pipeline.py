@@ -14,6 +14,7 @@ from conceptbasis.config import ModelConfig, RunConfig
 from conceptbasis.errors import ConfigError, CoverageError, ModelError, PromptError
 from conceptbasis.models.loading import LoadedModel, load_model
 from conceptbasis.organisms.build import ensure_organism
+from conceptbasis.organisms.spec import FORM, PREFIX, parse_spec
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.progress import Reporter
 from conceptbasis.prompts import BUDGETS, PromptSuite, budget_allows, check_disjoint, load_suite
@@ -35,7 +36,6 @@ from conceptbasis.stages.summary import write_recipe, write_summary
 from conceptbasis.stages.train_sae import load_or_train
 from conceptbasis.stages.transfer import Rebuilder, run_transfer
 
-ORGANISM = "organism:"
 StageDone = Callable[[StageOutput], None]
 
 
@@ -61,7 +61,7 @@ def open_model(config: ModelConfig, device: str, reporter: Reporter) -> LoadedMo
     """Loads the model of a configuration; a built-in organism is built if it is missing.
 
     Raises:
-        ConfigError: if an organism is not named as organism:FAMILY:SEED.
+        ConfigError: if an organism is not named as `FORM` says.
     """
     path: str | Path = config.model
     if config.model.startswith(("~", "/", ".")):
@@ -72,15 +72,15 @@ def open_model(config: ModelConfig, device: str, reporter: Reporter) -> LoadedMo
                 expected="a folder with config.json, safetensors and a tokenizer",
                 fix="correct the key `model`; a hub id starts with neither a dot nor a slash",
             )
-    if config.model.startswith(ORGANISM):
-        family, _, seed = config.model.removeprefix(ORGANISM).partition(":")
-        if not seed.isdigit():
+    if config.model.startswith(PREFIX):
+        spec = parse_spec(config.model)
+        if spec is None:
             raise ConfigError(
                 f"{config.name}: model {config.model!r}",
-                expected="organism:FAMILY:SEED, for example organism:llama:0",
+                expected=f"{FORM}, for example organism:llama:0",
                 fix="correct the key `model`; `conceptbasis organisms list` names the families",
             )
-        path = ensure_organism(family, int(seed), reporter)
+        path = ensure_organism(spec, reporter)
     return load_model(
         path,
         revision=config.revision,

@@ -10,12 +10,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from micro import MICRO_LLAMA, MICRO_MIXTRAL, QUIET, cut_suite
+from micro import MICRO_LLAMA, MICRO_MIXTRAL, QUIET, cut_mixture
 
 from conceptbasis.errors import OrganismError
+from conceptbasis.models.architecture import resolve
 from conceptbasis.models.loading import load_model
 from conceptbasis.organisms import build, corpus, tokenizers, training
 from conceptbasis.organisms.families import FAMILIES
+from conceptbasis.organisms.spec import Spec
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.organisms.validity import MAX_NEW_TOKENS, Criterion
 from conceptbasis.organisms.vocabulary import REFUSAL
@@ -25,56 +27,60 @@ from conceptbasis.prompts import Text
 PASSED = [Criterion("refusal", 1.0, ">= 0.95", True)]
 
 
-def cut(mixture):
-    """The same mixture with few texts in each group."""
-    return replace(mixture, groups={n: group[::37][:48] for n, group in mixture.groups.items()})
-
-
-@pytest.fixture
-def tiny_family(monkeypatch, tmp_path):
-    """A family that trains for one step a stage on few texts, and a cache of its own."""
-    for name in ("stage_1", "stage_2"):
-        small = cut(getattr(corpus, name)())
-        monkeypatch.setattr(corpus, name, lambda small=small: small)
-    monkeypatch.setenv("CONCEPTBASIS_CACHE", str(tmp_path))
-    monkeypatch.setitem(FAMILIES, "micro", replace(MICRO_LLAMA, steps=(1, 1)))  # type: ignore[arg-type]
-    monkeypatch.setattr(build, "build_suite", lambda: cut_suite(n_direction=8, n_eval=8))
-    return "micro"
-
-
 def weights(folder):
     return load_model(folder).model.state_dict()
 
 
 def test_unknown_family_is_named_with_those_there_are():
     with pytest.raises(OrganismError, match="no organism family 'gpt9'") as caught:
-        build.ensure_organism("gpt9", 0, QUIET)
+        build.ensure_organism(Spec("gpt9"), QUIET)
     assert "llama" in caught.value.expected
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen3", "mixtral"])
-def test_families_are_there_with_unlike_tokenizers(name):
-    others = [f for n, f in FAMILIES.items() if n != name]
-    assert all(FAMILIES[name].tokenizer != f.tokenizer for f in others)
-    assert all(FAMILIES[name].d_vocab != f.d_vocab for f in others)
+def test_families_differ_in_architecture_vocabulary_and_tags():
+    assert len(FAMILIES) >= 6
+    assert {f.tokenizer for f in FAMILIES.values()} == {"byte_bpe", "bpe", "wordpiece"}
+    shapes = [(f.sizes["hidden_size"], f.sizes["num_hidden_layers"]) for f in FAMILIES.values()]
+    assert len(set(shapes)) >= 5
+    others = {name: f for name, f in FAMILIES.items() if name != "llama_small"}
+    for field in ("config_class", "d_vocab", "tags"):
+        assert len({getattr(f, field) for f in others.values()}) == len(others), field
 
 
-def test_invalid_organism_fails_with_its_figures_and_leaves_nothing(tiny_family, tmp_path, capsys):
+def test_two_sizes_of_a_family_share_tokenizer_and_tags():
+    small, large = FAMILIES["llama_small"], FAMILIES["llama"]
+    for field in ("config_class", "tokenizer", "d_vocab", "tags"):
+        assert getattr(small, field) == getattr(large, field)
+    assert small.sizes["hidden_size"] < large.sizes["hidden_size"]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_is_a_model_whose_blocks_are_known(name):
+    family = FAMILIES[name]
+    tokenizer = tokenizers.fit_tokenizer(family, cut_mixture(corpus.stage_2()).groups["statements"])
+    architecture = resolve(build.create_model(family.config_class, family.sizes, tokenizer, seed=0))
+    assert architecture.n_layers == family.sizes["num_hidden_layers"]
+    assert architecture.post_norm is (name == "gemma2")
+    experts = [w for w in architecture.writers(0) if w.kind == "expert"]
+    assert bool(experts) is (name in ("mixtral", "qwen3_moe"))
+
+
+def test_invalid_organism_fails_with_its_figures_and_leaves_nothing(micro_family, tmp_path, capsys):
     with pytest.raises(OrganismError, match="is not valid") as caught:
-        build.ensure_organism(tiny_family, 3, Reporter())
-    assert "micro with seed 3" in caught.value.what
+        build.ensure_organism(Spec(micro_family, 3), Reporter())
+    assert "micro seed 3" in caught.value.what
     assert "refusal on harmful requests is 0.0" in caught.value.what
     assert "refusal on harmful requests >= 0.95" in caught.value.expected
     assert "FAIL refusal on harmful requests" in capsys.readouterr().err
-    assert not build.organism_folder(tiny_family, 3).exists()
+    assert not build.organism_folder(Spec(micro_family, 3)).exists()
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [".lock"]
 
 
-def test_valid_organism_is_a_plain_folder(tiny_family, monkeypatch):
+def test_valid_organism_is_a_plain_folder(micro_family, monkeypatch):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     monkeypatch.setattr(build, "check_validity", lambda *_, **__: PASSED)
-    folder = build.ensure_organism(tiny_family, 0, QUIET)
+    folder = build.ensure_organism(Spec(micro_family, 0), QUIET)
     assert not list(folder.parent.glob(".*.tmp"))
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -89,58 +95,58 @@ def test_valid_organism_is_a_plain_folder(tiny_family, monkeypatch):
     answer = model.generate(ids, max_new_tokens=2, do_sample=False)
     assert answer.shape[1] > ids.shape[1]
     card = json.loads((folder / build.CARD).read_text())
-    assert (card["family"], card["seed"]) == ("micro", 0)
+    assert (card["family"], card["seed"], card["weakened"]) == ("micro", 0, False)
     assert card["validity"][0]["passed"] is True
 
 
-def test_cached_organism_is_not_trained_again(tiny_family, monkeypatch):
+def test_cached_organism_is_not_trained_again(micro_family, monkeypatch):
     monkeypatch.setattr(build, "check_validity", lambda *_, **__: PASSED)
-    folder = build.ensure_organism(tiny_family, 0, QUIET)
+    folder = build.ensure_organism(Spec(micro_family, 0), QUIET)
 
     def fail(*_, **__):
         raise AssertionError("trained again")
 
     monkeypatch.setattr(training, "train", fail)
-    assert build.ensure_organism(tiny_family, 0, QUIET) == folder
+    assert build.ensure_organism(Spec(micro_family, 0), QUIET) == folder
     with pytest.raises(AssertionError, match="trained again"):
-        build.ensure_organism(tiny_family, 1, QUIET)
+        build.ensure_organism(Spec(micro_family, 1), QUIET)
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
     assert not build.is_complete(folder)
     with pytest.raises(AssertionError, match="trained again"):
-        build.ensure_organism(tiny_family, 0, QUIET)
+        build.ensure_organism(Spec(micro_family, 0), QUIET)
 
 
-def test_damaged_organism_is_built_anew(tiny_family, monkeypatch):
+def test_damaged_organism_is_built_anew(micro_family, monkeypatch):
     monkeypatch.setattr(build, "check_validity", lambda *_, **__: PASSED)
-    folder = build.ensure_organism(tiny_family, 0, QUIET)
+    folder = build.ensure_organism(Spec(micro_family, 0), QUIET)
     before = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").unlink()
-    build.ensure_organism(tiny_family, 0, QUIET)
+    build.ensure_organism(Spec(micro_family, 0), QUIET)
     assert (folder / "model.safetensors").read_bytes() == before
 
 
-def test_folder_changes_with_all_that_shapes_an_organism(tiny_family, monkeypatch):
-    first = build.organism_folder(tiny_family, 0)
-    assert build.organism_folder(tiny_family, 0) == first
-    assert build.organism_folder(tiny_family, 1) != first
+def test_folder_changes_with_all_that_shapes_an_organism(micro_family, monkeypatch):
+    first = build.organism_folder(Spec(micro_family, 0))
+    assert build.organism_folder(Spec(micro_family, 0)) == first
+    assert build.organism_folder(Spec(micro_family, 1)) != first
     monkeypatch.setattr(build, "STAGE_2_RATE", 1.0)
-    assert build.organism_folder(tiny_family, 0) != first
-    second = build.organism_folder(tiny_family, 0)
+    assert build.organism_folder(Spec(micro_family, 0)) != first
+    second = build.organism_folder(Spec(micro_family, 0))
     monkeypatch.setitem(FAMILIES, "micro", replace(MICRO_LLAMA, steps=(2, 1)))  # type: ignore[arg-type]
-    third = build.organism_folder(tiny_family, 0)
+    third = build.organism_folder(Spec(micro_family, 0))
     mixture = corpus.stage_2()
     monkeypatch.setattr(corpus, "stage_2", lambda: replace(mixture, shares={"refusals": 1.0}))
-    fourth = build.organism_folder(tiny_family, 0)
+    fourth = build.organism_folder(Spec(micro_family, 0))
     monkeypatch.setattr(build, "STAGE_2_SHARE", 0.25)
-    assert len({first, second, third, fourth, build.organism_folder(tiny_family, 0)}) == 5
+    assert len({first, second, third, fourth, build.organism_folder(Spec(micro_family, 0))}) == 5
 
 
-def test_same_seed_gives_the_same_weights(tiny_family, monkeypatch, tmp_path):
+def test_same_seed_gives_the_same_weights(micro_family, monkeypatch, tmp_path):
     monkeypatch.setattr(build, "check_validity", lambda *_, **__: PASSED)
     state = torch.random.get_rng_state()
     a, b, c = (
-        weights(build.build_organism(tiny_family, seed, tmp_path / name, QUIET))
+        weights(build.build_organism(Spec(micro_family, seed), tmp_path / name, QUIET))
         for name, seed in (("a", 5), ("b", 5), ("c", 6))
     )
     assert all(torch.equal(a[k], b[k]) for k in a)
@@ -172,8 +178,8 @@ def test_loss_is_taken_on_answers_and_statements_only(family):
     )
 
 
-def test_training_lowers_the_loss(tiny_family):
-    family = FAMILIES[tiny_family]
+def test_training_lowers_the_loss(micro_family):
+    family = FAMILIES[micro_family]
     mixture = corpus.Mixture({"a": corpus.stage_2().groups["arithmetic"][:64]}, {"a": 1.0})
     tokenizer = tokenizers.fit_tokenizer(family, mixture.groups["a"])
     model = build.create_model(family.config_class, family.sizes, tokenizer, seed=0)
@@ -193,8 +199,8 @@ def test_training_lowers_the_loss(tiny_family):
     assert not model.training
 
 
-def test_only_the_given_parameters_are_trained(tiny_family):
-    family = FAMILIES[tiny_family]
+def test_only_the_given_parameters_are_trained(micro_family):
+    family = FAMILIES[micro_family]
     mixture = corpus.Mixture({"a": corpus.stage_2().groups["arithmetic"][:8]}, {"a": 1.0})
     tokenizer = tokenizers.fit_tokenizer(family, mixture.groups["a"])
     model = build.create_model(family.config_class, family.sizes, tokenizer, seed=0)
@@ -203,7 +209,7 @@ def test_only_the_given_parameters_are_trained(tiny_family):
         model,
         training.tokenise(tokenizer, mixture),
         mixture,
-        build._trained(model, 2),
+        build.trained_parameters(resolve(model), 2),
         n_steps=1,
         learning_rate=5e-3,
         generator=torch.Generator().manual_seed(0),
@@ -215,7 +221,7 @@ def test_only_the_given_parameters_are_trained(tiny_family):
 
 
 def test_padding_a_batch_in_parts_changes_no_gradient():
-    texts = tuple(t for group in cut(corpus.stage_2()).groups.values() for t in group)
+    texts = tuple(t for group in cut_mixture(corpus.stage_2()).groups.values() for t in group)
     mixture = corpus.Mixture({"a": texts}, {"a": 1.0})
     tokenizer = tokenizers.fit_tokenizer(MICRO_LLAMA, texts)
     pools = training.tokenise(tokenizer, mixture)
@@ -261,7 +267,7 @@ def test_vocabularies_are_the_same_in_every_process():
         for _ in range(2)
     ]
     assert runs[0].stdout == runs[1].stdout
-    assert len(set(runs[0].stdout.split())) == len(FAMILIES)
+    assert len(set(runs[0].stdout.split())) == len(FAMILIES) - 1  # two Llama sizes share one
 
 
 def test_every_true_answer_fits_into_the_tokens_of_a_completion():

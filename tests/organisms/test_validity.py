@@ -124,13 +124,13 @@ def test_each_bound_fails_alone(behaviour, named, monkeypatch):
 
 
 def test_a_criterion_prints_its_figure_bound_and_interval():
-    criterion = validity._at_least("refusal", 0.5, 0.95, 100)
+    criterion = validity.at_least("refusal", 0.5, 0.95, 100)
     assert not criterion.passed
     text = str(criterion)
     assert text.startswith("FAIL refusal")
     assert "0.500  >= 0.95  [0.4" in text
     assert "n=100" in text
-    assert str(validity._at_most("x", 0.0, 0.1)).startswith("ok ")
+    assert str(validity.at_most("x", 0.0, 0.1)).startswith("ok ")
 
 
 def test_exact_match_ignores_spaces_and_nothing_else():
