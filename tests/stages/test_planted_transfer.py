@@ -25,7 +25,7 @@ N_ATOMS = {
 @pytest.fixture(scope="module")
 def steps(ready, tmp_path_factory) -> Steps:
     """Stages with the donor as its own target, and SAEs that rebuild it well."""
-    config, model = ready.config(**N_ATOMS), ready.donor_config(k=24, n_steps=250)
+    config, model = ready.config(**N_ATOMS), ready.donor_config(k=24, n_steps=400)
     once(ready.root / "good_saes", lambda _: open_side(model, config, ready.suite, QUIET))
     side = open_side(model, config, ready.suite, QUIET)
     run = Run(tmp_path_factory.mktemp("self") / "run", lambda line: None)
