@@ -20,8 +20,8 @@ from conceptbasis.organisms.world import (
 from conceptbasis.prompts import Concept, Prompt, PromptSuite, Text
 
 N_DIRECTION = 256
-N_EVALUATION = 600
-"""Harmful and harmless evaluation prompts at most; the world has 576 of each."""
+N_EVALUATION = 400
+"""Harmful and harmless evaluation prompts; the world has 576 of each."""
 
 N_SIDE = 300
 """Evaluation prompts of the other sets."""

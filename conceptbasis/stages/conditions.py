@@ -24,7 +24,7 @@ from conceptbasis.stages.transfer import BASELINE, BASES, Rebuilder, Transfer
 CONTROLS = ("random_direction", "shuffled_atoms", "far_layers", "unrelated_recipe")
 """Conditions that must leave refusal as it is."""
 
-COMPARED = ("harmful", "safe", "arithmetic")
+COMPARED = ("safe", "arithmetic")
 """Sets on which the transfer is compared with random directions, so these use every prompt."""
 
 

@@ -155,6 +155,8 @@ def measure_all(
 ) -> list[Outcome]:
     """Measures conditions, several at a time; each finished one is kept on disk and reused.
 
+    Conditions that do the same (`no_guard` where the guard is zero) are measured once.
+
     Args:
         bench: What they share.
         conditions: What is measured.
@@ -163,9 +165,11 @@ def measure_all(
     """
     paths = [folder / f"{c.name}_{c.draw:02d}.json" for c in conditions]
     keys = [_key(bench, c) for c in conditions]
-    open_ones = [
-        i for i, (path, key) in enumerate(zip(paths, keys, strict=True)) if not _is_done(path, key)
-    ]
+    same: dict[str, list[int]] = {}
+    for i, (path, key) in enumerate(zip(paths, keys, strict=True)):
+        if not _is_done(path, key):
+            same.setdefault(key, []).append(i)
+    open_ones = [group[0] for group in same.values()]
     with reporter.bar("evaluate") as advance:
         measured = map_unordered(
             lambda i: measure_condition(bench, conditions[i]),
@@ -175,14 +179,15 @@ def measure_all(
         )
         for done, (place, outcome) in enumerate(measured, 1):
             i = open_ones[place]
-            write_json(paths[i], {"key": keys[i], "outcome": asdict(outcome)})
+            for twin in same[keys[i]]:
+                write_json(paths[twin], {"key": keys[i], "outcome": asdict(outcome)})
             advance(done, len(open_ones), conditions[i].name)
     return [Outcome(**read_json(path)["outcome"]) for path in paths]
 
 
 def _key(bench: Bench, condition: Condition) -> str:
     edit = condition.intervention
-    parts: list[Any] = [bench.key, condition.name, condition.splice, condition.n_prompts]
+    parts: list[Any] = [bench.key, condition.splice, condition.n_prompts, condition.in_full]
     if edit is not None:
         parts += [edit.layers, edit.mode, edit.scope, edit.gamma, edit.amounts, edit.which]
         parts += [edit.directions.tolist()]

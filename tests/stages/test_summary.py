@@ -140,9 +140,9 @@ def test_each_condition_has_every_field(finished):
 
 
 def test_counts_are_pooled_over_draws(finished):
-    # 40 prompts a set; controls see 10, random directions all where capability is compared.
+    # 40 prompts a set; controls see 10, random directions all sums, where capability is compared.
     expected = {
-        "random_direction": (80, 20, 80),
+        "random_direction": (20, 20, 80),
         "shuffled_atoms": (20, 20, 20),
         "far_layers": (40, 40, 40),
         "unrelated_recipe": (10, 10, 10),
