@@ -103,8 +103,9 @@ def test_evaluation_has_three_hundred_distinct_prompts_a_class(suite, name):
 @pytest.mark.parametrize(
     ("name", "nouns"), [("eval_harmful", HARMFUL_NOUNS), ("eval_harmless", HARMLESS_NOUNS)]
 )
-def test_every_held_out_request_is_evaluated(suite, name, nouns):
-    assert {p.text for p in suite[name]} == {p.text for p in requests(nouns, held_out=True)}
+def test_evaluated_requests_are_held_out_ones(suite, name, nouns):
+    assert {p.text for p in suite[name]} < {p.text for p in requests(nouns, held_out=True)}
+    assert not {p.text for p in suite[name]} & {p.text for p in requests(nouns, held_out=False)}
 
 
 def test_nouns_of_direction_and_evaluation_are_those_of_their_class(suite):
