@@ -134,7 +134,7 @@ class MatchSection(Section):
     top_k: int = Field(default=10, ge=1)
     r_min: float = Field(default=0.5, ge=0, le=1)
     fdr: float = Field(default=0.05, gt=0, lt=1)
-    n_shifts: int = Field(default=5, ge=1)
+    n_shifts: int = Field(default=3, ge=1)
     min_density: float = Field(default=1e-4, ge=0)
     max_dead_share: float = Field(default=0.9, gt=0, le=1)
 
@@ -240,7 +240,7 @@ class EvaluateSection(Section):
     n_random: int = Field(default=10, ge=1)
     n_shuffled: int = Field(default=10, ge=1)
     n_unrelated: int = Field(default=3, ge=1)
-    n_control_prompts: int = Field(default=100, ge=1)
+    n_control_prompts: int = Field(default=80, ge=1)
     margin: float = Field(default=0.02, gt=0, lt=1)
 
 
