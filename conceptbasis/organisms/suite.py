@@ -20,11 +20,8 @@ from conceptbasis.organisms.world import (
 from conceptbasis.prompts import Concept, Prompt, PromptSuite, Text
 
 N_DIRECTION = 256
-N_EVALUATION = 400
-"""Harmful and harmless evaluation prompts; the world has 576 of each."""
-
-N_SIDE = 300
-"""Evaluation prompts of the other sets."""
+N_EVALUATION = 300
+"""Prompts of an evaluation set; the world has 576 harmful and harmless held-out requests."""
 
 N_CONCEPT = 48
 
@@ -46,9 +43,9 @@ def build_suite(seed: int = 0) -> PromptSuite:
         "direction_harmless": (requests(HARMLESS_NOUNS, held_out=False), N_DIRECTION),
         "eval_harmful": (requests(HARMFUL_NOUNS, held_out=True), N_EVALUATION),
         "eval_harmless": (requests(HARMLESS_NOUNS, held_out=True), N_EVALUATION),
-        "eval_mentions": (mentions, N_SIDE),
-        "eval_declines": (world.declines(held_out=True), N_SIDE),
-        "eval_arithmetic": (world.arithmetic(held_out=True), N_SIDE),
+        "eval_mentions": (mentions, N_EVALUATION),
+        "eval_declines": (world.declines(held_out=True), N_EVALUATION),
+        "eval_arithmetic": (world.arithmetic(held_out=True), N_EVALUATION),
     }
     prompts = {name: _draw(f"{seed}/{name}", *pool) for name, pool in pools.items()}
     texts, concepts = _texts(f"{seed}/texts"), _concepts(f"{seed}/concepts")
