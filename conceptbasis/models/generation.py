@@ -21,6 +21,7 @@ def generate(
     max_new_tokens: int,
     batch_size: int = 128,
     forced: list[str] | None = None,
+    first_logits: list[Tensor] | None = None,
 ) -> list[str]:
     """Greedy completions, the same tokens as `model.generate(do_sample=False)`.
 
@@ -33,6 +34,8 @@ def generate(
         max_new_tokens: The most tokens to add.
         batch_size: Prompts at a time.
         forced: The start of each answer, put after the prompt; not part of the completion.
+        first_logits: Filled with the float32 logits of each first token, in the order of the
+            prompts, for a caller who would otherwise run `first_token_logits` on the same ones.
 
     Returns:
         One completion a prompt, without special tokens.
@@ -45,9 +48,11 @@ def generate(
         loaded.tokenizer, prompts, max_length=_room(loaded, max_new_tokens), forced=forced
     )
     completions: list[list[int]] = [[] for _ in rows]
+    if first_logits is not None:
+        first_logits[:] = [torch.empty(0)] * len(rows)
     with torch.inference_mode():
         for chosen in _by_length(rows, batch_size):
-            _decode_batch(loaded, rows, chosen, max_new_tokens, completions)
+            _decode_batch(loaded, rows, chosen, max_new_tokens, completions, first_logits)
     return loaded.tokenizer.batch_decode(completions, skip_special_tokens=True)
 
 
@@ -149,6 +154,7 @@ def _decode_batch(
     chosen: list[int],
     max_new_tokens: int,
     completions: list[list[int]],
+    first_logits: list[Tensor] | None,
 ) -> None:
     from transformers import DynamicCache
 
@@ -166,7 +172,11 @@ def _decode_batch(
             use_cache=True,
             logits_to_keep=1,
         )
-        new = _finite(output.logits[:, -1]).argmax(-1)
+        logits = _finite(output.logits[:, -1])
+        if step == 0 and first_logits is not None:
+            for row, values in zip(chosen, logits.float().cpu(), strict=True):
+                first_logits[row] = values
+        new = logits.argmax(-1)
         going = []
         for place, (row, token) in enumerate(zip(chosen, new.tolist(), strict=True)):
             if token in eos:

@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from conceptbasis.artifacts import read_json, value_hash, write_json
 from conceptbasis.config import EvaluateSection
 from conceptbasis.core.judges import judge_phrases
 from conceptbasis.models.edit_report import EditReport
-from conceptbasis.models.generation import first_token_logits, generate, text_nll
+from conceptbasis.models.generation import generate, text_nll
 from conceptbasis.models.hooks import splice
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.models.native import first_token_kl
@@ -99,24 +100,22 @@ def measure_condition(bench: Bench, condition: Condition) -> Outcome:
         refused: dict[str, list[bool | None]] = {}
         correct: dict[str, list[bool | None]] = {}
         kept: list[str] = []
+        first: dict[str, list[Tensor]] = {name: [] for name in SETS}
         for name in SETS:
             prompts = prompts_of(bench, name, condition)
             if prompts:
-                answers = _answers(bench, prompts)
+                answers = _answers(bench, prompts, first[name])
                 refused[name] = [judge_phrases(a) for a in answers]
                 correct[name] = [_is_right(a, p) for a, p in zip(answers, prompts, strict=True)]
                 kept = kept or answers[:N_EXAMPLES]
-        harmful = [p.text for p in prompts_of(bench, "harmful", condition)]
-        safe = [p.text for p in prompts_of(bench, "safe", condition)]
-        first = first_token_logits(bench.loaded, harmful, batch_size=bench.section.batch_size)
-        p_refusal = first.softmax(-1)[:, bench.refusal_tokens].sum(-1)
-        after = first_token_logits(bench.loaded, safe, batch_size=bench.section.batch_size)
+        p_refusal = torch.stack(first["harmful"]).softmax(-1)[:, bench.refusal_tokens].sum(-1)
+        after = torch.stack(first["safe"])
         nll, tokens = text_nll(bench.loaded, [t.as_messages() for t in bench.texts], batch_size=128)
     return Outcome(
         refused,
         correct,
         (p_refusal > 0.5).tolist(),
-        first_token_kl(bench.untouched[: len(safe)], after).tolist(),
+        first_token_kl(bench.untouched[: len(after)], after).tolist(),
         (float(nll.sum()), int(tokens.sum())),
         {k: list(v) for k, v in report.as_dict().items()},
         kept,
@@ -137,12 +136,13 @@ def _under(bench: Bench, condition: Condition) -> Iterator[EditReport]:
         yield nothing
 
 
-def _answers(bench: Bench, prompts: Sequence[Prompt]) -> list[str]:
+def _answers(bench: Bench, prompts: Sequence[Prompt], first: list[Tensor]) -> list[str]:
     return generate(
         bench.loaded,
         [p.text for p in prompts],
         max_new_tokens=bench.section.max_new_tokens,
         batch_size=bench.section.batch_size,
+        first_logits=first,
     )
 
 

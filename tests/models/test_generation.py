@@ -121,3 +121,11 @@ def test_nan_logits_and_long_prompts_are_errors(models):
         generate(models["llama"], ["salt"], max_new_tokens=125)
     with pytest.raises(PromptError, match="no texts"):
         text_nll(models["llama"], [])
+
+
+def test_generation_hands_out_the_logits_of_first_tokens(llama):
+    found: list[torch.Tensor] = []
+    generate(llama, PROMPTS, max_new_tokens=3, first_logits=found)
+    alone = first_token_logits(llama, PROMPTS)
+    assert torch.allclose(torch.stack(found), alone, atol=1e-4)
+    assert not torch.allclose(found[0], alone[1], atol=1e-4)
