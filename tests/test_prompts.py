@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
+from conceptbasis.config import TextClass
 from conceptbasis.errors import PromptError
 from conceptbasis.prompts import (
     BUDGETS,
@@ -312,3 +314,8 @@ def test_lines_end_at_newlines_only(tmp_path):
     suite = with_prompt("eval_declines", "one\u2028two\x85three ?")
     save_suite(suite, tmp_path)
     assert load_suite(tmp_path) == suite
+
+
+def test_the_configuration_names_the_classes_that_budgets_know():
+    texts = [name for name in TEXT_CLASS_BUDGET if name != "concepts"]  # prompts, never texts
+    assert list(get_args(TextClass)) == texts

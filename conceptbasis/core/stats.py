@@ -15,6 +15,8 @@ from conceptbasis.errors import NumericsError
 # Below this share of the raw second moment, a variance is rounding and the feature is constant.
 CONSTANT = 1e-12
 
+_SUMS = ("sum_x", "sum_y", "sum_yy", "sum_xx", "sum_xy")
+
 
 @dataclass(frozen=True)
 class Correlation:
@@ -101,7 +103,7 @@ class StreamingMoments:
             )
         merged = StreamingMoments(self.d_in, self.d_out)
         merged.n = self.n + other.n
-        for name in ("sum_x", "sum_y", "sum_yy", "sum_xx", "sum_xy"):
+        for name in _SUMS:
             setattr(merged, name, getattr(self, name) + getattr(other, name))
         return merged
 
@@ -125,7 +127,7 @@ class StreamingMoments:
             )
         copy = StreamingMoments(self.d_in, self.d_out)
         copy.n = self.n * weight
-        for name in ("sum_x", "sum_y", "sum_yy", "sum_xx", "sum_xy"):
+        for name in _SUMS:
             setattr(copy, name, getattr(self, name) * weight)
         return copy
 

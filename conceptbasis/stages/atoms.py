@@ -31,7 +31,7 @@ from conceptbasis.stages.atom_texts import (
     word_matrix,
 )
 from conceptbasis.stages.direction import DonorDirection
-from conceptbasis.stages.fit import RecipeSet
+from conceptbasis.stages.fit import RECIPE_TENSORS, RecipeSet
 from conceptbasis.stages.guard import Guarded
 from conceptbasis.stages.harvest import read_residuals
 from conceptbasis.stages.study import Side, SideName, Study
@@ -280,8 +280,7 @@ def _leave_out(
 
 def _without(recipe: Recipe, place: int) -> Recipe:
     kept = torch.arange(len(recipe.feature_ids)) != place
-    fields = ("feature_ids", "coefficients", "low", "high", "selection_frequency")
-    return replace(recipe, **{name: getattr(recipe, name)[kept] for name in fields})
+    return replace(recipe, **{name: getattr(recipe, name)[kept] for name in RECIPE_TENSORS})
 
 
 def _lines(

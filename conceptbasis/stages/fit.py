@@ -18,7 +18,7 @@ from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.match import MatchSet, mask
 from conceptbasis.stages.study import Codes, Study
 
-_FIELDS = ("feature_ids", "coefficients", "low", "high", "selection_frequency")
+RECIPE_TENSORS = ("feature_ids", "coefficients", "low", "high", "selection_frequency")
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def run_fit(
                     expected="at least one matched feature with a code difference",
                     fix="use more transfer text, or lower match.r_min",
                 )
-            tensors |= {f"{target:02d}.{f}": getattr(recipe, f) for f in _FIELDS}
+            tensors |= {f"{target:02d}.{f}": getattr(recipe, f) for f in RECIPE_TENSORS}
             density = torch.from_numpy((codes("donor", donor) != 0).mean(axis=0).A1)
             rows.append(_row(target, donor, recipe, density))
         return tensors, {"layers": rows}
@@ -146,7 +146,7 @@ def _row(target: int, donor: int, recipe: Recipe, density: Tensor) -> dict[str, 
 
 
 def _load(output: StageOutput, row: Mapping[str, Any]) -> Recipe:
-    fields = {f: output.tensors[f"{row['target']:02d}.{f}"] for f in _FIELDS}
+    fields = {f: output.tensors[f"{row['target']:02d}.{f}"] for f in RECIPE_TENSORS}
     mass = row["eligible_mass"]
     return Recipe(
         **fields,

@@ -175,6 +175,12 @@ def choose_texts(texts: Sequence[Text], n: int, seed: int) -> list[Text]:
     return chosen[:n]
 
 
+def shared_texts(suite: PromptSuite, config: RunConfig) -> list[Text]:
+    """The texts that both models read."""
+    allowed = suite.texts_for(config.budget, config.harvest.without)
+    return choose_texts(allowed, config.harvest.n_texts, config.seed)
+
+
 def run_harvest(
     run: Run,
     config: RunConfig,
@@ -195,9 +201,7 @@ def run_harvest(
         ledger: Records what the target reads.
         reporter: Told the progress.
     """
-    texts = choose_texts(
-        suite.texts_for(config.budget, config.harvest.without), config.harvest.n_texts, config.seed
-    )
+    texts = shared_texts(suite, config)
     section = config.harvest
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -100,11 +100,11 @@ def measure_condition(bench: Bench, condition: Condition) -> Outcome:
         refused: dict[str, list[bool | None]] = {}
         correct: dict[str, list[bool | None]] = {}
         kept: list[str] = []
-        first: dict[str, list[Tensor]] = {name: [] for name in SETS}
+        first: dict[str, list[Tensor]] = {"harmful": [], "safe": []}
         for name in SETS:
             prompts = prompts_of(bench, name, condition)
             if prompts:
-                answers = _answers(bench, prompts, first[name])
+                answers = _answers(bench, prompts, first.get(name))
                 refused[name] = [judge_phrases(a) for a in answers]
                 correct[name] = [_is_right(a, p) for a, p in zip(answers, prompts, strict=True)]
                 kept = kept or answers[:N_EXAMPLES]
@@ -136,7 +136,7 @@ def _under(bench: Bench, condition: Condition) -> Iterator[EditReport]:
         yield nothing
 
 
-def _answers(bench: Bench, prompts: Sequence[Prompt], first: list[Tensor]) -> list[str]:
+def _answers(bench: Bench, prompts: Sequence[Prompt], first: list[Tensor] | None) -> list[str]:
     return generate(
         bench.loaded,
         [p.text for p in prompts],

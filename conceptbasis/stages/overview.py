@@ -16,7 +16,7 @@ from conceptbasis.models.chat import encode_texts
 from conceptbasis.models.hooks import forward_body
 from conceptbasis.prompts import PromptSuite, Text
 from conceptbasis.stages.conditions import COMPARED
-from conceptbasis.stages.harvest import choose_texts
+from conceptbasis.stages.harvest import shared_texts
 from conceptbasis.stages.measure import SETS
 from conceptbasis.stages.study import Side
 
@@ -58,8 +58,7 @@ def measure_overview(
 
     The target reads a sample of the texts that stage `harvest` shows it and books.
     """
-    allowed = suite.texts_for(config.budget, config.harvest.without)
-    texts = choose_texts(allowed, config.harvest.n_texts, config.seed)
+    texts = shared_texts(suite, config)
     sample = texts[:_SAMPLE]
     keys = [_sites(side, sample, config) for side in (donor, target)]
     shared = len(keys[0] & keys[1])
@@ -67,7 +66,7 @@ def measure_overview(
     width = sum(s.n_layers * s.loaded.architecture.d_model for s in (donor, target))
     return Overview(
         len(texts),
-        len(allowed),
+        len(suite.texts_for(config.budget, config.harvest.without)),
         n_sites,
         (shared / max(1, len(keys[0])), shared / max(1, len(keys[1]))),
         _seconds(donor, target, suite, config, sample, len(texts)),

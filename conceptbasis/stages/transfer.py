@@ -83,6 +83,7 @@ class Rebuilder:
     codes: Codes
     matches: MatchSet
     _readouts: dict[LayerPair, StreamingMoments] = field(default_factory=dict, init=False)
+    _weights: dict[str, Tensor] = field(default_factory=dict, init=False)
 
     def rebuild(
         self, basis: str, pair: LayerPair, recipe: Recipe, direction: Float[Tensor, " d_donor"]
@@ -110,7 +111,7 @@ class Rebuilder:
             )
         moments = self._moments(z, self.codes("target", target))
         matched = matches.eligible_target
-        readout = self._readout(pair)
+        allowed, readout = mask(matched, sae.d_sae), self._readout(pair)
         return self._choose(
             pair,
             direction,
@@ -119,7 +120,7 @@ class Rebuilder:
                 moments,
                 lambda ids: readout.select_inputs(torch.searchsorted(matched, ids)),
                 W_dec_target=sae.W_dec,
-                allowed_target=mask(matches.eligible_target, sae.d_sae),
+                allowed_target=allowed,
                 strength=s,
                 n_atoms=self.study.config.transfer.n_atoms,
             ),
@@ -147,7 +148,7 @@ class Rebuilder:
     def _moments(self, x: Batch, y: Batch) -> StreamingMoments:
         """Moments on fit sites, the ends of prompts holding their share of the weight."""
         rows = self.harvest.rows("fit")
-        weights = self._weights(rows)
+        weights = self._site_weights("fit")
         parts = []
         for weight in weights.unique().tolist():
             chosen = rows[weights == weight]
@@ -156,7 +157,13 @@ class Rebuilder:
             parts.append(part.scaled(weight))
         return functools.reduce(StreamingMoments.merge, parts)
 
-    def _weights(self, rows: Int[Tensor, " n_rows"]) -> Float[Tensor, " n_rows"]:
+    def _site_weights(self, split: str) -> Float[Tensor, " n_rows"]:
+        """Weights of a split's sites, computed once: every agreement asks for them."""
+        if split not in self._weights:
+            self._weights[split] = self._weigh(self.harvest.rows(split))
+        return self._weights[split]
+
+    def _weigh(self, rows: Int[Tensor, " n_rows"]) -> Float[Tensor, " n_rows"]:
         """Weights of sites: most on ends of prompts, in equal parts on each class of text.
 
         Where prompts end is where the direction is read, and a class must not drown another one
@@ -165,10 +172,9 @@ class Rebuilder:
         classes = [text.text_class for text in self.harvest.texts]
         names = {name: i for i, name in enumerate(sorted(set(classes)))}
         of_text = torch.tensor([names[name] for name in classes])
-        group = of_text[self.harvest.text[rows]] + 1
-        group = torch.where(self.harvest.end_of_prompt[rows].bool(), group, torch.zeros(()).long())
-        counts = group.bincount(minlength=len(names) + 1)
-        group = torch.where(counts[group] < _MIN_ENDS, torch.zeros(()).long(), group)
+        # Group 0 holds the sites without a weight of their own.
+        group = (of_text[self.harvest.text[rows]] + 1) * self.harvest.end_of_prompt[rows]
+        group = group * (group.bincount()[group] >= _MIN_ENDS)
         counts = group.bincount(minlength=len(names) + 1)
         share = self.study.config.transfer.end_of_prompt_share
         shares = torch.full((len(counts),), share / max(1, int((counts[1:] > 0).sum())))
@@ -196,7 +202,7 @@ class Rebuilder:
         rows = self.harvest.rows(split)
         a = self.harvest.residuals("donor", pair[1])[rows] @ donor.float()
         b = self.harvest.residuals("target", pair[0])[rows] @ target.float()
-        return projection_agreement(a, b, self._weights(rows))
+        return projection_agreement(a, b, self._site_weights(split))
 
 
 def run_transfer(
