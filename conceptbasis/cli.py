@@ -181,6 +181,9 @@ def _add_reading(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     compare.add_argument(
         "--save-workspace", action="store_true", help="save a view with panels to that project"
     )
+    compare.add_argument(
+        "--overview", action="store_true", help="a row per run, in Markdown, for many pairs"
+    )
     compare.add_argument("--group", help="of the logged runs, one group only")
     doctor = _command(commands, "doctor", "Versions, devices, caches, and what is missing.")
     doctor.add_argument("--json", action="store_true", help="for programs")

@@ -9,6 +9,9 @@ from typing import Any
 
 from conceptbasis.errors import ConfigError
 
+_WIDE = 400
+"""Columns of a table that is made to be put into a document."""
+
 
 def console() -> Any:
     """Where results are printed: 80 columns of plain text when they are piped."""
@@ -47,6 +50,7 @@ def run_inspect(options: argparse.Namespace) -> None:
 def run_compare(options: argparse.Namespace) -> None:
     """Shows finished runs side by side: folders, logged runs, or both."""
     from conceptbasis.artifacts import read_json
+    from conceptbasis.report.overview_table import overview_table
     from conceptbasis.report.table import compare_table
 
     summaries = {str(folder): read_json(folder / "summary.json") for folder in options.folders}
@@ -66,7 +70,12 @@ def run_compare(options: argparse.Namespace) -> None:
             expected="conceptbasis compare DIR [DIR ...], or --wandb ENTITY/PROJECT",
             fix="name run folders, each with a summary.json",
         )
-    console().print(compare_table(summaries))
+    if options.overview:
+        from rich.console import Console
+
+        Console(width=_WIDE).print(overview_table(summaries))
+    else:
+        console().print(compare_table(summaries))
     if options.save_workspace:
         from conceptbasis.workspace import save_workspace
 

@@ -244,6 +244,26 @@ class EvaluateSection(Section):
     margin: float = Field(default=0.02, gt=0, lt=1)
 
 
+class CurveSection(Section):
+    """Refusal against damage: every method at the strengths that do the same damage."""
+
+    measure: bool = False
+    kl_levels: tuple[PositiveFloat, ...] = Field(
+        default=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.04), min_length=1
+    )
+    perplexity_rise: float = Field(default=0.01, gt=0)
+    max_strength: float = Field(default=1.0, gt=0)
+    n_strengths: int = Field(default=10, ge=2)
+    n_prompts: int = Field(default=150, ge=1)
+
+    @field_validator("kl_levels")
+    @classmethod
+    def _ascending(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if list(levels) != sorted(set(levels)):
+            raise ValueError(f"kl_levels must ascend, not {list(levels)}")
+        return levels
+
+
 class TrackingSection(Section):
     """Logging to wandb; `auto` is online with a key and offline without one."""
 
@@ -277,6 +297,7 @@ class RunConfig(Section):
     replay: ReplaySection = ReplaySection()
     atoms: AtomsSection = AtomsSection()
     evaluate: EvaluateSection = EvaluateSection()
+    curve: CurveSection = CurveSection()
     tracking: TrackingSection = TrackingSection()
 
 

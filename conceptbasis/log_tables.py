@@ -34,6 +34,7 @@ def log_tables(results: Results) -> dict[str, LogTable]:
         "matches": _matches(results.get("match", {})),
         "recipe": _recipe(results),
         "concepts_over_layers": _lines(results.get("atoms", {})),
+        "curve": _curve(results.get("curve", {})),
         "guard_overlap": _guard(results.get("guard", {})),
         "examples": _examples(results.get("evaluate", {})),
     }
@@ -101,6 +102,18 @@ def _guard(guard: Mapping[str, Any]) -> LogTable:
         for k, value in enumerate(row["overlap_curve"])
     ]
     return LogTable(("target", "k", "overlap"), rows)
+
+
+def _curve(curve: Mapping[str, Any]) -> LogTable:
+    rows = [
+        [row["method"], *(point[key] for key in ("measure", "level", "strength", "reached"))]
+        + [point["refusal"][key] for key in ("rate", "low", "high", "n")]
+        + [point["kl_first_token"]["mean"], point["perplexity"]]
+        for row in curve.get("methods") or []
+        for point in row["points"]
+    ]
+    point = ("measure", "level", "strength", "reached", "refusal", "low", "high", "n")
+    return LogTable(("method", *point, "kl_first_token", "perplexity"), rows)
 
 
 def _examples(evaluation: Mapping[str, Any]) -> LogTable:

@@ -15,7 +15,7 @@ MISSING = "–"
 """What stands where a figure does not exist."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Untouched and native": ("baseline", "native", "native_trajectory"),
+    "Untouched and native": ("baseline", "native", "native_trajectory", "native_early"),
     "Transfer": ("transfer",),
     "Bases and ablations": (
         "transported",

@@ -146,6 +146,7 @@ def run_config(prompts: Path | None, **sections: Any) -> RunConfig:
             "n_unrelated": 1,
             "n_control_prompts": 10,
         },
+        "curve": {"kl_levels": [0.002, 0.01], "n_strengths": 4, "n_prompts": 12},
         "tracking": {"mode": "off"},
     }
     for name, section in sections.items():

@@ -10,47 +10,51 @@ from torch import Tensor
 
 
 def ablate(
-    h: Float[Tensor, "*batch d_model"], r: Float[Tensor, " d_model"]
+    h: Float[Tensor, "*batch d_model"], r: Float[Tensor, " d_model"], *, gamma: float = 1.0
 ) -> Float[Tensor, "*batch d_model"]:
-    """Remove the component of activations along a direction.
+    """Scale the component of activations along a direction by 1 − γ.
 
-    Formula: h − r rᵀh.
+    Formula: h − γ r rᵀh: γ = 1 removes, 2 reflects, below 0 strengthens.
 
     Args:
         h: Activations.
         r: Direction, not zero.
+        gamma: γ.
 
     Returns:
-        The activations without the component, in the dtype of h.
+        The changed activations, in the dtype of h.
 
     Source: Arditi et al. 2024 (2406.11717), equation 4.
     """
     wide, unit = _widened(h, r)
-    return (wide - (wide @ unit)[..., None] * unit).to(h.dtype)
+    return (wide - gamma * (wide @ unit)[..., None] * unit).to(h.dtype)
 
 
 def affine(
     h: Float[Tensor, "*batch d_model"],
     r: Float[Tensor, " d_model"],
     mean: Float[Tensor, " d_model"],
+    *,
+    gamma: float = 1.0,
 ) -> Float[Tensor, "*batch d_model"]:
-    """Set the component of activations along a direction to that of a reference mean.
+    """Scale how far activations lie from a reference mean along a direction by 1 − γ.
 
-    Formula: h − r rᵀ(h − μ).
+    Formula: h − γ r rᵀ(h − μ): γ = 1 sets the component to the mean's, below 0 strengthens.
 
     Args:
         h: Activations.
         r: Direction, not zero.
         mean: Benign mean activation of the same layer.
+        gamma: γ.
 
     Returns:
-        The activations with the component of the mean, in the dtype of h.
+        The changed activations, in the dtype of h.
 
     Source: Marshall et al. 2024 (2411.09003), affine concept editing.
     """
     wide, unit = _widened(h, r)
     centred = wide - mean.to(wide)
-    return (wide - (centred @ unit)[..., None] * unit).to(h.dtype)
+    return (wide - gamma * (centred @ unit)[..., None] * unit).to(h.dtype)
 
 
 def add(

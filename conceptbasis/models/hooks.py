@@ -36,9 +36,10 @@ class Edit:
     Args:
         layer: Index of the block.
         direction: Unit vector r.
-        mode: `ablate` h - r rᵀh, `affine` h - r rᵀ(h - mean), `add` h + amount r.
+        mode: `ablate` h - gamma r rᵀh, `affine` h - gamma r rᵀ(h - mean), `add` h + amount r.
         mean: The mean of `affine`.
         amount: The amount of `add`.
+        gamma: The strength of `ablate` and `affine`.
     """
 
     layer: int
@@ -46,6 +47,7 @@ class Edit:
     mode: EditMode = "ablate"
     mean: Float[Tensor, " d_model"] | None = None
     amount: float = 0.0
+    gamma: float = 1.0
 
 
 class _LastLayerReached(Exception):
@@ -214,12 +216,12 @@ def _formula(
     where = f"layer {edit.layer}"
     r = check_direction(edit.direction, architecture, where).to(parameter)
     if edit.mode == "ablate":
-        return lambda h: formulas.ablate(h, r)
+        return lambda h: formulas.ablate(h, r, gamma=edit.gamma)
     if edit.mode == "add":
         return lambda h: formulas.add(h, r, edit.amount)
     if edit.mode == "affine" and edit.mean is not None:
         mean = edit.mean.to(parameter)
-        return lambda h: formulas.affine(h, r, mean)
+        return lambda h: formulas.affine(h, r, mean, gamma=edit.gamma)
     raise InterventionError(
         f"mode {edit.mode!r} at {where} with mean {'given' if edit.mean is not None else 'None'}",
         expected="ablate, add, or affine with a mean",

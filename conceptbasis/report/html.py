@@ -38,15 +38,17 @@ STAGES = (
     "replay",
     "atoms",
     "evaluate",
+    "curve",
 )
 """Stages of a transfer, in order; a run that was declined has not all of them."""
 
-FIGURES = ("refusal", "capability", "similarity", "donor", "agreement", "recipe", "guard")
+FIGURES = ("refusal", "capability", "curve", "similarity", "donor", "agreement", "recipe", "guard")
 
 _SECTIONS = (
     ("before-after", "Before and after"),
     ("conditions", "Conditions"),
     ("capability", "Capability"),
+    ("curve", "Refusal against damage"),
     ("layers", "Layers"),
     ("recipe", "Recipe"),
     ("atoms", "Atoms"),
@@ -133,12 +135,13 @@ def read_stages(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _draw(
     folder: Path, summary: Mapping[str, Any], results: Mapping[str, Any], recipe: Mapping[str, Any]
 ) -> list[Figure]:
-    from conceptbasis.report import charts_conditions, charts_layers
+    from conceptbasis.report import charts_conditions, charts_curve, charts_layers
 
     none: dict[str, Any] = {}
     drawn = [
         charts_conditions.refusal_figure(summary),
         charts_conditions.capability_figure(summary),
+        charts_curve.curve_figure(results.get("curve", none)),
         charts_layers.similarity_figure(results.get("align", none)),
         charts_layers.donor_figure(results.get("direction", none), _cosines(folder, results)),
         charts_layers.agreement_figure(recipe["layers"], summary["target"]["n_layers"]),

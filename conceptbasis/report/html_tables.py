@@ -59,6 +59,7 @@ def all_tables(
         "before_after": _before_after(summary),
         "conditions": _conditions(summary),
         "judges": _judges(summary),
+        "curve": _curve(results.get("curve")),
         "guard": _guard(results.get("guard")),
         "forecast": _forecast(summary.get("forecast")),
         "ledger": _ledger(summary.get("ledger")),
@@ -164,6 +165,33 @@ def forecast_lines(forecast: Mapping[str, Any] | None) -> list[str]:
     for proxy in forecast.get("proxies") or []:
         lines.append(f"Proxy transfer {proxy['name']}: success {format_number(proxy['success'])}.")
     return lines
+
+
+def _curve(curve: Mapping[str, Any] | None) -> HtmlTable | None:
+    if not curve:
+        return None
+    rows = []
+    for row in curve["methods"]:
+        half = row["refusal_at_native_half"]
+        at_perplexity = next(p for p in row["points"] if p["measure"] == "perplexity")
+        rows.append(
+            [
+                row["method"],
+                format_interval(interval(row["area"])),
+                format_interval(interval(row["area_less_transfer"])),
+                format_number(half),
+                format_interval(rate(at_perplexity["refusal"])),
+            ]
+        )
+    rise = f"{curve['perplexity_rise']:.0%}"
+    head = ("method", "area", "less the transfer's", "where native is at half")
+    return HtmlTable(
+        "Area under the curve (the mean of refusal over the root of the KL; lower is better), and "
+        f"refusal at equal damage; the last column where perplexity has risen by {rise}",
+        (*head, f"refusal at +{rise} perplexity"),
+        rows,
+        stack=True,
+    )
 
 
 def _ledger(ledger: Sequence[Mapping[str, Any]] | None) -> HtmlTable | None:

@@ -24,6 +24,9 @@ from conceptbasis.stages.transfer import BASELINE, BASES, Rebuilder, Transfer
 CONTROLS = ("random_direction", "shuffled_atoms", "far_layers", "unrelated_recipe")
 """Conditions that must leave refusal as it is."""
 
+NATIVE = ("native", "native_trajectory")
+"""The target's own directions; the single one is the bar."""
+
 COMPARED = ("safe", "arithmetic")
 """Sets on which the transfer is compared with random directions, so these use every prompt."""
 
@@ -63,31 +66,49 @@ class Parts:
     intervention: Intervention
 
 
-def transfer_conditions(parts: Parts) -> list[Condition]:
-    """Conditions that need no label of the target."""
-    found = [Condition("baseline"), Condition("transfer", intervention=parts.intervention)]
+def method_conditions(parts: Parts) -> list[Condition]:
+    """The transfer, the other bases and the baselines."""
+    found = [Condition("transfer", intervention=parts.intervention)]
     for name in (*BASES, BASELINE):
         if name != parts.study.config.transfer.basis:
             planned = _plan(parts, parts.transfer.directions[name])
             found.append(Condition(name, intervention=planned))
-    found += _layer_conditions(parts)
+    return found
+
+
+def transfer_conditions(parts: Parts) -> list[Condition]:
+    """Conditions that need no label of the target."""
+    found = [Condition("baseline"), *method_conditions(parts), *_layer_conditions(parts)]
     unguarded = _plan(parts, parts.transfer.output.tensors["direction"])
     found.append(Condition("no_guard", intervention=unguarded))
     found.append(Condition("sae_error_only", splice=parts.intervention.layers))
     return found + _controls(parts)
 
 
-def native_conditions(parts: Parts, native: Native) -> list[Condition]:
-    """The target's own directions: the single one at every layer, and one per layer."""
-    n_layers = parts.study.target.n_layers
-    layers = list(range(n_layers))
-    found = []
+def native_directions(native: Native) -> dict[str, Tensor]:
+    """The target's own directions at every layer: the single one, and one per layer."""
+    found = {"native_trajectory": native.trajectory}
     if native.single is not None:
-        everywhere = native.single.expand(n_layers, -1)
-        planned = _plan_on(parts, layers, everywhere)
-        found.append(Condition("native", intervention=planned))
-    trajectory = _plan_on(parts, layers, native.trajectory)
-    return [*found, Condition("native_trajectory", intervention=trajectory)]
+        found["native"] = native.single.expand_as(native.trajectory)
+    return found
+
+
+def native_conditions(parts: Parts, directions: Mapping[str, Tensor]) -> list[Condition]:
+    """The target under its own directions, the single one also below 0.8 L only."""
+    n_layers = parts.study.target.n_layers
+    planned = {
+        name: _plan_on(parts, range(n_layers), directions[name])
+        for name in NATIVE
+        if name in directions
+    }
+    if "native" in planned:
+        planned["native_early"] = planned["native"].restrict(_early(parts))
+    return [Condition(name, intervention=edit) for name, edit in planned.items()]
+
+
+def _early(parts: Parts) -> range:
+    """Layers whose edit cannot be mere suppression of output words."""
+    return range(int(parts.study.config.replay.early_fraction * parts.study.target.n_layers))
 
 
 def _plan(parts: Parts, directions: Tensor) -> Intervention:
@@ -103,8 +124,7 @@ def _plan_on(parts: Parts, layers: Sequence[int], directions: Tensor) -> Interve
 def _layer_conditions(parts: Parts) -> list[Condition]:
     """The same directions below 0.8 L only, and at the last layer only."""
     n_layers = parts.study.target.n_layers
-    bound = int(parts.study.config.replay.early_fraction * n_layers)
-    sets = {"early_layers_only": range(bound), "last_layer_only": [n_layers - 1]}
+    sets = {"early_layers_only": _early(parts), "last_layer_only": [n_layers - 1]}
     return [
         Condition(name, intervention=parts.intervention.restrict(list(layers)))
         for name, layers in sets.items()
@@ -117,11 +137,8 @@ def _controls(parts: Parts) -> list[Condition]:
     few = section.n_control_prompts
     found = []
     for draw in range(section.n_random):
-        generator = parts.study.generator(50_000 + draw)
-        directions = torch.randn(parts.intervention.directions.shape, generator=generator)
-        unit = directions / directions.norm(dim=1, keepdim=True)
-        planned = _plan_on(parts, parts.intervention.layers, unit)
-        found.append(Condition("random_direction", draw, planned, n_prompts=few, in_full=COMPARED))
+        drawn = random_condition(parts, draw)
+        found.append(replace(drawn, n_prompts=few, in_full=COMPARED))
     for draw in range(section.n_shuffled):
         planned = _from_directions(parts, _shuffled(parts, draw))
         found.append(Condition("shuffled_atoms", draw, planned, n_prompts=few))
@@ -132,6 +149,15 @@ def _controls(parts: Parts) -> list[Condition]:
         planned = _from_directions(parts, directions_by_layer)
         found.append(Condition("unrelated_recipe", draw, planned, n_prompts=few))
     return found
+
+
+def random_condition(parts: Parts, draw: int) -> Condition:
+    """Random unit directions on the layers of the transfer."""
+    generator = parts.study.generator(50_000 + draw)
+    directions = torch.randn(parts.intervention.directions.shape, generator=generator)
+    unit = directions / directions.norm(dim=1, keepdim=True)
+    planned = _plan_on(parts, parts.intervention.layers, unit)
+    return Condition("random_direction", draw, planned)
 
 
 def _from_directions(parts: Parts, directions: Mapping[int, Tensor]) -> Intervention:

@@ -23,6 +23,7 @@ from conceptbasis.stages.conditions import (
     Condition,
     Parts,
     native_conditions,
+    native_directions,
     transfer_conditions,
 )
 from conceptbasis.stages.direction import describe_selection, require_refusal
@@ -44,11 +45,15 @@ def run_evaluate(study: Study, parts: Parts) -> StageOutput:
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
         native = _native(study)
-        conditions = transfer_conditions(parts) + native_conditions(parts, native)
-        bench = _bench(study, parts, native)
+        directions = native_directions(native)
+        conditions = transfer_conditions(parts) + native_conditions(parts, directions)
+        bench = make_bench(study, parts, native.refusal_tokens)
         folder = study.run.folder / "evaluate" / "conditions"
-        outcomes = measure_all(bench, conditions, folder, study.reporter)
-        return _result(study, bench, conditions, outcomes, native, hashes)
+        with study.reporter.bar("evaluate") as advance:
+            outcomes = measure_all(bench, conditions, folder, advance)
+        tensors, result = _result(study, bench, conditions, outcomes, native, hashes)
+        own = {f"{name}.direction": found for name, found in directions.items()}
+        return tensors | own | {"refusal_tokens": native.refusal_tokens}, result
 
     section = study.config.evaluate
     return study.run.stage(
@@ -92,7 +97,8 @@ def _native(study: Study) -> Native:
     )
 
 
-def _bench(study: Study, parts: Parts, native: Native) -> Bench:
+def make_bench(study: Study, parts: Parts, refusal_tokens: Tensor) -> Bench:
+    """What the conditions of this stage, and of the curve, are measured with."""
     section, loaded = study.config.evaluate, study.target.loaded
     safe = [p.text for p in study.suite["eval_harmless"]]
     texts = benign_texts(parts.harvest, "report")
@@ -103,7 +109,7 @@ def _bench(study: Study, parts: Parts, native: Native) -> Bench:
         section,
         texts,
         first_token_logits(loaded, safe, batch_size=section.batch_size),
-        native.refusal_tokens,
+        refusal_tokens,
         study.config.n_workers,
         value_hash(
             [
@@ -133,7 +139,7 @@ def _result(
     baseline, transfer = groups["baseline"][0], groups["transfer"][0]
     result = {
         "primary_judge": PRIMARY_JUDGE,
-        "conditions": [_summarise(name, groups[name]) for name in names],
+        "conditions": [{"name": name, **summarise(groups[name])} for name in names],
         "capability_change": _capability_change(study, bench, baseline, transfer, groups),
         "agreement_of_judges": _kappa(groups["baseline"] + groups["transfer"]),
         "native_selection": describe_selection(native),
@@ -153,14 +159,13 @@ def _verdicts(refused: Sequence[bool | None]) -> Tensor:
     return torch.tensor([-1 if v is None else int(v) for v in refused], dtype=torch.int8)
 
 
-def _summarise(name: str, draws: Sequence[Outcome]) -> dict[str, Any]:
-    """One row of the conditions, pooled over draws."""
+def summarise(draws: Sequence[Outcome]) -> dict[str, Any]:
+    """The figures of one condition, pooled over its draws."""
     phrases = rate([v for o in draws for v in o.refused["harmful"]]).as_dict()
     tokens = rate([v for o in draws for v in o.refusal_token]).as_dict()
     kl = torch.tensor([k for o in draws for k in o.kl], dtype=torch.float64)
     nll, n_tokens = sum(o.nll[0] for o in draws), sum(o.nll[1] for o in draws)
     return {
-        "name": name,
         "draws": len(draws),
         "judges": {"phrases": phrases, "refusal_tokens": tokens},
         "refusal": phrases,

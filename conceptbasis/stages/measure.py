@@ -20,7 +20,7 @@ from conceptbasis.models.hooks import splice
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.models.native import first_token_kl
 from conceptbasis.models.sae import Sae
-from conceptbasis.progress import Reporter
+from conceptbasis.progress import Advance
 from conceptbasis.prompts import Prompt, PromptSuite, Text
 from conceptbasis.stages.conditions import Condition
 from conceptbasis.stages.parallel import map_unordered
@@ -151,7 +151,10 @@ def _is_right(answer: str, prompt: Prompt) -> bool | None:
 
 
 def measure_all(
-    bench: Bench, conditions: Sequence[Condition], folder: Path, reporter: Reporter
+    bench: Bench,
+    conditions: Sequence[Condition],
+    folder: Path,
+    advance: Advance,
 ) -> list[Outcome]:
     """Measures conditions, several at a time; each finished one is kept on disk and reused.
 
@@ -161,7 +164,7 @@ def measure_all(
         bench: What they share.
         conditions: What is measured.
         folder: Where outcomes are kept.
-        reporter: Told the progress.
+        advance: Told how many are done, of how many, and which.
     """
     paths = [folder / f"{c.name}_{c.draw:02d}.json" for c in conditions]
     keys = [_key(bench, c) for c in conditions]
@@ -170,18 +173,17 @@ def measure_all(
         if not _is_done(path, key):
             same.setdefault(key, []).append(i)
     open_ones = [group[0] for group in same.values()]
-    with reporter.bar("evaluate") as advance:
-        measured = map_unordered(
-            lambda i: measure_condition(bench, conditions[i]),
-            open_ones,
-            n_workers=bench.n_workers,
-            device=bench.loaded.device.type,
-        )
-        for done, (place, outcome) in enumerate(measured, 1):
-            i = open_ones[place]
-            for twin in same[keys[i]]:
-                write_json(paths[twin], {"key": keys[i], "outcome": asdict(outcome)})
-            advance(done, len(open_ones), conditions[i].name)
+    measured = map_unordered(
+        lambda i: measure_condition(bench, conditions[i]),
+        open_ones,
+        n_workers=bench.n_workers,
+        device=bench.loaded.device.type,
+    )
+    for done, (place, outcome) in enumerate(measured, 1):
+        i = open_ones[place]
+        for twin in same[keys[i]]:
+            write_json(paths[twin], {"key": keys[i], "outcome": asdict(outcome)})
+        advance(done, len(open_ones), conditions[i].name)
     return [Outcome(**read_json(path)["outcome"]) for path in paths]
 
 
@@ -190,7 +192,7 @@ def _key(bench: Bench, condition: Condition) -> str:
     parts: list[Any] = [bench.key, condition.splice, condition.n_prompts, condition.in_full]
     if edit is not None:
         parts += [edit.layers, edit.mode, edit.scope, edit.gamma, edit.amounts, edit.which]
-        parts += [edit.directions.tolist()]
+        parts += [edit.directions.tolist(), None if edit.means is None else edit.means.tolist()]
     return value_hash(parts)
 
 

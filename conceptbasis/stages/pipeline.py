@@ -21,6 +21,7 @@ from conceptbasis.prompts import BUDGETS, PromptSuite, budget_allows, check_disj
 from conceptbasis.stages.align import run_align
 from conceptbasis.stages.atoms import run_atoms
 from conceptbasis.stages.conditions import Parts
+from conceptbasis.stages.curve import run_curve
 from conceptbasis.stages.direction import run_direction
 from conceptbasis.stages.evaluate import run_evaluate
 from conceptbasis.stages.fit import run_fit
@@ -180,7 +181,7 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
         forecast = run_forecast(study, rebuilder, direction, recipes, alignment, transfer, guarded)
     except CoverageError:
         declined = load_stage(study.run.folder, "forecast")
-        write_summary(study, recipes, transfer, declined, None)
+        write_summary(study, recipes, transfer, declined)
         raise
     on_stage(forecast)
     intervention, replayed = run_replay(study, harvest, guarded)
@@ -193,7 +194,10 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
     parts = Parts(study, harvest, rebuilder, direction, alignment, recipes, transfer, intervention)
     evaluation = run_evaluate(study, parts)
     on_stage(evaluation)
-    return write_summary(study, recipes, transfer, forecast, evaluation)
+    curve = run_curve(study, parts, evaluation)
+    if curve is not None:
+        on_stage(curve)
+    return write_summary(study, recipes, transfer, forecast, evaluation, curve)
 
 
 def _check_budget(target: ModelConfig, config: RunConfig) -> None:

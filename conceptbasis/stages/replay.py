@@ -36,7 +36,7 @@ class Intervention:
         directions: Unit direction of each.
         mode: See docs/method.md.
         scope: `stream` or `writers`.
-        gamma: Strength of `orthogonalise`.
+        gamma: Strength of every mode but `add`: 1 removes, 2 reflects, below 0 strengthens.
         amounts: What `add` adds along each direction.
         means: Benign mean of each edited layer, for `affine`.
         which: Whether a weight edit covers all writers or attention only.
@@ -70,6 +70,14 @@ class Intervention:
             directions=self.directions[kept],
             amounts=tuple(self.amounts[i] for i in kept) if self.amounts else (),
             means=self.means[kept] if self.means is not None else None,
+        )
+
+    def scaled(self, strength: float) -> Intervention:
+        """The same intervention at a multiple of its strength."""
+        return replace(
+            self,
+            gamma=self.gamma * strength,
+            amounts=tuple(amount * strength for amount in self.amounts),
         )
 
 
@@ -107,11 +115,12 @@ def _edits(intervention: Intervention) -> list[Edit]:
                     expected="one mean per edited layer",
                     fix="run the replay stage, which measures them",
                 )
-            edits.append(Edit(layer, r, "affine", mean=intervention.means[i]))
+            mean = intervention.means[i]
+            edits.append(Edit(layer, r, "affine", mean=mean, gamma=intervention.gamma))
         elif intervention.mode == "add":
             edits.append(Edit(layer, r, "add", amount=intervention.amounts[i]))
         else:
-            edits.append(Edit(layer, r))
+            edits.append(Edit(layer, r, gamma=intervention.gamma))
     return edits
 
 

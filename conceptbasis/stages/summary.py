@@ -20,7 +20,8 @@ def write_summary(
     recipes: RecipeSet,
     transfer: Transfer,
     forecast: StageOutput,
-    evaluation: StageOutput | None,
+    evaluation: StageOutput | None = None,
+    curve: StageOutput | None = None,
 ) -> dict[str, Any]:
     """Writes `summary.json` and returns it; without an evaluation the transfer was declined."""
     config = study.config
@@ -57,9 +58,19 @@ def write_summary(
             ],
         },
         "conditions": list(conditions),
+        "curve": None if curve is None else _curve_figures(curve.result),
     }
     write_json(study.run.folder / "summary.json", summary)
     return summary
+
+
+def _curve_figures(result: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("area", "area_less_transfer", "refusal_at_native_half")
+    return {
+        "kl_levels": result["kl_levels"],
+        "native_half": result["native_half"],
+        "methods": {row["method"]: {k: row[k] for k in keys} for row in result["methods"]},
+    }
 
 
 def describe_side(side: Side) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def strengthens(replay: ReplaySection) -> bool:
     """Whether an intervention is meant to raise refusal."""
     if replay.mode == "add":
         return replay.alpha > 0
-    return replay.mode == "orthogonalise" and replay.gamma < 0
+    return replay.gamma < 0
 
 
 def _native_name(rows: Rows) -> str:

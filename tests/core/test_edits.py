@@ -35,6 +35,19 @@ def test_affine_leaves_the_component_of_the_mean(world):
     assert torch.allclose(affine(h, r, torch.zeros_like(mean)), ablate(h, r), atol=1e-12)
 
 
+def test_gamma_scales_what_is_taken_away(world):
+    h, r, _ = world
+    mean = h.mean((0, 1))
+    for gamma in (-1.5, 0.0, 0.5, 2.0):
+        ablated, moved = ablate(h, r, gamma=gamma), affine(h, r, mean, gamma=gamma)
+        assert torch.allclose(ablated @ r, (1 - gamma) * (h @ r), atol=1e-12)
+        assert torch.allclose((moved - mean) @ r, (1 - gamma) * ((h - mean) @ r), atol=1e-12)
+        # Only the component along r changes.
+        change = ablated - h
+        assert torch.allclose(change, (change @ r)[..., None] * r, atol=1e-12)
+    assert not torch.allclose(ablate(h, r, gamma=0.5), ablate(h, r), atol=1e-3)
+
+
 def test_adding_moves_by_the_amount_and_back(world):
     h, r, other = world
     moved = add(h, r, 1.5)

@@ -15,6 +15,7 @@ CONDITIONS = {  # name: (draws, refusal, recovered compliance, benign exact matc
     "baseline": (1, 0.99, 0.01, 0.98, 0.97),
     "native": (1, 0.01, 0.72, 0.97, 0.95),
     "native_trajectory": (1, 0.01, 0.70, 0.96, 0.82),
+    "native_early": (1, 0.20, 0.50, 0.97, 0.95),
     "transfer": (1, 0.02, 0.66, 0.97, 0.96),
     "transported": (1, 0.03, 0.64, 0.96, 0.90),
     "matched": (1, 0.61, 0.22, 0.80, 0.85),
@@ -123,6 +124,38 @@ def make_summary(n_donor: int = 6, n_target: int = 5) -> dict[str, Any]:
             "donor_cosine_per_layer": [0.9 for _ in edited],
         },
         "conditions": [condition(name) for name in CONDITIONS],
+        "curve": None,
+    }
+
+
+CURVE = {"transfer": 0.3, "native": 0.25, "least_squares": 0.4, "random_direction": 0.98}
+"""Area under the curve of some methods."""
+
+
+def make_curve() -> dict[str, Any]:
+    """The result of a curve stage in which refusal falls in a line over the levels."""
+    levels = (0.01, 0.04, 0.09)
+
+    def point(measure: str, level: float, refusal: float) -> dict[str, Any]:
+        figures = {**condition("transfer"), "refusal": {**wilson(refusal, 150), "unscored": 0}}
+        return {"measure": measure, "level": level, "strength": 1.0, "reached": True, **figures}
+
+    methods = []
+    for name, area in CURVE.items():
+        points = [point("kl", k, max(0.0, 1 - (1 - area) * 6.6 * k**0.5)) for k in levels]
+        points.append(point("perplexity", 0.01, area))
+        spread = {"value": area, "low": area - 0.04, "high": area + 0.04, "n": 150}
+        less = {**spread, "value": area - 0.3, "low": area - 0.34, "high": area - 0.26}
+        methods.append(
+            {"method": name, "points": points, "area": spread, "area_less_transfer": less}
+            | {"refusal_at_native_half": area + 0.2}
+        )
+    return {
+        "kl_levels": list(levels),
+        "perplexity_rise": 0.01,
+        "untouched": condition("baseline"),
+        "native_half": {"share": 0.5, "kl": 0.011},
+        "methods": methods,
     }
 
 
@@ -311,6 +344,7 @@ def stage_results(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "passed": True,
             "reasons": [],
         },
+        "curve": make_curve(),
         "evaluate": {
             "conditions": summary["conditions"],
             "hashes": {"transfer": "ab" * 32},

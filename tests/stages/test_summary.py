@@ -24,6 +24,7 @@ CONDITIONS = {
     "sae_error_only",
     "native",
     "native_trajectory",
+    "native_early",
     *DRAWS,
 }
 
@@ -50,6 +51,7 @@ def test_summary_has_every_field_and_no_other(finished):
         "forecast",
         "recipe",
         "conditions",
+        "curve",
     }
     assert finished.summary["schema"] == 1
     assert set(finished.summary["verdict"]) == {"word", "reason"}

@@ -1,0 +1,89 @@
+"""The curve stage on the finished micro run: equal damage means equal damage."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from conceptbasis.models.generation import first_token_logits
+from conceptbasis.models.native import first_token_kl
+from conceptbasis.stages.conditions import Condition
+from conceptbasis.stages.curve import Calibration, _points
+from conceptbasis.stages.replay import apply_intervention, load_intervention
+
+
+@pytest.fixture(scope="session")
+def curve(finished):
+    return json.loads((finished.folder / "curve" / "result.json").read_text())
+
+
+def row_of(curve, name):
+    return next(row for row in curve["methods"] if row["method"] == name)
+
+
+def test_methods_native_and_a_random_direction_are_compared(curve):
+    names = [row["method"] for row in curve["methods"]]
+    assert names[0] == "transfer"
+    assert {"transported", "matched", "least_squares", "native", "random_direction"} <= set(names)
+    assert len(set(names)) == len(names)
+    for row in curve["methods"]:
+        levels = [p["level"] for p in row["points"] if p["measure"] == "kl"]
+        assert levels == curve["kl_levels"] == [0.002, 0.01]
+        assert all(p["refusal"]["n"] + p["refusal"]["unscored"] == 12 for p in row["points"])
+
+
+def test_a_strength_does_the_damage_it_was_chosen_for(curve, finished, sides, ready):
+    """On other requests than those it was found on, so within a factor, and in order."""
+    intervention, _ = load_intervention(finished.folder)
+    points = [p for p in row_of(curve, "transfer")["points"] if p["measure"] == "kl"]
+    assert points[0]["reached"]
+    loaded = sides.target.loaded
+    texts = [t.content[0][1] for t in ready.suite.texts if t.text_class == "chat"][:200]
+    before = first_token_logits(loaded, texts)
+    found = []
+    for point in points:
+        with apply_intervention(loaded, intervention.scaled(point["strength"])):
+            found.append(float(first_token_kl(before, first_token_logits(loaded, texts)).mean()))
+    assert found[0] < found[1]
+    for point, kl in zip(points, found, strict=True):
+        assert not point["reached"] or 0.4 < kl / point["level"] < 2.5
+
+
+def test_strengths_grow_with_the_level_and_the_calibration_covers_them(curve):
+    for row in curve["methods"]:
+        strengths = [p["strength"] for p in row["points"] if p["measure"] == "kl"]
+        assert strengths == sorted(strengths)
+        assert max(strengths) <= row["calibration"]["strength"][-1] == pytest.approx(1.0)
+
+
+def test_a_level_out_of_reach_is_marked(world):
+    section = world.config(curve={"kl_levels": [0.01, 5.0]}).curve
+    calibration = Calibration([1.0, 2.0], [0.01, 0.04], [0.02, 0.05])
+    first, last, perplexity = _points(Condition("weak"), calibration, section)
+    assert (first.strength, first.reached) == (pytest.approx(1.0), True)
+    assert (last.strength, last.reached) == (2.0, False)
+    assert perplexity.strength == pytest.approx((0.01 / 0.02) ** 0.5)
+
+
+def test_summary_repeats_areas_and_differences(curve, finished):
+    methods = finished.summary["curve"]["methods"]
+    assert methods["transfer"]["area"] == row_of(curve, "transfer")["area"]
+    assert methods["transfer"]["area_less_transfer"]["value"] == 0
+    for name, found in methods.items():
+        assert 0 <= found["area"]["value"] <= 1, name
+    difference = methods["random_direction"]["area_less_transfer"]
+    assert difference["value"] == pytest.approx(
+        methods["random_direction"]["area"]["value"] - methods["transfer"]["area"]["value"]
+    )
+
+
+def test_scaling_an_intervention_scales_its_edit(finished, sides):
+    intervention, _ = load_intervention(finished.folder)
+    half, whole = intervention.scaled(0.5), intervention.scaled(1.0)
+    assert (half.gamma, whole.gamma) == (0.5, 1.0)
+    assert torch.equal(half.directions, whole.directions)
+    with apply_intervention(sides.target.loaded, intervention.scaled(0.0)):
+        same = first_token_logits(sides.target.loaded, ["what is a banana ?"])
+    assert torch.equal(same, first_token_logits(sides.target.loaded, ["what is a banana ?"]))
