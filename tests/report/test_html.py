@@ -202,7 +202,8 @@ def test_missing_figures_are_dashes(tmp_path: Path) -> None:
 def test_a_declined_run_has_a_report(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(folder, copy)
-    shutil.rmtree(copy / "evaluate")
+    for stage in ("evaluate", "curve"):
+        shutil.rmtree(copy / stage)
     (copy / "guard" / "provenance.json").unlink()  # killed half-way
     summary = json.loads((copy / "summary.json").read_text())
     summary |= {"conditions": [], "verdict": {"word": "declined", "reason": "too little overlap"}}
