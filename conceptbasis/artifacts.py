@@ -12,8 +12,9 @@ import hashlib
 import json
 import os
 import platform
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TENSORS, RESULT, PROVENANCE = "tensors.safetensors", "result.json", "provenance.json"
+CONFIG = "config.yaml"
+"""The resolved settings of a run, at the top of its folder."""
 _VERSIONED = ("conceptbasis", "torch", "transformers", "sae-lens", "numpy", "scikit-learn")
 
 
@@ -71,6 +74,27 @@ def _cannot_write(path: Path, error: OSError) -> ArtifactError:
     )
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Says what it means when another library cannot write below `path`.
+
+    Raises:
+        ArtifactError: if the disk is full or the folder cannot be written.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    except SafetensorError as error:
+        # It carries the number of the system's error in its words only.
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if found is None:
+            raise
+        raise _cannot_write(path, OSError(int(found[1]), str(error))) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a UTF-8 text file atomically."""
     write_bytes(path, text.encode())
@@ -89,30 +113,62 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
-def read_json(path: Path) -> Any:
+SUMMARY_KEYS = ("donor", "target", "budget", "basis", "mode", "conditions", "verdict")
+"""What a `summary.json` holds at least."""
+
+
+def read_json(path: Path, keys: Sequence[str] = ()) -> Any:
     """Reads JSON.
 
+    Args:
+        path: A file.
+        keys: What it must hold, if it has to be an object.
+
     Raises:
-        ArtifactError: if the file is missing or is not JSON.
+        ArtifactError: if the file is missing, is not JSON, or lacks a key.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ArtifactError(
             f"{path} is missing",
             expected="a file that an earlier stage wrote",
             fix="run the command that makes this run again; it goes on where it stopped",
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise corrupt(path, str(error)) from error
+    lacking = [key for key in keys if not isinstance(found, dict) or key not in found]
+    if lacking:
+        raise corrupt(path, f"it does not hold {', '.join(lacking)}")
+    return found
+
+
+def check_run_folder(folder: Path) -> None:
+    """Refuses a folder in which no run was started.
+
+    Raises:
+        ArtifactError: if it is missing, is a file, or holds no configuration of a run.
+    """
+    if (folder / CONFIG).is_file():
+        return
+    why = "there is no such folder" if not folder.exists() else f"it holds no {CONFIG}"
+    raise ArtifactError(
+        f"{folder} is not a run folder ({why})",
+        expected="the folder that `transfer --out` or `demo --out` wrote, for example runs/demo",
+        fix="correct the path, or make a run first with `conceptbasis demo`",
+    )
 
 
 def corrupt(path: Path, why: str) -> ArtifactError:
     """The error for a file that is not as it was written."""
+    fix = f"delete the folder {path.parent} and run again; only that stage is recomputed"
+    if (path.parent / CONFIG).exists():
+        # The file stands beside the stages, so the whole run must not be deleted for it.
+        fix = "run the command that made this run again; it writes this file anew from its stages"
     return ArtifactError(
         f"{path} is corrupt or truncated ({why})",
         expected="the file as it was written",
-        fix=f"delete the folder {path.parent} and run again; only that stage is recomputed",
+        fix=fix,
     )
 
 
@@ -188,8 +244,9 @@ def folder_lock(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise ArtifactError(
                 f"{folder} is in use by another process",
-                expected="one process per run folder",
-                fix="wait for the other process, or choose another --out",
+                expected="one process at a time per folder",
+                fix="run the same command again when the other process has ended; for a run "
+                "folder, another --out will do too",
             ) from error
         yield
 

@@ -227,6 +227,7 @@ def run_train_saes(options: argparse.Namespace) -> None:
 
 def run_audit(options: argparse.Namespace) -> None:
     """Audits one model's refusal in both directions."""
+    from conceptbasis.artifacts import folder_lock
     from conceptbasis.config import load_model_config
     from conceptbasis.report.model_tables import audit_tables
     from conceptbasis.stages.audit import audit_model
@@ -236,8 +237,10 @@ def run_audit(options: argparse.Namespace) -> None:
     config, model = _run_config(options), load_model_config(options.model_config)
     reporter = _reporter(options)
     out = options.out or Path("runs") / f"audit-{model.name}"
-    loaded = open_model(model, config.device, reporter)
-    result = audit_model(model, loaded, load_prompts(config), config, out, reporter)
+    suite = load_prompts(config)
+    with folder_lock(out):
+        loaded = open_model(model, config.device, reporter)
+        result = audit_model(model, loaded, suite, config, out, reporter)
     for table in audit_tables(result):
         console().print(table)
     console().print(f"written: {out / 'audit.json'}")
@@ -246,11 +249,13 @@ def run_audit(options: argparse.Namespace) -> None:
 
 def run_replay(options: argparse.Namespace) -> None:
     """Prints answers before and after a finished transfer, side by side."""
+    from conceptbasis.artifacts import check_run_folder
     from conceptbasis.config import ModelConfig, parse_config
     from conceptbasis.report.model_tables import answers_table
     from conceptbasis.stages.pipeline import hash_model, open_model
     from conceptbasis.stages.replay import answer_both, load_intervention
 
+    check_run_folder(options.folder)
     _silence()
     intervention, output = load_intervention(options.folder)
     model = parse_config(ModelConfig, output.result["target"], str(options.folder))
@@ -269,6 +274,7 @@ def run_replay(options: argparse.Namespace) -> None:
 
 def _replay_prompts(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     """The prompts to answer, and how they are shown: the suite's own are redacted."""
+    from conceptbasis.artifacts import CONFIG, corrupt
     from conceptbasis.config import RunConfig, load_yaml, parse_config
     from conceptbasis.prompts import redact
     from conceptbasis.stages.pipeline import load_prompts
@@ -292,8 +298,11 @@ def _replay_prompts(options: argparse.Namespace) -> tuple[list[str], list[str]]:
             expected="at least one line that is not empty",
             fix="give --prompt TEXT or a file with prompts",
         )
-    values = load_yaml(options.folder / "config.yaml")["run"]
-    suite = load_prompts(parse_config(RunConfig, values, "config.yaml"))
+    path = options.folder / CONFIG
+    values = load_yaml(path)
+    if not isinstance(values.get("run"), dict):
+        raise corrupt(path, "it holds no settings under `run`")
+    suite = load_prompts(parse_config(RunConfig, values["run"], str(path)))
     chosen = [*suite["eval_harmful"][:4], *suite["eval_harmless"][:4]]
     return [p.text for p in chosen], [redact(p) for p in chosen[:4]] + [p.text for p in chosen[4:]]
 

@@ -28,8 +28,10 @@ def say_next(options: argparse.Namespace, command: str, what: str) -> None:
 
 def run_inspect(options: argparse.Namespace) -> None:
     """Shows a recipe, atom by atom."""
+    from conceptbasis.artifacts import check_run_folder
     from conceptbasis.report.inspection import read_recipe
 
+    check_run_folder(options.folder)
     recipe = read_recipe(
         options.folder, layer=options.layer, atom=options.atom, show_text=options.show_text
     )
@@ -49,11 +51,15 @@ def run_inspect(options: argparse.Namespace) -> None:
 
 def run_compare(options: argparse.Namespace) -> None:
     """Shows finished runs side by side: folders, logged runs, or both."""
-    from conceptbasis.artifacts import read_json
+    from conceptbasis.artifacts import SUMMARY_KEYS, check_run_folder, read_json
     from conceptbasis.report.overview_table import overview_table
     from conceptbasis.report.table import compare_table
 
-    summaries = {str(folder): read_json(folder / "summary.json") for folder in options.folders}
+    for folder in options.folders:
+        check_run_folder(folder)
+    summaries = {
+        str(folder): read_json(folder / "summary.json", SUMMARY_KEYS) for folder in options.folders
+    }
     if options.wandb:
         from conceptbasis.logged_runs import read_logged_runs
 
@@ -86,8 +92,10 @@ def run_compare(options: argparse.Namespace) -> None:
 
 def run_report(options: argparse.Namespace) -> None:
     """Rebuilds the report of a run."""
+    from conceptbasis.artifacts import check_run_folder
     from conceptbasis.report.html import build_report
 
+    check_run_folder(options.folder)
     print(build_report(options.folder, show_text=options.show_text))
     say_next(options, f"replay {options.folder}", "answers before and after")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -313,10 +313,13 @@ def parse_config(kind: type[Config], values: Mapping[str, Any], origin: str) -> 
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        problems = [_problem(kind, e["loc"], e["type"], e["msg"]) for e in error.errors()]
+        found = error.errors()
+        problems = [_problem(kind, e["loc"], e["type"], e["msg"]) for e in found]
+        unknown = [e["loc"][:-1] for e in found if e["type"] == "extra_forbidden"]
         raise ConfigError(
             f"{origin}: " + "; ".join(problems),
-            expected="keys: " + ", ".join(kind.model_fields),
+            expected="; ".join(_keys(kind, section) for section in dict.fromkeys(unknown))
+            or "values of the types that docs/configuration.md names",
             fix="correct the file or the --set option; docs/configuration.md lists every key",
         ) from error
 
@@ -324,6 +327,15 @@ def parse_config(kind: type[Config], values: Mapping[str, Any], origin: str) -> 
 def _problem(kind: type[Section], where: tuple[Any, ...], code: str, message: str) -> str:
     name = ".".join(str(part) for part in where) or kind.__name__
     return f"unknown key {name!r}" if code == "extra_forbidden" else f"{name}: {message}"
+
+
+def _keys(kind: type[Section], section: tuple[Any, ...]) -> str:
+    """The keys that a section knows, such as `saes.train` of a model configuration."""
+    for part in section:
+        annotation = kind.model_fields[part].annotation
+        options = (annotation, *get_args(annotation))
+        kind = next(o for o in options if isinstance(o, type) and issubclass(o, Section))
+    return f"keys{' of ' if section else ''}{'.'.join(section)}: " + ", ".join(kind.model_fields)
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -340,7 +352,13 @@ def load_yaml(path: Path) -> dict[str, Any]:
             expected="a YAML file",
             fix="check the path; sae_configs/ holds ready ones",
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}",
+            expected="a YAML file",
+            fix="name a file that can be read; sae_configs/ holds ready ones",
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path} is not valid YAML: {error}",
             expected="a YAML mapping",

@@ -29,6 +29,12 @@ def _rebuild(
     return kind(what, expected=expected, fix=fix)
 
 
+def reason(error: Exception, length: int = 300) -> str:
+    """What another library said, on one line; its type too where the words alone say little."""
+    text = " ".join(str(error).split())[:length]
+    return text if " " in text else f"{type(error).__name__} {text}".rstrip()
+
+
 class ConfigError(ConceptBasisError):
     """A configuration file, a key or a value cannot be used."""
 

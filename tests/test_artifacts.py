@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from conceptbasis import artifacts
 from conceptbasis.artifacts import Run
@@ -197,7 +198,54 @@ def test_missing_files_are_errors_that_name_them(tmp_path):
         artifacts.load_tensors(tmp_path / "none.safetensors")
 
 
+@pytest.mark.parametrize("text", ["[]", "3", '{"a": 1}'])
+def test_json_without_what_it_must_hold_is_an_error(tmp_path, text):
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    with pytest.raises(ArtifactError, match=r"r\.json is corrupt .* does not hold b"):
+        artifacts.read_json(path, ("b",))
+    path.write_text('{"a": 1, "b": 2}')
+    assert artifacts.read_json(path, ("b",)) == {"a": 1, "b": 2}
+
+
+def test_nobody_is_told_to_delete_a_whole_run(tmp_path):
+    run, stage = tmp_path / "run", tmp_path / "run" / "fit"
+    stage.mkdir(parents=True)
+    (run / artifacts.CONFIG).touch()
+    assert str(stage) in artifacts.corrupt(stage / "result.json", "x").fix
+    assert "delete" not in artifacts.corrupt(run / "summary.json", "x").fix
+
+
+def test_folder_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(ArtifactError, match=r"is not a run folder .* holds no config"):
+        artifacts.check_run_folder(tmp_path)
+    with pytest.raises(ArtifactError, match="no such folder"):
+        artifacts.check_run_folder(tmp_path / "none")
+    file = tmp_path / artifacts.CONFIG
+    file.touch()
+    artifacts.check_run_folder(tmp_path)
+    with pytest.raises(ArtifactError, match="is not a run folder"):
+        artifacts.check_run_folder(file)
+
+
 # Writing
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_full_disk_under_another_library(tmp_path, error):
+    with pytest.raises(ArtifactError, match="the disk is full"), artifacts.writing(tmp_path):
+        raise error
+
+
+def test_other_errors_of_another_library_are_left_alone(tmp_path):
+    with pytest.raises(SafetensorError, match="shape"), artifacts.writing(tmp_path):
+        raise SafetensorError("shape")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [1, {"a": float("-inf")}]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -54,6 +55,48 @@ def test_compare_and_report(folder: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_compare_without_runs_says_what_to_give(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare"]) == 2
     assert "--wandb ENTITY/PROJECT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["inspect", "compare", "report", "replay"])
+@pytest.mark.parametrize("name", ["none", "empty", "file"])
+def test_folder_that_is_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    assert main([command, str(tmp_path / name)]) == 2
+    assert f"{tmp_path / name} is not a run folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("inspect", "fit/result.json"),
+        ("inspect", "transfer/result.json"),
+        ("inspect", "atoms/result.json"),
+        ("report", "atoms/result.json"),
+        ("report", "evaluate/result.json"),
+        ("report", "summary.json"),
+        ("compare", "summary.json"),
+    ],
+)
+def test_truncated_file_of_a_run_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "run")
+    (copy / name).write_bytes((folder / name).read_bytes()[:-9])
+    assert main([command, str(copy)]) == 2
+    assert f"{copy / name} is corrupt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["compare", "report"])
+def test_summary_of_another_shape_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "run")
+    (copy / "summary.json").write_text("{}")
+    assert main([command, str(copy)]) == 2
+    assert "does not hold donor" in capsys.readouterr().err
 
 
 def test_verbose_shows_where_an_error_arose(

@@ -28,28 +28,31 @@ def write(path, text):
 
 # Unknown keys and wrong values
 
+FIT_KEYS = "keys of fit: n_atoms, n_resamples, method"
+TYPES = "values of the types that docs/configuration.md names"
+
 
 @pytest.mark.parametrize(
-    ("values", "named"),
+    ("values", "named", "expected"),
     [
-        ({"bugdet": "B0"}, "unknown key 'bugdet'"),
-        ({"fit": {"n_atom": 3}}, "unknown key 'fit.n_atom'"),
-        ({"evaluate": {"max_new_tokens": 8, "x": 1}}, "unknown key 'evaluate.x'"),
-        ({"fit": {"n_atoms": "many"}}, "fit.n_atoms: "),
-        ({"fit": {"n_atoms": 0}}, "fit.n_atoms: "),
-        ({"fit": 3}, "fit: "),
-        ({"budget": "B3"}, "budget: "),
-        ({"match": {"r_min": 1.5}}, "match.r_min: "),
-        ({"transfer": {"basis": "omp"}}, "transfer.basis: "),
-        ({"harvest": {"splits": [0.5, 0.5]}}, "harvest.splits.2: "),
+        ({"bugdet": "B0"}, "unknown key 'bugdet'", f"keys: {', '.join(RunConfig.model_fields)}"),
+        ({"fit": {"n_atom": 3}}, "unknown key 'fit.n_atom'", FIT_KEYS),
+        ({"fit": {"n_atom": 3, "n_atoms": "many"}}, "unknown key 'fit.n_atom'", FIT_KEYS),
+        ({"fit": {"n_atoms": "many"}}, "fit.n_atoms: ", TYPES),
+        ({"fit": {"n_atoms": 0}}, "fit.n_atoms: ", TYPES),
+        ({"fit": 3}, "fit: ", TYPES),
+        ({"budget": "B3"}, "budget: ", TYPES),
+        ({"match": {"r_min": 1.5}}, "match.r_min: ", TYPES),
+        ({"transfer": {"basis": "omp"}}, "transfer.basis: ", TYPES),
+        ({"harvest": {"splits": [0.5, 0.5]}}, "harvest.splits.2: ", TYPES),
     ],
 )
-def test_bad_key_or_value_is_named_with_its_file(values, named):
+def test_bad_key_or_value_is_named_with_its_file(values, named, expected):
     with pytest.raises(ConfigError) as caught:
         parse(values)
     assert caught.value.what.startswith("here.yaml: ")
     assert named in caught.value.what
-    assert "budget" in caught.value.expected
+    assert caught.value.expected == expected
 
 
 def test_every_problem_is_named_at_once():
@@ -158,6 +161,14 @@ def test_text_that_is_no_yaml_is_refused(tmp_path, text):
     assert str(path) in caught.value.what
 
 
+def test_keys_of_a_nested_section_are_listed():
+    values = {"name": "m", "model": "m", "saes": {"train": {"kk": 3}}, "modle": 3}
+    with pytest.raises(ConfigError) as caught:
+        parse(values, ModelConfig)
+    assert "keys of saes.train: architecture, d_sae, k" in caught.value.expected
+    assert "keys: name, model" in caught.value.expected
+
+
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match="no configuration at") as caught:
         load_run_config(tmp_path / "none.yaml")
@@ -167,7 +178,7 @@ def test_missing_file_is_named(tmp_path):
 
 
 def test_folder_in_place_of_a_file_is_named(tmp_path):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError, match="cannot read") as caught:
         load_run_config(tmp_path)
     assert str(tmp_path) in caught.value.what
 

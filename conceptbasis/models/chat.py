@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from conceptbasis.errors import PromptError
+from conceptbasis.errors import ModelError, PromptError
 from conceptbasis.models.sites import MARK, Message, SiteKey, Span, find_contents, site_keys
 
 Text = str | list[Message]
@@ -48,14 +48,21 @@ def render(tokenizer: Any, messages: list[Message], *, add_generation_prompt: bo
         The rendered text, special tokens included.
 
     Raises:
+        ModelError: The template is not valid Jinja.
         PromptError: The template refuses these messages.
     """
-    from jinja2 import TemplateError
+    from jinja2 import TemplateError, TemplateSyntaxError
 
     try:
         return tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=add_generation_prompt
         )
+    except TemplateSyntaxError as error:
+        raise ModelError(
+            f"the chat template is damaged: {error}",
+            expected="a template in Jinja",
+            fix="restore chat_template.jinja (or the key in tokenizer_config.json) of the model",
+        ) from error
     except TemplateError as error:
         roles = [message["role"] for message in messages]
         raise PromptError(

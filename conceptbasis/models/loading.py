@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 
-from conceptbasis.errors import ModelError
+from conceptbasis.errors import ModelError, reason
 from conceptbasis.models.architecture import Architecture, resolve
 
 _DTYPES = {
@@ -16,6 +19,22 @@ _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
+}
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ArithmeticError,
+    SafetensorError,
+    StrictDataclassError,
+)
+"""What transformers raises over files that are missing, damaged, or do not fit each other."""
+_FILES = {
+    "model": "config.json and safetensors weights that fit it",
+    "tokenizer": "config.json, tokenizer.json and tokenizer_config.json",
 }
 
 
@@ -67,8 +86,9 @@ def load_model(
         The model, ready to be hooked.
 
     Raises:
-        ModelError: Not found, unknown dtype or architecture, no tokenizer, no chat template,
-            or a tokenizer that gives no character offsets.
+        ModelError: Not found, damaged, unknown dtype or architecture, weights that do not cover
+            the model, no tokenizer, no chat template, or a tokenizer that gives no character
+            offsets.
     """
     name = str(path_or_id)
     if dtype not in _DTYPES:
@@ -78,17 +98,21 @@ def load_model(
     from transformers import AutoModelForCausalLM
 
     tokenizer = _load_tokenizer(name, revision, trust_remote_code)
-    model: Any
+    answer: Any
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        answer = AutoModelForCausalLM.from_pretrained(
             name,
             revision=revision,
             dtype=_DTYPES[dtype],
             trust_remote_code=trust_remote_code,
             use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are errors too, said by _check_weights
         )
-    except (OSError, ValueError) as error:
-        raise _not_found("model", name, error) from error
+    except _UNREADABLE as error:
+        raise _unreadable("model", name, error) from error
+    model, found = answer
+    _check_weights(found, name)
     return wrap_model(model.to(device), tokenizer, name=name)
 
 
@@ -132,17 +156,34 @@ def _load_tokenizer(name: str, revision: str | None, trust_remote_code: bool) ->
         return AutoTokenizer.from_pretrained(
             name, revision=revision, trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise _not_found("tokenizer", name, error) from error
+    except Exception as error:
+        # The tokenizers library raises plain Exception over a damaged tokenizer.json.
+        raise _unreadable("tokenizer", name, error) from error
 
 
-def _not_found(kind: str, name: str, error: Exception) -> ModelError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _unreadable(kind: str, name: str, error: Exception) -> ModelError:
     return ModelError(
-        f"no {kind} could be loaded from {name}: {reason}",
-        expected=f"a folder or hub id with a {kind} (config.json, safetensors, tokenizer.json)",
-        fix="check the path or id; without a network, download the model beforehand",
+        f"no {kind} could be loaded from {name}: {reason(error)}",
+        expected=f"a folder or hub id with {_FILES[kind]}",
+        fix="check the path or id and replace files that are missing or damaged; without a "
+        "network, download the model beforehand",
     )
+
+
+def _check_weights(found: Mapping[str, Any], name: str) -> None:
+    """Refuses weights that leave a part of the model out, which would stay random."""
+    missing = sorted(found["missing_keys"])
+    unfit = sorted(
+        f"{key} has {tuple(has)}, not {tuple(wants)}"
+        for key, has, wants in found["mismatched_keys"]
+    )
+    if missing or unfit:
+        raise ModelError(
+            f"the weights of {name} do not fit its config.json: "
+            + (f"{len(missing)} tensors are missing, e.g. {missing[0]}" if missing else unfit[0]),
+            expected="safetensors with every tensor that config.json calls for, in its shape",
+            fix="restore the config.json (model_type, sizes, number of layers) or the weights",
+        )
 
 
 def _check_tokenizer(tokenizer: Any, name: str) -> None:

@@ -16,10 +16,20 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor
 
-from conceptbasis.errors import SaeError
+from conceptbasis.errors import SaeError, reason
 from conceptbasis.models.hook_names import parse_hook_name
 
 _CHUNK = 4096
+_UNREADABLE = (
+    OSError,
+    LookupError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    AttributeError,
+    SafetensorError,
+)
+"""What sae-lens raises over an SAE that is missing, damaged, or at odds with its own cfg.json."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +156,12 @@ def load_sae_folder(
         )
     try:
         sae = sae_lens.SAE.load_from_disk(path, device=device)
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
+    except _UNREADABLE as error:
         raise SaeError(
-            f"{path} cannot be loaded: {error}",
-            expected="the inference format of sae-lens (not a trainer's checkpoint)",
-            fix="save it with sae-lens's save_inference_model",
+            f"{path} cannot be loaded: {reason(error)}",
+            expected="the inference format of sae-lens (not a trainer's checkpoint): cfg.json and "
+            "sae_weights.safetensors that fit each other",
+            fix="restore both files, or save the SAE again with sae-lens's save_inference_model",
         ) from error
     return wrap_sae(
         sae, d_model=d_model, layer=layer, site=site, model_name=model_name, name=str(path)
@@ -188,9 +199,9 @@ def load_sae_release(
     name = f"{release}/{sae_id}"
     try:
         sae = sae_lens.SAE.from_pretrained(release, sae_id, device=device)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise SaeError(
-            f"{name} cannot be loaded: {error}",
+            f"{name} cannot be loaded: {reason(error)}",
             expected="a release and id that sae-lens lists, reachable or in the cache",
             fix="check both names; without a network, download it beforehand",
         ) from error

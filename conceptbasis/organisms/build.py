@@ -20,6 +20,7 @@ from conceptbasis.artifacts import (
     value_hash,
     versions,
     write_json,
+    writing,
 )
 from conceptbasis.errors import OrganismError
 from conceptbasis.models.architecture import Architecture
@@ -84,7 +85,7 @@ def is_complete(folder: Path) -> bool:
     card, weights = folder / CARD, folder / WEIGHTS
     if not (card.exists() and weights.exists()):
         return False
-    return read_json(card)["weights"] == file_hash(weights)
+    return read_json(card, ("weights",))["weights"] == file_hash(weights)
 
 
 def build_organism(spec: Spec, folder: Path, reporter: Reporter) -> Path:
@@ -105,7 +106,8 @@ def build_organism(spec: Spec, folder: Path, reporter: Reporter) -> Path:
         loaded = wrap_model(model, tokenizer, name=spec.stem)
         card = _train_until_valid(loaded, spec, reporter)
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-        save_folder(model, tokenizer, temporary)
+        with writing(temporary):
+            save_folder(model, tokenizer, temporary)
         write_json(temporary / CARD, card | {"weights": file_hash(temporary / WEIGHTS)})
         if folder.exists():
             shutil.rmtree(folder)

@@ -28,7 +28,7 @@ def read_evidence(folder: Path, *, show_text: bool = False) -> dict[str, Any] | 
     """
     if not (folder / "atoms" / PROVENANCE).exists():
         return None
-    result: dict[str, Any] = read_json(folder / "atoms" / RESULT)
+    result: dict[str, Any] = read_json(folder / "atoms" / RESULT, ("layers", "lines"))
     if not show_text:
         for layer in result["layers"]:
             for evidence in (*layer["donor_features"], *layer["target_features"]):

@@ -16,6 +16,7 @@ from typing import Any
 from conceptbasis.artifacts import (
     PROVENANCE,
     RESULT,
+    SUMMARY_KEYS,
     TENSORS,
     read_json,
     write_bytes,
@@ -76,7 +77,7 @@ def build_report(folder: Path, *, show_text: bool = False) -> Path:
     Raises:
         ArtifactError: if the summary is missing, a file is corrupt, or nothing can be written.
     """
-    summary = read_json(folder / "summary.json")
+    summary = read_json(folder / "summary.json", SUMMARY_KEYS)
     results, provenance = read_stages(folder)
     recipe: dict[str, Any] = {"layers": [], "lines": None}
     if {"fit", "transfer"} <= results.keys():

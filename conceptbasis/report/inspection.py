@@ -29,9 +29,10 @@ def recipe_layers(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ArtifactError: if a stage is missing or corrupt.
     """
-    fitted = {layer["target"]: layer for layer in read_json(folder / "fit" / RESULT)["layers"]}
+    fit_result = read_json(folder / "fit" / RESULT, ("layers",))
+    fitted = {layer["target"]: layer for layer in fit_result["layers"]}
     layers = []
-    for entry in read_json(folder / "transfer" / RESULT)["layers"]:
+    for entry in read_json(folder / "transfer" / RESULT, ("layers",))["layers"]:
         fit = fitted.get(entry["target"])
         if fit is None:
             raise ArtifactError(

@@ -110,7 +110,8 @@ def run_align(
                 "no donor layer is more like a target layer than shuffled sites are",
                 expected="matched recipe features at one pair of layers at least; most eligible "
                 f"donor features at any pair: {_most_eligible(matches)}",
-                fix="use more transfer text or SAEs trained on text like it, or lower match.r_min",
+                fix="use more transfer text or SAEs trained on text like it, or lower match.r_min "
+                "or direction.min_probe",
             )
         result |= _fingerprints(study, concepts)
         return {}, result

@@ -184,7 +184,7 @@ def measure_all(
         for twin in same[keys[i]]:
             write_json(paths[twin], {"key": keys[i], "outcome": asdict(outcome)})
         advance(done, len(open_ones), conditions[i].name)
-    return [Outcome(**read_json(path)["outcome"]) for path in paths]
+    return [Outcome(**read_json(path, ("key", "outcome"))["outcome"]) for path in paths]
 
 
 def _key(bench: Bench, condition: Condition) -> str:
@@ -197,4 +197,4 @@ def _key(bench: Bench, condition: Condition) -> str:
 
 
 def _is_done(path: Path, key: str) -> bool:
-    return path.exists() and read_json(path)["key"] == key
+    return path.exists() and read_json(path, ("key", "outcome"))["key"] == key

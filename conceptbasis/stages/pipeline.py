@@ -9,7 +9,15 @@ from typing import Any
 
 import yaml
 
-from conceptbasis.artifacts import Run, StageOutput, folder_lock, load_stage, value_hash, write_text
+from conceptbasis.artifacts import (
+    CONFIG,
+    Run,
+    StageOutput,
+    folder_lock,
+    load_stage,
+    value_hash,
+    write_text,
+)
 from conceptbasis.config import ModelConfig, RunConfig
 from conceptbasis.errors import ConfigError, CoverageError, ModelError, PromptError
 from conceptbasis.models.loading import LoadedModel, load_model
@@ -17,7 +25,15 @@ from conceptbasis.organisms.build import ensure_organism
 from conceptbasis.organisms.spec import FORM, PREFIX, parse_spec
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.progress import Reporter
-from conceptbasis.prompts import BUDGETS, PromptSuite, budget_allows, check_disjoint, load_suite
+from conceptbasis.prompts import (
+    BUDGETS,
+    Prompt,
+    PromptSuite,
+    budget_allows,
+    check_disjoint,
+    load_suite,
+    redact,
+)
 from conceptbasis.stages.align import run_align
 from conceptbasis.stages.atoms import run_atoms
 from conceptbasis.stages.conditions import Parts
@@ -38,6 +54,8 @@ from conceptbasis.stages.train_sae import load_or_train
 from conceptbasis.stages.transfer import Rebuilder, run_transfer
 
 StageDone = Callable[[StageOutput], None]
+_MIN_DIRECTION = 10
+"""Least prompts of each class for a direction: five folds of the probe, two prompts in each."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +70,23 @@ class Finished:
 def load_prompts(config: RunConfig) -> PromptSuite:
     """The suite that `prompts` names: a folder, or the built-in world."""
     if config.prompts.path is not None:
-        return load_suite(Path(config.prompts.path).expanduser())
+        suite = load_suite(Path(config.prompts.path).expanduser())
+        _check_direction_sets(suite)
+        return suite
     suite = build_suite(config.prompts.seed)
     check_disjoint(suite)
     return suite
+
+
+def _check_direction_sets(suite: PromptSuite) -> None:
+    """A direction and its probe need some prompts of each class, half of them held out."""
+    for name in ("direction_harmful", "direction_harmless"):
+        if len(suite[name]) < _MIN_DIRECTION:
+            raise PromptError(
+                f"prompt set {name!r} has {len(suite[name])} prompts",
+                expected=f"at least {_MIN_DIRECTION}; some hundred are usual",
+                fix=f"add prompts to {name}.jsonl",
+            )
 
 
 def open_model(config: ModelConfig, device: str, reporter: Reporter) -> LoadedModel:
@@ -105,7 +136,12 @@ def open_side(
     config: ModelConfig, run_config: RunConfig, suite: PromptSuite, reporter: Reporter
 ) -> Side:
     """Loads a model and its SAEs."""
-    loaded = open_model(config, run_config.device, reporter)
+    return _with_saes(config, open_model(config, run_config.device, reporter), suite, reporter)
+
+
+def _with_saes(
+    config: ModelConfig, loaded: LoadedModel, suite: PromptSuite, reporter: Reporter
+) -> Side:
     digest = hash_model(loaded)
     return Side(config, loaded, digest, load_or_train(config, loaded, digest, suite, reporter))
 
@@ -135,10 +171,12 @@ def run_pipeline(
     _check_budget(target_config, config)
     suite = load_prompts(config)
     with folder_lock(folder):
-        donor, target = (
-            open_side(c, config, suite, reporter) for c in (donor_config, target_config)
-        )
-        _check_context([donor, target], suite, config)
+        # Both models are opened before any SAE is trained, so that a bad one costs no training.
+        models = [
+            (c, open_model(c, config.device, reporter)) for c in (donor_config, target_config)
+        ]
+        _check_context([loaded for _, loaded in models], suite, config)
+        donor, target = (_with_saes(c, loaded, suite, reporter) for c, loaded in models)
         overview = measure_overview(donor, target, suite, config, folder)
         for line in overview_lines(donor, target, config, overview, folder):
             reporter.say(line)
@@ -213,23 +251,39 @@ def _check_budget(target: ModelConfig, config: RunConfig) -> None:
         )
 
 
-def _check_context(sides: list[Side], suite: PromptSuite, config: RunConfig) -> None:
+def _check_context(models: list[LoadedModel], suite: PromptSuite, config: RunConfig) -> None:
     """Every prompt must fit both models together with its answer."""
-    from conceptbasis.models.chat import prompt_ids
-
-    for side in sides:
-        room = side.loaded.max_length
-        if room is None:
+    groups = {f"{name}.jsonl": prompts for name, prompts in suite.prompts.items()}
+    for concept in suite.concepts:
+        groups[f"concept {concept.name}"] = (*concept.positive, *concept.negative)
+    for loaded in models:
+        if loaded.max_length is None:
             continue
-        room -= config.evaluate.max_new_tokens
+        room = loaded.max_length - config.evaluate.max_new_tokens
         if room < 1:
             raise PromptError(
                 f"evaluate.max_new_tokens is {config.evaluate.max_new_tokens}",
-                expected=f"less than the context of {side.loaded.name}, {side.loaded.max_length}",
+                expected=f"less than the context of {loaded.name}, {loaded.max_length}",
                 fix="lower evaluate.max_new_tokens",
             )
-        for prompts in suite.prompts.values():
-            prompt_ids(side.loaded.tokenizer, [p.text for p in prompts], max_length=room)
+        for where, prompts in groups.items():
+            if prompts:
+                _check_lengths(loaded, where, prompts, room)
+
+
+def _check_lengths(loaded: LoadedModel, where: str, prompts: tuple[Prompt, ...], room: int) -> None:
+    from conceptbasis.models.chat import prompt_ids
+
+    rows = prompt_ids(loaded.tokenizer, [p.text for p in prompts])
+    for number, (prompt, row) in enumerate(zip(prompts, rows, strict=True), 1):
+        if len(row) > room:
+            raise PromptError(
+                f"prompt {number} of {where}, {redact(prompt)}, has {len(row)} tokens",
+                expected=f"at most {room}: the context of {loaded.name}, {loaded.max_length}, "
+                "without evaluate.max_new_tokens",
+                fix="shorten the prompt, lower evaluate.max_new_tokens, or use a model with a "
+                "longer context",
+            )
 
 
 def _write_config(folder: Path, donor: ModelConfig, target: ModelConfig, config: RunConfig) -> None:
@@ -238,4 +292,4 @@ def _write_config(folder: Path, donor: ModelConfig, target: ModelConfig, config:
         "target": target.model_dump(mode="json"),
         "run": config.model_dump(mode="json"),
     }
-    write_text(folder / "config.yaml", yaml.safe_dump(values, sort_keys=False))
+    write_text(folder / CONFIG, yaml.safe_dump(values, sort_keys=False))

@@ -21,6 +21,7 @@ from conceptbasis.artifacts import (
     save_tensors,
     value_hash,
     write_json,
+    writing,
 )
 from conceptbasis.config import ModelConfig, SaeTraining
 from conceptbasis.errors import ConfigError
@@ -222,7 +223,7 @@ def _train(
 def _is_finished(folder: Path, key: str) -> bool:
     if not (folder / QUALITY).exists():
         return False
-    found = read_json(folder / QUALITY)
+    found = read_json(folder / QUALITY, ("key", "layers", "texts", "folders"))
     if found["key"] != key:
         return False
     for name, digest in found["folders"].items():
@@ -244,6 +245,7 @@ def _train_into(
     n_held_out = max(1, round(_HELD_OUT_SHARE * len(texts)))
     train_texts, held_out_texts = texts[n_held_out:], texts[:n_held_out]
     sites = _activations(folder, loaded, layers, train_texts, reporter)
+    _check_enough_sites(config.name, len(sites[layers[0]]), training.batch_size)
     held_out = _read(loaded, held_out_texts, layers, reporter, "held-out activations")
     with reporter.bar(f"SAEs of {config.name}") as advance:
 
@@ -252,19 +254,20 @@ def _train_into(
             if metrics and on_metrics is not None:
                 on_metrics(step, metrics)
 
-        trained = train_saes(
-            lambda step: _batches(sites, training.batch_size, training.seed, step),
-            d_model=loaded.architecture.d_model,
-            layers=layers,
-            settings=_settings(training),
-            hook_names={layer: f"blocks.{layer}.hook_{config.site}" for layer in layers},
-            model_name=config.model,
-            heldout=held_out,
-            checkpoint_dir=folder / "checkpoint",
-            on_step=on_step,
-        )
-    for layer in layers:
-        trained[layer].save(folder)
+        with writing(folder):
+            trained = train_saes(
+                lambda step: _batches(sites, training.batch_size, training.seed, step),
+                d_model=loaded.architecture.d_model,
+                layers=layers,
+                settings=_settings(training),
+                hook_names={layer: f"blocks.{layer}.hook_{config.site}" for layer in layers},
+                model_name=config.model,
+                heldout=held_out,
+                checkpoint_dir=folder / "checkpoint",
+                on_step=on_step,
+            )
+            for layer in layers:
+                trained[layer].save(folder)
     saes = _load_folder(folder, config, loaded, layers)
     quality = measure_quality(loaded, saes, held_out_texts, held_out)
     counts: dict[str, int] = {}
@@ -274,6 +277,15 @@ def _train_into(
     (folder / "activations.safetensors").unlink(missing_ok=True)
     found = {"key": key, "layers": quality, "texts": counts, "folders": folders}
     write_json(folder / QUALITY, {**found, "histograms": _histograms(saes, held_out)})
+
+
+def _check_enough_sites(name: str, n_sites: int, batch_size: int) -> None:
+    if n_sites < batch_size:
+        raise ConfigError(
+            f"{name}: the text for its SAEs has {n_sites} sites, fewer than one batch",
+            expected=f"at least saes.train.batch_size = {batch_size} sites",
+            fix="add texts, raise saes.train.n_texts, or lower saes.train.batch_size",
+        )
 
 
 def _settings(training: SaeTraining) -> SaeTrainingSettings:
@@ -311,14 +323,13 @@ def _batches(
 ) -> Iterator[dict[int, Tensor]]:
     """Endless shuffled batches, the same ones from any start step, so that training resumes."""
     n = len(next(iter(sites.values())))
-    size = min(batch_size, n)
-    per_epoch = n // size
+    per_epoch = n // batch_size
     step = start
     while True:
         epoch, place = divmod(step, per_epoch)
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
         rows = torch.randperm(n, generator=generator)
         for i in range(place, per_epoch):
-            chosen = rows[i * size : (i + 1) * size]
+            chosen = rows[i * batch_size : (i + 1) * batch_size]
             yield {layer: x[chosen] for layer, x in sites.items()}
             step += 1

@@ -3,7 +3,7 @@
 import pytest
 from tiny import CHAT_TEMPLATE, make_tokenizer
 
-from conceptbasis.errors import PromptError
+from conceptbasis.errors import ModelError, PromptError
 from conceptbasis.models.chat import (
     encode_prompts,
     encode_texts,
@@ -155,3 +155,8 @@ def test_templates_that_drop_rewrite_or_refuse_are_errors():
     silent = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     with pytest.raises(PromptError, match="nothing between"):
         end_of_prompt_ids(make_tokenizer(template=silent))
+
+
+def test_damaged_template_is_named():
+    with pytest.raises(ModelError, match="the chat template is damaged"):
+        render(make_tokenizer(template="{% if %}"), CHATS[0], add_generation_prompt=True)

@@ -1,5 +1,8 @@
 """A saved model loads and is ready to be hooked; what is missing is named."""
 
+import json
+import shutil
+
 import pytest
 import torch
 from tiny import make_model, make_tokenizer
@@ -61,3 +64,56 @@ def test_unfit_tokenizers_are_refused():
         wrap_model(make_model("llama"), Slow(), name="x")
     with pytest.raises(ModelError, match="310 tokens"):
         wrap_model(make_model("llama", vocab_size=300), make_tokenizer(), name="x")
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def spoil_weights(copy):
+    path = copy / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+DAMAGE = {
+    "config is no JSON": lambda copy: (copy / "config.json").write_text('{"a'),
+    "config is a list": lambda copy: (copy / "config.json").write_text("[1]"),
+    "width is a word": lambda copy: edit(copy / "config.json", hidden_size="wide"),
+    "unknown activation": lambda copy: edit(copy / "config.json", hidden_act="none"),
+    "unknown type": lambda copy: edit(copy / "config.json", model_type="none"),
+    "no weights": lambda copy: (copy / "model.safetensors").unlink(),
+    "truncated weights": spoil_weights,
+    "empty weights": lambda copy: (copy / "model.safetensors").write_bytes(b""),
+    "tokenizer is no JSON": lambda copy: (copy / "tokenizer.json").write_text('{"a'),
+    "tokenizer is a list": lambda copy: (copy / "tokenizer.json").write_text("[]"),
+    "tokenizer without vocabulary": lambda copy: (copy / "tokenizer.json").write_text(
+        '{"version": "1.0", "added_tokens": [], "model": {"type": "BPE"}}'
+    ),
+    "tokenizer_config is a list": lambda copy: (copy / "tokenizer_config.json").write_text("[]"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_folder_is_one_clear_error(folder, tmp_path, damage):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    damage(copy)
+    with pytest.raises(ModelError, match="could be loaded from") as caught:
+        load_model(copy)
+    assert str(copy) in caught.value.what
+    assert "\n" not in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_hidden_layers": 5}, r"\d+ tensors are missing, e\.g\. model\.layers\.3"),
+        ({"model_type": "llama"}, r"\d+ tensors are missing, e\.g\. model\.layers\.0"),
+        ({"vocab_size": 330}, r"lm_head\.weight has \(320, 16\), not \(330, 16\)"),
+    ],
+)
+def test_weights_that_do_not_fit_the_model_are_refused(folder, tmp_path, changes, message):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    edit(copy / "config.json", **changes)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(copy)
+    assert "config.json" in caught.value.fix

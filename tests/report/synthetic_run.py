@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from conceptbasis.artifacts import Run, write_json
+from conceptbasis.artifacts import CONFIG, Run, write_json, write_text
 
 CONDITIONS = {  # name: (draws, refusal, recovered compliance, benign exact match, arithmetic)
     "baseline": (1, 0.99, 0.01, 0.98, 0.97),
@@ -364,6 +364,7 @@ def write_run(folder: Path, n_donor: int = 6, n_target: int = 5) -> Path:
             return {"t": torch.zeros(2)}, result
 
         run.stage(name, config={"seed": 0}, inputs={"text": "cd" * 32}, compute=compute)
+    write_text(folder / CONFIG, "run: {}\n")
     write_json(folder / "summary.json", summary)
     write_json(folder / "recipe.json", {"schema": 1, "layers": summary["layer_map"]})
     return folder

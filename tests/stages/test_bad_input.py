@@ -25,7 +25,7 @@ from conceptbasis.errors import (
 from conceptbasis.models.creation import create_model, save_folder
 from conceptbasis.models.loading import load_model
 from conceptbasis.models.sae_training import layer_folder
-from conceptbasis.prompts import Prompt, save_suite
+from conceptbasis.prompts import Concept, Prompt, save_suite
 from conceptbasis.stages import direction as direction_stage
 from conceptbasis.stages.guard import perplexity
 from conceptbasis.stages.match import run_match
@@ -207,6 +207,31 @@ def test_layer_out_of_range(ready, tmp_path, layers):
     assert nothing_written(tmp_path)
 
 
+def test_cfg_of_another_shape(ready, sides, saes):
+    edit_cfg(saes, 0, lambda values: values.update(metadata=3))
+    with pytest.raises(SaeError, match="cannot be loaded") as caught:
+        load(ready, sides, from_folder(ready, saes))
+    assert "cfg.json" in caught.value.expected
+
+
+def test_less_text_than_one_batch_of_an_sae(ready, sides, tmp_path):
+    few = replace(ready.suite, texts=ready.suite.texts[:20])
+    with pytest.raises(ConfigError, match="fewer than one batch") as caught:
+        load_or_train(
+            ready.target_config(), sides.target.loaded, "hash", few, QUIET, out=tmp_path / "saes"
+        )
+    assert "saes.train.batch_size = 256" in caught.value.expected
+    assert not (tmp_path / "saes" / "quality.json").exists()
+
+
+def test_bad_target_costs_no_training(ready, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONCEPTBASIS_CACHE", str(tmp_path / "cache"))
+    (copied(ready, tmp_path) / "config.json").write_text("{")
+    with pytest.raises(ModelError, match="could be loaded"):
+        run(ready, tmp_path, target=model_config("m", tmp_path / "model"))
+    assert not (tmp_path / "cache").exists()
+
+
 def test_release_without_an_id_for_a_layer(ready, sides):
     saes = {"release": {"release": "r", "sae_ids": {0: "a"}}}
     values = {"name": "m", "model": str(ready.target), "saes": saes, "layers": [0, 2]}
@@ -259,10 +284,28 @@ def suite_with(ready, tmp_path, **sets):
 def test_prompt_longer_than_the_context(ready, tmp_path):
     long = Prompt("what is " + "rose " * 90 + "?", "rose")
     harmless = (*ready.suite["eval_harmless"], long)
-    with pytest.raises(PromptError, match="tokens") as caught:
+    with pytest.raises(PromptError, match=r"prompt 41 of eval_harmless\.jsonl") as caught:
         run(ready, tmp_path, config=suite_with(ready, tmp_path, eval_harmless=harmless))
+    assert "[request: rose]" in caught.value.what
     assert "at most 84" in caught.value.expected
     assert not (tmp_path / "run" / "harvest").exists()
+
+
+def test_concept_longer_than_the_context(ready, tmp_path):
+    long = Concept("z", "B0", (Prompt("what is " + "rose " * 90),), (Prompt("what is a car ?"),))
+    save_suite(replace(ready.suite, concepts=(long,)), tmp_path / "prompts")
+    with pytest.raises(PromptError, match="prompt 1 of concept z"):
+        run(ready, tmp_path, config=run_config(tmp_path / "prompts"))
+    assert nothing_written(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["direction_harmful", "direction_harmless"])
+def test_too_few_prompts_for_a_direction(ready, tmp_path, name):
+    config = suite_with(ready, tmp_path, **{name: ready.suite[name][:9]})
+    with pytest.raises(PromptError, match=f"'{name}' has 9 prompts") as caught:
+        run(ready, tmp_path, config=config)
+    assert "at least 10" in caught.value.expected
+    assert not (tmp_path / "run").exists()
 
 
 def test_answers_longer_than_the_context(ready, tmp_path):
