@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -27,6 +27,14 @@ Budget = Literal["B0", "B0d", "B1", "B2"]
 """What the target may be shown before evaluation (docs/method.md, "Budgets")."""
 
 Basis = Literal["code_map", "transported", "matched"]
+Baseline = Literal[
+    "least_squares",
+    "affine",
+    "relu_map",
+    "procrustes",
+    "contrast_ridge",
+    "contrast_ridge_stream",
+]
 Mode = Literal["ablate", "affine", "add", "orthogonalise"]
 Scope = Literal["stream", "writers"]
 TextClass = Literal[
@@ -242,6 +250,7 @@ class EvaluateSection(Section):
     n_unrelated: int = Field(default=3, ge=1)
     n_control_prompts: int = Field(default=80, ge=1)
     margin: float = Field(default=0.02, gt=0, lt=1)
+    baselines: tuple[Baseline, ...] = get_args(Baseline)
 
 
 class TrackingSection(Section):

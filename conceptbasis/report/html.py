@@ -37,6 +37,7 @@ STAGES = (
     "forecast",
     "replay",
     "atoms",
+    "baselines",
     "evaluate",
 )
 """Stages of a transfer, in order; a run that was declined has not all of them."""

@@ -13,13 +13,14 @@ from conceptbasis.core.recipe import Recipe
 from conceptbasis.errors import CoverageError, NumericsError
 from conceptbasis.models.native import Native
 from conceptbasis.stages.align import Alignment
+from conceptbasis.stages.baselines import Baselines, plan_baselines
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.forecast import transfer_contrast
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.replay import Intervention, plan_intervention
 from conceptbasis.stages.study import Study
-from conceptbasis.stages.transfer import BASELINE, BASES, Rebuilder, Transfer
+from conceptbasis.stages.transfer import BASES, Rebuilder, Transfer
 
 CONTROLS = ("random_direction", "shuffled_atoms", "far_layers", "unrelated_recipe")
 """Conditions that must leave refusal as it is."""
@@ -61,15 +62,18 @@ class Parts:
     recipes: RecipeSet
     transfer: Transfer
     intervention: Intervention
+    baselines: Baselines
 
 
 def transfer_conditions(parts: Parts) -> list[Condition]:
     """Conditions that need no label of the target."""
     found = [Condition("baseline"), Condition("transfer", intervention=parts.intervention)]
-    for name in (*BASES, BASELINE):
+    for name in BASES:
         if name != parts.study.config.transfer.basis:
             planned = _plan(parts, parts.transfer.directions[name])
             found.append(Condition(name, intervention=planned))
+    planned_baselines, _ = plan_baselines(parts.study, parts.harvest, parts.baselines)
+    found += [Condition(name, intervention=edit) for name, edit in planned_baselines.items()]
     found += _layer_conditions(parts)
     unguarded = _plan(parts, parts.transfer.output.tensors["direction"])
     found.append(Condition("no_guard", intervention=unguarded))

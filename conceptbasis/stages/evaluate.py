@@ -19,6 +19,7 @@ from conceptbasis.core.judges import rate
 from conceptbasis.models.generation import first_token_logits
 from conceptbasis.models.native import Native, measure_native
 from conceptbasis.prompts import PromptSuite, redact
+from conceptbasis.stages.baselines import plan_baselines
 from conceptbasis.stages.conditions import (
     Condition,
     Parts,
@@ -48,7 +49,9 @@ def run_evaluate(study: Study, parts: Parts) -> StageOutput:
         bench = _bench(study, parts, native)
         folder = study.run.folder / "evaluate" / "conditions"
         outcomes = measure_all(bench, conditions, folder, study.reporter)
-        return _result(study, bench, conditions, outcomes, native, hashes)
+        _, left_out = plan_baselines(study, parts.harvest, parts.baselines)
+        tensors, result = _result(study, bench, conditions, outcomes, native, hashes)
+        return tensors, {**result, "left_out": left_out}
 
     section = study.config.evaluate
     return study.run.stage(
@@ -110,7 +113,7 @@ def _bench(study: Study, parts: Parts, native: Native) -> Bench:
                 study.target.model_hash,
                 study.target.saes.hash,
                 _hash_prompts(study.suite),
-                section.model_dump(exclude={"batch_size"}),
+                section.model_dump(exclude={"batch_size", "baselines"}),
                 [t.content for t in texts],
             ]
         ),

@@ -191,6 +191,8 @@ def _key(bench: Bench, condition: Condition) -> str:
     if edit is not None:
         parts += [edit.layers, edit.mode, edit.scope, edit.gamma, edit.amounts, edit.which]
         parts += [edit.directions.tolist()]
+        if edit.mode == "affine" and edit.means is not None:
+            parts += [edit.means.tolist()]
     return value_hash(parts)
 
 

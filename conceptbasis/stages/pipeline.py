@@ -20,6 +20,7 @@ from conceptbasis.progress import Reporter
 from conceptbasis.prompts import BUDGETS, PromptSuite, budget_allows, check_disjoint, load_suite
 from conceptbasis.stages.align import run_align
 from conceptbasis.stages.atoms import run_atoms
+from conceptbasis.stages.baselines import run_baselines
 from conceptbasis.stages.conditions import Parts
 from conceptbasis.stages.direction import run_direction
 from conceptbasis.stages.evaluate import run_evaluate
@@ -187,10 +188,14 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
     write_recipe(study, recipes, transfer, intervention)
     on_stage(replayed)
     on_stage(run_atoms(study, rebuilder, direction, recipes, transfer, guarded))
-    outputs = (matches, direction, alignment, recipes, transfer, guarded)
+    baselines = run_baselines(study, rebuilder, direction, alignment)
+    on_stage(baselines.output)
+    outputs = (matches, direction, alignment, recipes, transfer, guarded, baselines)
     hashes = {o.output.name: o.output.hash for o in outputs}
     study.ledger.seal({**hashes, "harvest": harvest.hash, "replay": replayed.hash})
-    parts = Parts(study, harvest, rebuilder, direction, alignment, recipes, transfer, intervention)
+    parts = Parts(
+        study, harvest, rebuilder, direction, alignment, recipes, transfer, intervention, baselines
+    )
     evaluation = run_evaluate(study, parts)
     on_stage(evaluation)
     return write_summary(study, recipes, transfer, forecast, evaluation)
