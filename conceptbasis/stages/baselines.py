@@ -183,7 +183,7 @@ def run_baselines(
                 if contrast.directions is None:
                     left_out[name] = contrast.described["reason"]
                 else:
-                    tensors[f"{name}.directions"] = contrast.directions
+                    tensors[f"{name}.directions"] = contrast.directions.clone()
                     rows[name] = contrast.described["layers"]
         return tensors, result
 
