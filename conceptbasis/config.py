@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -250,7 +250,13 @@ class EvaluateSection(Section):
     n_unrelated: int = Field(default=3, ge=1)
     n_control_prompts: int = Field(default=80, ge=1)
     margin: float = Field(default=0.02, gt=0, lt=1)
-    baselines: tuple[Baseline, ...] = get_args(Baseline)
+    baselines: tuple[Baseline, ...] = (
+        "least_squares",
+        "affine",
+        "procrustes",
+        "contrast_ridge",
+        "contrast_ridge_stream",
+    )
 
 
 class TrackingSection(Section):

@@ -119,15 +119,19 @@ class DenseMaps:
         return replace(moved, mean=mapped(benign).float())
 
     def relu_map(self, pair: LayerPair) -> Moved:
-        """One hidden layer: f(mean of harmful) − f(mean of harmless) (2503.04429)."""
+        """One hidden layer: mean of f over harmful less that over harmless prompts (2503.04429).
+
+        Prompts are mapped before they are averaged, because a map that is not affine was never
+        trained on means.
+        """
         target, donor = pair
         fitted, heldout = (self._sites(pair, split) for split in ("fit", "select"))
         mapped = fit_relu_map(fitted, heldout, generator=self.study.generator(70_000 + target))
         harmful, harmless = (
-            mapped(side[donor].double().mean(0))
+            mapped(side[donor]).double().mean(0)
             for side in (self.direction.harmful, self.direction.harmless)
         )
-        rebuilt = dense_rebuilt((harmful - harmless).double())
+        rebuilt = dense_rebuilt(harmful - harmless)
         choice = self.rebuilder.fixed(rebuilt, pair, self.direction.trajectory[donor])
         return Moved(pair, choice, None, {"heldout_error": mapped.error, "steps": mapped.n_steps})
 

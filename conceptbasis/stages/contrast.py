@@ -69,9 +69,7 @@ def guarded_contrast(
     }
     if "target.concepts" not in alignment.output.tensors:
         return Contrast(None, described | {"reason": "fewer than three concepts are allowed"})
-    pairs = warped_pairs(alignment, direction)
-    if not pairs:
-        return Contrast(None, described | {"reason": "no layer is mapped into the donor's window"})
+    pairs = warped_pairs(alignment)
     atoms = [alignment.output.tensors[f"{side}.concepts"] for side in ("donor", "target")]
     try:
         moved = [_move(rebuilder, direction, atoms, pair) for pair in pairs]
@@ -95,15 +93,14 @@ def guarded_contrast(
     return Contrast(guarded.directions, described)
 
 
-def warped_pairs(alignment: Alignment, direction: DonorDirection) -> list[LayerPair]:
+def warped_pairs(alignment: Alignment) -> list[LayerPair]:
     """Each target layer with the donor layer of the path whose fingerprint is nearest.
 
-    The path may pair a target layer with several donor layers; layers whose partner lies outside
-    the donor's window are left alone, since refusal cannot be read there.
+    The path may pair a target layer with several donor layers. It knows no donor window: the
+    reference method replays the whole trajectory.
 
     Args:
         alignment: Gives path and distances.
-        direction: Gives the window.
     """
     result = alignment.output.result
     nearest: dict[int, int] = {}
@@ -111,7 +108,7 @@ def warped_pairs(alignment: Alignment, direction: DonorDirection) -> list[LayerP
         distance = result["fingerprint_distance"][target]
         if target not in nearest or distance[donor] < distance[nearest[target]]:
             nearest[target] = donor
-    return [(t, d) for t, d in sorted(nearest.items()) if d in direction.window]
+    return sorted(nearest.items())
 
 
 def _move(

@@ -10,6 +10,7 @@ from micro import QUIET, once
 from steps import Steps, steps_of
 
 from conceptbasis.artifacts import Run
+from conceptbasis.stages.baselines import DenseMaps
 from conceptbasis.stages.ledger import Ledger
 from conceptbasis.stages.pipeline import open_side
 from conceptbasis.stages.study import Codes, Study
@@ -109,7 +110,8 @@ def test_matched_rows_of_permuted_matches_are_not(steps):
 
 def test_least_squares_baseline_is_the_identity_here(steps):
     for target, donor in steps.alignment.layer_map.pairs:
-        choice = steps.rebuilder.least_squares((target, donor), steps.direction.differences[donor])
+        maps = DenseMaps(steps.study, steps.rebuilder, steps.direction)
+        choice = maps.least_squares((target, donor)).choice
         assert float(choice.rebuilt.direction @ steps.direction.trajectory[target]) > 0.9
 
 
