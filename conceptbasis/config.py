@@ -113,10 +113,14 @@ class ModelConfig(Section):
 
 
 class PromptsSection(Section):
-    """The prompt suite: a folder, or the built-in world when `path` is null."""
+    """The prompt suite: a folder, or the built-in world when `path` is null.
+
+    `concepts` takes those of the suite, or the twenty for chat models that come with the package.
+    """
 
     path: str | None = None
     seed: int = 0
+    concepts: Literal["suite", "chat"] = "suite"
 
 
 class HarvestSection(Section):

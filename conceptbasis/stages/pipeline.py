@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from conceptbasis.organisms.build import ensure_organism
 from conceptbasis.organisms.spec import FORM, PREFIX, parse_spec
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.progress import Reporter
-from conceptbasis.prompts import BUDGETS, PromptSuite, budget_allows, check_disjoint, load_suite
+from conceptbasis.prompts import (
+    BUDGETS,
+    PromptSuite,
+    budget_allows,
+    check_disjoint,
+    load_concepts,
+    load_suite,
+)
 from conceptbasis.stages.align import run_align
 from conceptbasis.stages.atoms import run_atoms
 from conceptbasis.stages.baselines import run_baselines
@@ -50,10 +58,16 @@ class Finished:
 
 
 def load_prompts(config: RunConfig) -> PromptSuite:
-    """The suite that `prompts` names: a folder, or the built-in world."""
-    if config.prompts.path is not None:
-        return load_suite(Path(config.prompts.path).expanduser())
-    suite = build_suite(config.prompts.seed)
+    """The suite that `prompts` names: a folder, or the built-in world; with concepts of its own
+    or with those for chat models."""
+    section = config.prompts
+    if section.path is not None:
+        suite = load_suite(Path(section.path).expanduser())
+    else:
+        suite = build_suite(section.seed)
+    if section.concepts == "chat":
+        shipped = resources.files("conceptbasis") / "chat_concepts" / "concepts.jsonl"
+        suite = replace(suite, concepts=load_concepts(Path(str(shipped))))
     check_disjoint(suite)
     return suite
 
