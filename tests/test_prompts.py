@@ -351,5 +351,5 @@ def test_they_replace_the_concepts_of_a_folder_and_are_checked_against_it(tmp_pa
     save_suite(small_suite(), tmp_path)
     assert load_prompts(config).concepts == chat_concepts
     save_suite(with_prompt("eval_harmless", chat_concepts[0].positive[0].text), tmp_path)
-    with pytest.raises(PromptError, match="concept (animals|music)"):
+    with pytest.raises(PromptError, match=r"concept (animals|music)"):
         load_prompts(config)

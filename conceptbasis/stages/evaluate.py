@@ -50,6 +50,8 @@ def run_evaluate(study: Study, parts: Parts) -> StageOutput:
         folder = study.run.folder / "evaluate" / "conditions"
         outcomes = measure_all(bench, conditions, folder, study.reporter)
         _, left_out = plan_baselines(study, parts.harvest, parts.baselines)
+        for name, reason in left_out.items():
+            study.reporter.say(f"baseline {name} is left out: {reason}")
         tensors, result = _result(study, bench, conditions, outcomes, native, hashes)
         return tensors, {**result, "left_out": left_out}
 

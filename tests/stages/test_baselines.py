@@ -161,12 +161,12 @@ def test_baselines_are_edited_where_the_run_edits(made):
 
 def test_a_failing_baseline_is_left_out_and_the_others_stay(made, monkeypatch):
     from conceptbasis.errors import NumericsError
-    from conceptbasis.stages import baselines
+    from conceptbasis.stages import dense_maps
 
     def fails(moments):
         raise NumericsError("no rotation", expected="one", fix="none")
 
-    monkeypatch.setattr(baselines, "fit_orthogonal_map", fails)
+    monkeypatch.setattr(dense_maps, "fit_orthogonal_map", fails)
     found = made(evaluate={"baselines": ["least_squares", "procrustes"]})
     assert set(found.baselines.methods) == {"least_squares"}
     assert "no rotation" in found.baselines.left_out["procrustes"]

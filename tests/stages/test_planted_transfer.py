@@ -11,8 +11,8 @@ from steps import Steps, steps_of
 
 from conceptbasis.artifacts import Run
 from conceptbasis.core.mappers import fit_contrast_recipe, rebuild_contrast
-from conceptbasis.stages.baselines import DenseMaps
 from conceptbasis.stages.contrast import warped_pairs
+from conceptbasis.stages.dense_maps import DenseMaps
 from conceptbasis.stages.ledger import Ledger
 from conceptbasis.stages.pipeline import open_side
 from conceptbasis.stages.study import Codes, Study
