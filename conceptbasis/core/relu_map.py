@@ -12,7 +12,9 @@ from conceptbasis.errors import NumericsError
 
 N_STEPS = 300
 BATCH_SIZE = 256
-LEARNING_RATE = 1e-2
+LEARNING_RATE = 3e-3
+"""A faster rate fits the text better (held-out error 0.25 to 0.30 against 0.31 to 0.39 on the demo
+pair) and harmful prompts worse, which are not in it."""
 CHECK_EVERY = 25
 PATIENCE = 4
 """Checks without a better held-out error after which training stops."""
@@ -83,7 +85,13 @@ def hidden_width(d_donor: int, d_target: int) -> int:
     return max(1, round((d_donor * d_target) ** 0.5))
 
 
-def fit_relu_map(fitted: Sites, heldout: Sites, *, generator: Generator) -> ReluMap:
+def fit_relu_map(
+    fitted: Sites,
+    heldout: Sites,
+    *,
+    generator: Generator,
+    learning_rate: float = LEARNING_RATE,
+) -> ReluMap:
     """Train the map by Adam on batches drawn by weight, and keep the best step on held-out sites.
 
     Formula: min Σ w_i ‖y_i − f(x_i)‖² / Σ w_i over standardised coordinates. Padding is masked: it
@@ -93,6 +101,7 @@ def fit_relu_map(fitted: Sites, heldout: Sites, *, generator: Generator) -> Relu
         fitted: Sites to train on.
         heldout: Sites on which the error decides when to stop; other texts than `fitted`.
         generator: Draws the first parameters and the batches.
+        learning_rate: Largest step of Adam; it falls to zero along a cosine.
 
     Returns:
         The map with its held-out error; 1 is that of the mean.
@@ -108,7 +117,7 @@ def fit_relu_map(fitted: Sites, heldout: Sites, *, generator: Generator) -> Relu
     x, y = _standardised(fitted.x, donor), _standardised(fitted.y, target)
     held_x, held_y = _standardised(heldout.x, donor), _standardised(heldout.y, target)
     parameters = _first_parameters(x.shape[1], y.shape[1], generator)
-    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, N_STEPS)
     batches = torch.multinomial(
         fitted.weights.double(), N_STEPS * BATCH_SIZE, replacement=True, generator=generator
