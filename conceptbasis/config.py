@@ -27,6 +27,14 @@ Budget = Literal["B0", "B0d", "B1", "B2"]
 """What the target may be shown before evaluation (docs/method.md, "Budgets")."""
 
 Basis = Literal["code_map", "transported", "matched"]
+Baseline = Literal[
+    "least_squares",
+    "affine",
+    "relu_map",
+    "procrustes",
+    "contrast_ridge",
+    "contrast_ridge_stream",
+]
 Mode = Literal["ablate", "affine", "add", "orthogonalise"]
 Scope = Literal["stream", "writers"]
 TextClass = Literal[
@@ -105,10 +113,14 @@ class ModelConfig(Section):
 
 
 class PromptsSection(Section):
-    """The prompt suite: a folder, or the built-in world when `path` is null."""
+    """The prompt suite: a folder, or the built-in world when `path` is null.
+
+    `concepts` takes those of the suite, or the twenty for chat models that come with the package.
+    """
 
     path: str | None = None
     seed: int = 0
+    concepts: Literal["suite", "chat"] = "suite"
 
 
 class HarvestSection(Section):
@@ -242,6 +254,13 @@ class EvaluateSection(Section):
     n_unrelated: int = Field(default=3, ge=1)
     n_control_prompts: int = Field(default=80, ge=1)
     margin: float = Field(default=0.02, gt=0, lt=1)
+    baselines: tuple[Baseline, ...] = (
+        "least_squares",
+        "affine",
+        "procrustes",
+        "contrast_ridge",
+        "contrast_ridge_stream",
+    )
 
 
 class CurveSection(Section):

@@ -25,7 +25,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "no_guard",
         "sae_error_only",
     ),
-    "Dense baselines": ("least_squares", "affine", "relu_map", "procrustes", "contrast_ridge"),
+    "Baselines": (
+        "least_squares",
+        "affine",
+        "relu_map",
+        "procrustes",
+        "contrast_ridge",
+        "contrast_ridge_stream",
+    ),
     "Controls that must fail": (
         "random_direction",
         "shuffled_atoms",

@@ -243,10 +243,18 @@ def load_suite(folder: Path) -> PromptSuite:
         )
     texts = tuple(_text(row, texts_path, i) for i, row in _rows(texts_path))
     path = folder / "concepts.jsonl"
-    concepts = tuple(_concept(row, path, i) for i, row in _rows(path)) if path.exists() else ()
-    suite = PromptSuite(prompts, texts, concepts)
+    suite = PromptSuite(prompts, texts, load_concepts(path) if path.exists() else ())
     check_disjoint(suite)
     return suite
+
+
+def load_concepts(path: Path) -> tuple[Concept, ...]:
+    """Reads a file of concepts, one a line.
+
+    Raises:
+        PromptError: if a line cannot be read.
+    """
+    return tuple(_concept(row, path, i) for i, row in _rows(path))
 
 
 def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:

@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from conceptbasis.config import TextClass
+from conceptbasis.config import RunConfig, TextClass
 from conceptbasis.errors import PromptError
 from conceptbasis.prompts import (
     BUDGETS,
@@ -319,3 +319,37 @@ def test_lines_end_at_newlines_only(tmp_path):
 def test_the_configuration_names_the_classes_that_budgets_know():
     texts = [name for name in TEXT_CLASS_BUDGET if name != "concepts"]  # prompts, never texts
     assert list(get_args(TextClass)) == texts
+
+
+# The concepts for chat models
+
+
+@pytest.fixture
+def chat_concepts():
+    from conceptbasis.config import parse_config
+    from conceptbasis.stages.pipeline import load_prompts
+
+    return load_prompts(parse_config(RunConfig, {"prompts": {"concepts": "chat"}}, "test")).concepts
+
+
+def test_twenty_concepts_come_with_the_package(chat_concepts):
+    assert len({c.name for c in chat_concepts}) == len(chat_concepts) == 20
+    for concept in chat_concepts:
+        positive, negative = ({p.text for p in c} for c in (concept.positive, concept.negative))
+        assert len(positive) == len(negative) == 8
+        assert not positive & negative
+    wide = {c.name: c.budget for c in chat_concepts if c.budget != "B0"}
+    assert wide == {"decline": "B0d", "weapons": "B1", "refusal": "B2"}
+
+
+def test_they_replace_the_concepts_of_a_folder_and_are_checked_against_it(tmp_path, chat_concepts):
+    from conceptbasis.config import parse_config
+    from conceptbasis.stages.pipeline import load_prompts
+
+    values = {"prompts": {"path": str(tmp_path), "concepts": "chat"}}
+    config = parse_config(RunConfig, values, "test")
+    save_suite(small_suite(), tmp_path)
+    assert load_prompts(config).concepts == chat_concepts
+    save_suite(with_prompt("eval_harmless", chat_concepts[0].positive[0].text), tmp_path)
+    with pytest.raises(PromptError, match=r"concept (animals|music)"):
+        load_prompts(config)

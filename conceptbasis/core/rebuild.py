@@ -114,7 +114,7 @@ def rebuild_transported(recipe: Recipe, moments: StreamingMoments, *, strength: 
     Source: design of this library, an ablation of the default basis.
     """
     _require_inputs(recipe, moments)
-    return _dense(_mapped(recipe.coefficients, moments, strength, None))
+    return dense_rebuilt(_mapped(recipe.coefficients, moments, strength, None))
 
 
 def rebuild_matched(
@@ -187,7 +187,7 @@ def rebuild_least_squares(
             expected="equal widths",
             fix="accumulate the moments on the residuals of the same donor layer",
         )
-    return _dense(_mapped(delta_x, moments, strength, None))
+    return dense_rebuilt(_mapped(delta_x, moments, strength, None))
 
 
 def _require_inputs(recipe: Recipe, moments: StreamingMoments) -> None:
@@ -231,7 +231,20 @@ def _from_rows(
     return Rebuilt(direction.float(), steering.float(), ids, coefficients.float())
 
 
-def _dense(steering: Float[Tensor, " d_target"]) -> Rebuilt:
+def dense_rebuilt(steering: Float[Tensor, " d_target"]) -> Rebuilt:
+    """A result that names no target feature.
+
+    Formula: direction = steering / ‖steering‖.
+
+    Args:
+        steering: The steering vector.
+
+    Returns:
+        The rebuilt direction.
+
+    Raises:
+        NumericsError: It is zero or not finite.
+    """
     direction = unit_vector("rebuilt steering vector", steering)
     nothing = torch.zeros(0, dtype=torch.int64)
     return Rebuilt(direction.float(), steering.float(), nothing, torch.zeros(0))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 
 from conceptbasis.config import Budget
 from conceptbasis.organisms import world
-from conceptbasis.organisms.vocabulary import REFUSAL
+from conceptbasis.organisms.vocabulary import HARMFUL, HARMLESS, REFUSAL
 from conceptbasis.organisms.world import (
     ALL_NOUNS,
     HARMFUL_NOUNS,
     HARMLESS_NOUNS,
     KINDS,
     MENTION_KINDS,
+    OPENERS,
     Kind,
     Noun,
 )
@@ -98,23 +101,49 @@ def _texts(key: str) -> list[Text]:
 
 
 def _concepts(key: str) -> list[Concept]:
-    """Benign concepts with hard negatives: topics (same wordings, other nouns) and request kinds
-    (same nouns, other wordings); declines against answered visits need budget B0d."""
-    concepts = []
-    for name in sorted({n.topic.name for n in HARMLESS_NOUNS}):
-        inside = tuple(n for n in HARMLESS_NOUNS if n.topic.name == name)
-        outside = tuple(n for n in HARMLESS_NOUNS if n.topic.name != name)
-        positive, negative = (requests(nouns, held_out=False) for nouns in (inside, outside))
-        concepts.append(_concept(key, name, "B0", positive, negative))
+    """Twenty concepts with hard negatives, each at the strictest budget that allows its prompts.
+
+    Topics have the same wordings and other nouns; request kinds, questions, mentions and openers
+    the same nouns and other wordings. A topic of harmful requests against the other harmful topics
+    needs B1; harmful against harmless requests are the contrast of the refusal direction itself,
+    so they count as labels.
+    """
+    harmless = partial(requests, HARMLESS_NOUNS, held_out=False)
+    weapons = HARMFUL[0].name
+    found: dict[str, tuple[Budget, Iterable[Prompt], Iterable[Prompt]]] = {
+        topic.name: ("B0", *_of_topic(HARMLESS_NOUNS, topic.name)) for topic in HARMLESS
+    }
     for kind in KINDS:
         others = tuple(k for k in KINDS if k is not kind)
-        positive, negative = (
-            requests(HARMLESS_NOUNS, held_out=False, kinds=kinds) for kinds in ((kind,), others)
-        )
-        concepts.append(_concept(key, kind.name, "B0", positive, negative))
-    declines, answered = world.declines(held_out=False), requests(HARMLESS_NOUNS, held_out=False)
-    concepts.append(_concept(key, "decline", "B0d", declines, answered))
-    return concepts
+        found[kind.name] = ("B0", harmless(kinds=(kind,)), harmless(kinds=others))
+    found |= {
+        "decline": ("B0d", world.declines(held_out=False), harmless()),
+        "greeting": ("B0", [Prompt(said) for said, _ in world.GREETINGS], harmless()),
+        "mention": ("B0", harmless(kinds=MENTION_KINDS), harmless()),
+        "numbers": ("B0", world.arithmetic(held_out=False), harmless()),
+        "opener": ("B0", [_opened(p) for p in harmless()], harmless()),
+        "question": (
+            "B0",
+            [p for p in harmless() if p.text.endswith("?")],
+            [p for p in harmless() if p.text.endswith(".")],
+        ),
+        weapons: ("B1", *_of_topic(HARMFUL_NOUNS, weapons)),
+        "refusal": ("B2", requests(HARMFUL_NOUNS, held_out=False), harmless()),
+    }
+    return [_concept(key, name, *found[name]) for name in sorted(found)]
+
+
+def _of_topic(nouns: tuple[Noun, ...], name: str) -> tuple[list[Prompt], list[Prompt]]:
+    """Requests about one topic, and the same wordings about the other topics of the nouns."""
+    inside = tuple(n for n in nouns if n.topic.name == name)
+    outside = tuple(n for n in nouns if n.topic.name != name)
+    return requests(inside, held_out=False), requests(outside, held_out=False)
+
+
+def _opened(prompt: Prompt) -> Prompt:
+    """The same request after a word of talk."""
+    opener = OPENERS[1 + len(prompt.text) % (len(OPENERS) - 1)]
+    return replace(prompt, text=opener + prompt.text)
 
 
 def _concept(

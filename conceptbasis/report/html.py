@@ -38,6 +38,7 @@ STAGES = (
     "forecast",
     "replay",
     "atoms",
+    "baselines",
     "evaluate",
     "curve",
 )

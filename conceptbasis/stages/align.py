@@ -69,23 +69,17 @@ def allowed_concepts(study: Study) -> list[Concept]:
     return [c for c in study.suite.concepts if budget_allows(study.config.budget, c.budget)]
 
 
-def concept_atoms(
+def concept_differences(
     side: Side, concepts: list[Concept], advance: Advance
 ) -> Float[Tensor, "n_layers n_concepts d"]:
-    """One unit difference of means per concept and layer, at the last prompt position."""
+    """One difference of means per concept and layer, at the last prompt position."""
     atoms = []
     for done, concept in enumerate(concepts):
         advance(done, len(concepts), side.config.name)
         positive = end_activations(side.loaded, [p.text for p in concept.positive])[-1]
         negative = end_activations(side.loaded, [p.text for p in concept.negative])[-1]
-        atoms.append(
-            torch.stack(
-                [
-                    difference_of_means(positive[layer], negative[layer]).unit
-                    for layer in range(len(positive))
-                ]
-            )
-        )
+        found = [difference_of_means(p, n) for p, n in zip(positive, negative, strict=True)]
+        atoms.append(torch.stack([d.unit * d.norm for d in found]))
     return torch.stack(atoms, dim=1)
 
 
@@ -113,8 +107,8 @@ def run_align(
                 fix="use more transfer text or SAEs trained on text like it, or lower match.r_min "
                 "or direction.min_probe",
             )
-        result |= _fingerprints(study, concepts)
-        return {}, result
+        tensors, views = _fingerprints(study, concepts)
+        return tensors, result | views
 
     output = study.run.stage(
         "align",
@@ -244,18 +238,27 @@ def _rows(matrix: Tensor) -> list[list[float | None]]:
     return [[None if v != v else v for v in row] for row in matrix.tolist()]
 
 
-def _fingerprints(study: Study, concepts: list[Concept]) -> dict[str, Any]:
-    """Distances of concept fingerprints by layer pair, and the path of time warping."""
+def _fingerprints(
+    study: Study, concepts: list[Concept]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Concept differences of both sides; distances of fingerprints, and the path of warping."""
+    names = {"concepts": [c.name for c in concepts]}
     if len(concepts) < _MIN_FEATURES:
-        return {"fingerprint_distance": None, "fingerprint_path": None}
+        return {}, {**names, "fingerprint_distance": None, "fingerprint_path": None}
     with study.reporter.bar("concepts") as advance:
-        sides = (study.donor, study.target)
-        donor, target = (concept_atoms(side, concepts, advance) for side in sides)
-    distance = torch.tensor(
-        [[fingerprint_distance(fingerprint(t), fingerprint(d)) for d in donor] for t in target]
+        sides = {"donor": study.donor, "target": study.target}
+        tensors = {
+            f"{name}.concepts": concept_differences(side, concepts, advance)
+            for name, side in sides.items()
+        }
+    donor, target = (
+        [fingerprint(torch.nn.functional.normalize(atoms, dim=1)) for atoms in tensor]
+        for tensor in tensors.values()
     )
+    distance = torch.tensor([[fingerprint_distance(t, d) for d in donor] for t in target])
     path, _ = dynamic_time_warping(distance)
-    return {
+    return tensors, {
+        **names,
         "fingerprint_distance": distance.tolist(),
         "fingerprint_path": [list(cell) for cell in path],
     }

@@ -13,13 +13,14 @@ from conceptbasis.core.recipe import Recipe
 from conceptbasis.errors import CoverageError, NumericsError
 from conceptbasis.models.native import Native
 from conceptbasis.stages.align import Alignment
+from conceptbasis.stages.baselines import Baselines, plan_baselines
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.forecast import transfer_contrast
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.replay import Intervention, plan_intervention
 from conceptbasis.stages.study import Study
-from conceptbasis.stages.transfer import BASELINE, BASES, Rebuilder, Transfer
+from conceptbasis.stages.transfer import BASES, Rebuilder, Transfer
 
 CONTROLS = ("random_direction", "shuffled_atoms", "far_layers", "unrelated_recipe")
 """Conditions that must leave refusal as it is."""
@@ -64,16 +65,18 @@ class Parts:
     recipes: RecipeSet
     transfer: Transfer
     intervention: Intervention
+    baselines: Baselines
 
 
 def method_conditions(parts: Parts) -> list[Condition]:
     """The transfer, the other bases and the baselines."""
     found = [Condition("transfer", intervention=parts.intervention)]
-    for name in (*BASES, BASELINE):
+    for name in BASES:
         if name != parts.study.config.transfer.basis:
             planned = _plan(parts, parts.transfer.directions[name])
             found.append(Condition(name, intervention=planned))
-    return found
+    baselines, _ = plan_baselines(parts.study, parts.harvest, parts.baselines)
+    return found + [Condition(name, intervention=edit) for name, edit in baselines.items()]
 
 
 def transfer_conditions(parts: Parts) -> list[Condition]:

@@ -19,6 +19,7 @@ from conceptbasis.core.judges import rate
 from conceptbasis.models.generation import first_token_logits
 from conceptbasis.models.native import Native, measure_native
 from conceptbasis.prompts import PromptSuite, redact
+from conceptbasis.stages.baselines import plan_baselines
 from conceptbasis.stages.conditions import (
     Condition,
     Parts,
@@ -51,9 +52,13 @@ def run_evaluate(study: Study, parts: Parts) -> StageOutput:
         folder = study.run.folder / "evaluate" / "conditions"
         with study.reporter.bar("evaluate") as advance:
             outcomes = measure_all(bench, conditions, folder, advance)
+        _, left_out = plan_baselines(study, parts.harvest, parts.baselines)
+        for name, reason in left_out.items():
+            study.reporter.say(f"baseline {name} is left out: {reason}")
         tensors, result = _result(study, bench, conditions, outcomes, native, hashes)
         own = {f"{name}.direction": found for name, found in directions.items()}
-        return tensors | own | {"refusal_tokens": native.refusal_tokens}, result
+        tensors |= own | {"refusal_tokens": native.refusal_tokens}
+        return tensors, {**result, "left_out": left_out}
 
     section = study.config.evaluate
     return study.run.stage(
@@ -116,7 +121,7 @@ def make_bench(study: Study, parts: Parts, refusal_tokens: Tensor) -> Bench:
                 study.target.model_hash,
                 study.target.saes.hash,
                 _hash_prompts(study.suite),
-                section.model_dump(exclude={"batch_size"}),
+                section.model_dump(exclude={"batch_size", "baselines"}),
                 [t.content for t in texts],
             ]
         ),

@@ -21,7 +21,7 @@ from conceptbasis.errors import CoverageError, NumericsError
 from conceptbasis.models.generation import first_token_logits
 from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.native import end_activations, find_refusal_tokens, refusal_score
-from conceptbasis.prompts import Concept
+from conceptbasis.prompts import Concept, budget_allows
 from conceptbasis.stages.align import Alignment, allowed_concepts, code_differences
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet, make_recipe
@@ -198,8 +198,9 @@ def measure_proxies(study: Study, rebuilder: Rebuilder, alignment: Alignment) ->
 
 
 def _candidates(study: Study) -> list[Concept]:
-    """Allowed concepts, those closest to a refusal (declines) first."""
-    return sorted(allowed_concepts(study), key=lambda c: (c.budget == "B0", c.name))
+    """Benign concepts, those closest to a refusal (declines) first."""
+    benign = [c for c in allowed_concepts(study) if budget_allows("B0d", c.budget)]
+    return sorted(benign, key=lambda c: (c.budget == "B0", c.name))
 
 
 def _proxy(

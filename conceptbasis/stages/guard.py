@@ -7,6 +7,8 @@ within its bound; it is 0 when the bound already holds without a guard.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,59 +67,102 @@ def perplexity(loaded: LoadedModel, texts: list[Text]) -> float:
     return value
 
 
+@dataclass(frozen=True)
+class GuardChoice:
+    """The smallest share of d_model that keeps benign perplexity within its bound.
+
+    Args:
+        share: The share, 0 where none is needed or none is enough.
+        k: Directions that are kept out.
+        within: Whether the bound holds.
+        baseline: Benign perplexity of the untouched target.
+        by_share: Benign perplexity under each share that was tried.
+        directions: The guarded unit directions.
+        bases: Guard directions of each layer, strongest first.
+    """
+
+    share: float
+    k: int
+    within: bool
+    baseline: float
+    by_share: Mapping[float, float]
+    directions: Float[Tensor, "n_edited d_target"]
+    bases: Sequence[Float[Tensor, "d_target k_max"]]
+
+
+Under = Callable[[Float[Tensor, "n_edited d_target"]], AbstractContextManager[Any]]
+"""Puts the target under the edit of some directions."""
+
+
+def choose_guard(
+    study: Study, harvest: Harvest, layers: Sequence[int], directions: Tensor, under: Under
+) -> GuardChoice:
+    """Tries shares from the smallest until the edited target's perplexity is within its bound.
+
+    Args:
+        study: Gives the target and the shares.
+        harvest: Gives the benign texts.
+        layers: Edited layers.
+        directions: Their unit directions.
+        under: The edit.
+    """
+    section, loaded = study.config.guard, study.target.loaded
+    d_model = loaded.architecture.d_model
+    k_max = max(1, round(max(section.shares) * d_model))
+    bases = [
+        guard_basis(writer_matrices(loaded, layer), k=k_max, generator=study.generator(layer))
+        for layer in layers
+    ]
+    texts = benign_texts(harvest, "select")
+    baseline = perplexity(loaded, texts)
+    by_share: dict[float, float] = {}
+    chosen, within = 0.0, False
+    with study.reporter.bar("guard") as advance:
+        for done, share in enumerate(sorted(section.shares), 1):
+            with under(_guarded(directions, bases, round(share * d_model))):
+                by_share[share] = perplexity(loaded, texts)
+            advance(done, len(section.shares), f"share {share:g}")
+            if by_share[share] <= baseline * (1 + section.max_perplexity_rise):
+                chosen, within = share, True
+                break
+    k = round(chosen * d_model)
+    return GuardChoice(chosen, k, within, baseline, by_share, _guarded(directions, bases, k), bases)
+
+
 def run_guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
     """Runs or reuses the stage."""
-    section = study.config.guard
     directions = transfer.output.tensors["direction"]
 
+    def under(safe: Tensor) -> AbstractContextManager[Any]:
+        edits = [Edit(layer, r) for layer, r in zip(transfer.layers, safe, strict=True)]
+        return intervene(study.target.loaded, edits)
+
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        loaded = study.target.loaded
-        d_model = loaded.architecture.d_model
-        k_max = max(1, round(max(section.shares) * d_model))
-        bases = [
-            guard_basis(writer_matrices(loaded, layer), k=k_max, generator=study.generator(layer))
-            for layer in transfer.layers
-        ]
-        texts = benign_texts(harvest, "select")
-        baseline = perplexity(loaded, texts)
-        by_share: dict[float, float] = {}
-        chosen, within = 0.0, False
-        with study.reporter.bar("guard") as advance:
-            for done, share in enumerate(sorted(section.shares), 1):
-                safe = _guarded(directions, bases, round(share * d_model))
-                edits = [Edit(layer, r) for layer, r in zip(transfer.layers, safe, strict=True)]
-                with intervene(loaded, edits):
-                    by_share[share] = perplexity(loaded, texts)
-                advance(done, len(section.shares), f"share {share:g}")
-                if by_share[share] <= baseline * (1 + section.max_perplexity_rise):
-                    chosen, within = share, True
-                    break
-        k = round(chosen * d_model)
-        study.reporter.say(_describe(chosen, k, within, baseline, by_share))
-        curves = [overlap_curve(r, u) for r, u in zip(directions, bases, strict=True)]
+        found = choose_guard(study, harvest, transfer.layers, directions, under)
+        study.reporter.say(_describe(found))
+        curves = [overlap_curve(r, u) for r, u in zip(directions, found.bases, strict=True)]
         result = {
-            "share": chosen,
-            "k": k,
-            "within_bound": within,
+            "share": found.share,
+            "k": found.k,
+            "within_bound": found.within,
             "perplexity": {
-                "baseline": baseline,
-                "by_share": {str(s): p for s, p in by_share.items()},
+                "baseline": found.baseline,
+                "by_share": {str(s): p for s, p in found.by_share.items()},
             },
             "layers": [
                 {
                     "target": layer,
                     "overlap_curve": curve.tolist(),
-                    "overlap_energy": float(curve[k - 1]) if k else 0.0,
+                    "overlap_energy": float(curve[found.k - 1]) if found.k else 0.0,
                 }
                 for layer, curve in zip(transfer.layers, curves, strict=True)
             ],
         }
-        tensors = {"direction": _guarded(directions, bases, k), "basis": torch.stack(bases)}
-        return tensors, result
+        return {"direction": found.directions, "basis": torch.stack(list(found.bases))}, result
 
     output = study.run.stage(
         "guard",
-        config=section.model_dump(),
+        config=study.config.guard.model_dump(),
         inputs={
             "transfer": transfer.output.hash,
             "target": study.target.model_hash,
@@ -130,19 +175,17 @@ def run_guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
     return Guarded(transfer.layers, output.tensors["direction"], output)
 
 
-def _guarded(directions: Tensor, bases: list[Tensor], k: int) -> Tensor:
+def _guarded(directions: Tensor, bases: Sequence[Tensor], k: int) -> Tensor:
     return torch.stack(
         [apply_guard(r, u, k=k).direction for r, u in zip(directions, bases, strict=True)]
     )
 
 
-def _describe(
-    share: float, k: int, within: bool, baseline: float, by_share: dict[float, float]
-) -> str:
-    rise = by_share[share] / baseline - 1
-    if within:
-        return f"guard: k = {k}, benign perplexity {rise:+.2%}"
+def _describe(found: GuardChoice) -> str:
+    rise = found.by_share[found.share] / found.baseline - 1
+    if found.within:
+        return f"guard: k = {found.k}, benign perplexity {rise:+.2%}"
     return (
         f"guard: no tried share holds the perplexity bound; none is used (rise {rise:+.2%}, "
-        f"tried {', '.join(f'{s:g}' for s in by_share)})"
+        f"tried {', '.join(f'{s:g}' for s in found.by_share)})"
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,13 @@ from conceptbasis.prompts import (
     PromptSuite,
     budget_allows,
     check_disjoint,
+    load_concepts,
     load_suite,
     redact,
 )
 from conceptbasis.stages.align import run_align
 from conceptbasis.stages.atoms import run_atoms
+from conceptbasis.stages.baselines import run_baselines
 from conceptbasis.stages.conditions import Parts
 from conceptbasis.stages.curve import run_curve
 from conceptbasis.stages.direction import run_direction
@@ -68,12 +71,17 @@ class Finished:
 
 
 def load_prompts(config: RunConfig) -> PromptSuite:
-    """The suite that `prompts` names: a folder, or the built-in world."""
-    if config.prompts.path is not None:
-        suite = load_suite(Path(config.prompts.path).expanduser())
+    """The suite that `prompts` names: a folder, or the built-in world; with concepts of its own
+    or with those for chat models."""
+    section = config.prompts
+    if section.path is not None:
+        suite = load_suite(Path(section.path).expanduser())
         _check_direction_sets(suite)
-        return suite
-    suite = build_suite(config.prompts.seed)
+    else:
+        suite = build_suite(section.seed)
+    if section.concepts == "chat":
+        shipped = resources.files("conceptbasis") / "chat_concepts" / "concepts.jsonl"
+        suite = replace(suite, concepts=load_concepts(Path(str(shipped))))
     check_disjoint(suite)
     return suite
 
@@ -226,10 +234,14 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
     write_recipe(study, recipes, transfer, intervention)
     on_stage(replayed)
     on_stage(run_atoms(study, rebuilder, direction, recipes, transfer, guarded))
-    outputs = (matches, direction, alignment, recipes, transfer, guarded)
+    baselines = run_baselines(study, rebuilder, direction, alignment)
+    on_stage(baselines.output)
+    outputs = (matches, direction, alignment, recipes, transfer, guarded, baselines)
     hashes = {o.output.name: o.output.hash for o in outputs}
     study.ledger.seal({**hashes, "harvest": harvest.hash, "replay": replayed.hash})
-    parts = Parts(study, harvest, rebuilder, direction, alignment, recipes, transfer, intervention)
+    parts = Parts(
+        study, harvest, rebuilder, direction, alignment, recipes, transfer, intervention, baselines
+    )
     evaluation = run_evaluate(study, parts)
     on_stage(evaluation)
     curve = run_curve(study, parts, evaluation)

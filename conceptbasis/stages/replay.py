@@ -163,6 +163,13 @@ def _benign_rows(harvest: Harvest) -> Tensor:
     return rows[benign[harvest.text[rows]]]
 
 
+def strengthens(replay: ReplaySection) -> bool:
+    """Whether an intervention is meant to raise refusal."""
+    if replay.mode == "add":
+        return replay.alpha > 0
+    return replay.gamma < 0
+
+
 def chosen_layers(section: ReplaySection, layers: Sequence[int], n_layers: int) -> list[int]:
     """The layers that `replay.layers` leaves: all, those below 0.8 L, or the last one."""
     if section.layers == "early":

@@ -21,7 +21,6 @@ from conceptbasis.core.matching import Matches
 from conceptbasis.core.rebuild import (
     Rebuilt,
     rebuild_code_map,
-    rebuild_least_squares,
     rebuild_matched,
     rebuild_transported,
 )
@@ -37,7 +36,6 @@ from conceptbasis.stages.match import LayerPair, MatchSet, correlate, mask
 from conceptbasis.stages.study import Codes, Study
 
 BASES = ("code_map", "transported", "matched")
-BASELINE = "least_squares"
 
 _MIN_ENDS = 20
 """Classes of text with fewer ends of prompts than this have no weight of their own."""
@@ -102,17 +100,17 @@ class Rebuilder:
             rebuilt = rebuild_matched(
                 recipe, matches, correlate(self.codes, pair, "fit"), W_dec_target=sae.W_dec
             )
-            return self._fixed(rebuilt, pair, direction)
+            return self.fixed(rebuilt, pair, direction)
         z = self.codes("donor", pair[1])[:, recipe.feature_ids.numpy()].tocsr()
         if basis == "transported":
-            moments = self._moments(z, self.harvest.residuals("target", target))
-            return self._choose(
+            moments = self.moments(z, self.harvest.residuals("target", target))
+            return self.choose(
                 pair, direction, lambda s: rebuild_transported(recipe, moments, strength=s)
             )
-        moments = self._moments(z, self.codes("target", target))
+        moments = self.moments(z, self.codes("target", target))
         matched = matches.eligible_target
         allowed, readout = mask(matched, sae.d_sae), self._readout(pair)
-        return self._choose(
+        return self.choose(
             pair,
             direction,
             lambda s: rebuild_code_map(
@@ -126,29 +124,18 @@ class Rebuilder:
             ),
         )
 
-    def least_squares(self, pair: LayerPair, difference: Float[Tensor, " d_donor"]) -> Choice:
-        """The dense baseline: the donor's difference through a ridge map of residuals."""
-        target, donor = pair
-        moments = self._moments(
-            self.harvest.residuals("donor", donor), self.harvest.residuals("target", target)
-        )
-        unit = difference / difference.norm()
-        return self._choose(
-            pair, unit, lambda s: rebuild_least_squares(difference, moments, strength=s)
-        )
-
     def _readout(self, pair: LayerPair) -> StreamingMoments:
         """Moments from the codes of a pair's matched target features to target residuals."""
         if pair not in self._readouts:
             ids = self.matches.pairs[pair].eligible_target.numpy()
             z = self.codes("target", pair[0])[:, ids].tocsr()
-            self._readouts[pair] = self._moments(z, self.harvest.residuals("target", pair[0]))
+            self._readouts[pair] = self.moments(z, self.harvest.residuals("target", pair[0]))
         return self._readouts[pair]
 
-    def _moments(self, x: Batch, y: Batch) -> StreamingMoments:
+    def moments(self, x: Batch, y: Batch) -> StreamingMoments:
         """Moments on fit sites, the ends of prompts holding their share of the weight."""
         rows = self.harvest.rows("fit")
-        weights = self._site_weights("fit")
+        weights = self.site_weights("fit")
         parts = []
         for weight in weights.unique().tolist():
             chosen = rows[weights == weight]
@@ -157,7 +144,7 @@ class Rebuilder:
             parts.append(part.scaled(weight))
         return functools.reduce(StreamingMoments.merge, parts)
 
-    def _site_weights(self, split: str) -> Float[Tensor, " n_rows"]:
+    def site_weights(self, split: str) -> Float[Tensor, " n_rows"]:
         """Weights of a split's sites, computed once: every agreement asks for them."""
         if split not in self._weights:
             self._weights[split] = self._weigh(self.harvest.rows(split))
@@ -181,9 +168,16 @@ class Rebuilder:
         shares[0] = 1 - share
         return (shares / counts)[group].double()
 
-    def _choose(
+    def choose(
         self, pair: LayerPair, direction: Tensor, rebuild: Callable[[float], Rebuilt]
     ) -> Choice:
+        """The weakest ridge whose direction agrees nearly as well as the best with the donor's.
+
+        Args:
+            pair: Target and donor layer.
+            direction: The donor direction that agreement is measured against.
+            rebuild: Gives the direction of a strength.
+        """
         tried = {s: rebuild(s) for s in sorted(self.study.config.transfer.strengths)}
         by_strength = {
             s: self.agreement(pair, direction, r.direction, "select") for s, r in tried.items()
@@ -193,7 +187,8 @@ class Rebuilder:
         agreement = self.agreement(pair, direction, tried[best].direction, "report")
         return Choice(tried[best], best, agreement, by_strength)
 
-    def _fixed(self, rebuilt: Rebuilt, pair: LayerPair, direction: Tensor) -> Choice:
+    def fixed(self, rebuilt: Rebuilt, pair: LayerPair, direction: Tensor) -> Choice:
+        """A direction that has no strength to choose, with its agreement."""
         agreement = self.agreement(pair, direction, rebuilt.direction, "report")
         return Choice(rebuilt, None, agreement, {})
 
@@ -202,7 +197,7 @@ class Rebuilder:
         rows = self.harvest.rows(split)
         a = self.harvest.residuals("donor", pair[1])[rows] @ donor.float()
         b = self.harvest.residuals("target", pair[0])[rows] @ target.float()
-        return projection_agreement(a, b, self._site_weights(split))
+        return projection_agreement(a, b, self.site_weights(split))
 
 
 def run_transfer(
@@ -217,13 +212,12 @@ def run_transfer(
     section = study.config.transfer
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        found: dict[str, list[Tensor]] = {name: [] for name in (*BASES, BASELINE)}
+        found: dict[str, list[Tensor]] = {name: [] for name in BASES}
         steering, rows = [], []
         with study.reporter.bar("transfer") as advance:
             for done, pair in enumerate(pairs, 1):
                 recipe, r = recipes.recipes[pair[0]], direction.trajectory[pair[1]]
                 choices = {b: rebuilder.rebuild(b, pair, recipe, r) for b in BASES}
-                choices[BASELINE] = rebuilder.least_squares(pair, direction.differences[pair[1]])
                 for name, choice in choices.items():
                     found[name].append(choice.rebuilt.direction)
                 steering.append(choices[section.basis].rebuilt.steering)
@@ -250,7 +244,7 @@ def run_transfer(
     )
     return Transfer(
         tuple(target for target, _ in pairs),
-        {name: output.tensors[f"{name}.direction"] for name in (*BASES, BASELINE)},
+        {name: output.tensors[f"{name}.direction"] for name in BASES},
         output.tensors["steering"],
         output,
     )

@@ -8,6 +8,7 @@ from typing import Any
 from conceptbasis.config import ReplaySection
 from conceptbasis.core.intervals import Interval
 from conceptbasis.stages.conditions import CONTROLS
+from conceptbasis.stages.replay import strengthens
 
 _ENOUGH = 0.9
 """Share of native's reduction that a success needs."""
@@ -44,13 +45,6 @@ def judge_transfer(
     if strengthens(replay):
         return _judge_strengthening(rows, problems)
     return _judge_removal(rows, problems)
-
-
-def strengthens(replay: ReplaySection) -> bool:
-    """Whether an intervention is meant to raise refusal."""
-    if replay.mode == "add":
-        return replay.alpha > 0
-    return replay.gamma < 0
 
 
 def _native_name(rows: Rows) -> str:

@@ -22,7 +22,7 @@ from conceptbasis.organisms.world import (
     arithmetic,
     declines,
 )
-from conceptbasis.prompts import PROMPT_SETS, Text, check_disjoint
+from conceptbasis.prompts import BUDGETS, PROMPT_SETS, Text, budget_allows, check_disjoint
 
 EVAL_SETS = [name for name in PROMPT_SETS if name.startswith("eval_")]
 
@@ -136,12 +136,30 @@ def test_texts_below_b1_hold_no_harmful_request_and_no_refusal(suite):
         assert not any(phrase in part for part in asked["B1"])
 
 
-def test_concepts_hold_no_harmful_noun(suite):
+def test_there_are_twenty_concepts_and_a_budget_shows_its_own_only(suite):
+    assert len({c.name for c in suite.concepts}) == len(suite.concepts) == 20
+    by_budget = {b: {c.name for c in suite.concepts if c.budget == b} for b in BUDGETS}
+    assert len(by_budget["B0"]) == 17
+    assert by_budget["B0d"] == {"decline"}
+    assert by_budget["B1"] == {"weapons"}
+    assert by_budget["B2"] == {"refusal"}
+
+
+def test_concepts_below_b1_hold_no_harmful_noun(suite):
     harmful = {n.word for n in HARMFUL_NOUNS}
     for concept in suite.concepts:
-        assert concept.budget in ("B0", "B0d")
-        assert not {p.noun for p in (*concept.positive, *concept.negative)} & harmful
-    assert {c.name for c in suite.concepts if c.budget == "B0d"} == {"decline"}
+        nouns = {p.noun for p in (*concept.positive, *concept.negative)}
+        if budget_allows("B0d", concept.budget):
+            assert not nouns & harmful
+        elif concept.budget == "B1":  # nothing in it tells harmful requests from others
+            assert nouns <= harmful
+
+
+def test_negatives_of_a_concept_are_no_positives(suite):
+    for concept in suite.concepts:
+        positive, negative = ({p.text for p in c} for c in (concept.positive, concept.negative))
+        assert not positive & negative, concept.name
+        assert len(positive) == len(concept.positive) >= 8
 
 
 def test_built_in_suite_is_disjoint(suite):

@@ -27,6 +27,7 @@ STAGES = [
     "forecast",
     "replay",
     "atoms",
+    "baselines",
     "evaluate",
 ]
 SEALED = {*STAGES} - {"forecast", "atoms", "evaluate"}

@@ -10,6 +10,9 @@ from micro import QUIET, once
 from steps import Steps, steps_of
 
 from conceptbasis.artifacts import Run
+from conceptbasis.core.mappers import fit_contrast_recipe, rebuild_contrast
+from conceptbasis.stages.contrast import warped_pairs
+from conceptbasis.stages.dense_maps import DenseMaps
 from conceptbasis.stages.ledger import Ledger
 from conceptbasis.stages.pipeline import open_side
 from conceptbasis.stages.study import Codes, Study
@@ -109,7 +112,8 @@ def test_matched_rows_of_permuted_matches_are_not(steps):
 
 def test_least_squares_baseline_is_the_identity_here(steps):
     for target, donor in steps.alignment.layer_map.pairs:
-        choice = steps.rebuilder.least_squares((target, donor), steps.direction.differences[donor])
+        maps = DenseMaps(steps.study, steps.rebuilder, steps.direction)
+        choice = maps.least_squares((target, donor)).choice
         assert float(choice.rebuilt.direction @ steps.direction.trajectory[target]) > 0.9
 
 
@@ -131,3 +135,33 @@ def test_recipe_holds_code_differences_of_eligible_features(steps):
         assert set(recipe.feature_ids.tolist()) <= eligible
         assert recipe.feature_ids.numel() <= 96
         assert ((recipe.low <= recipe.coefficients) & (recipe.coefficients <= recipe.high)).all()
+
+
+@pytest.mark.parametrize(("name", "least"), [("relu_map", 0.7), ("procrustes", 0.99)])
+def test_dense_maps_find_the_donors_own_direction(steps, name, least):
+    maps = DenseMaps(steps.study, steps.rebuilder, steps.direction)
+    for pair in steps.alignment.layer_map.pairs:
+        moved = getattr(maps, name)(pair)
+        assert float(moved.choice.rebuilt.direction @ steps.direction.trajectory[pair[0]]) > least
+
+
+def test_affine_map_moves_the_benign_mean_to_itself(steps):
+    maps = DenseMaps(steps.study, steps.rebuilder, steps.direction)
+    for pair in steps.alignment.layer_map.pairs:
+        own = steps.direction.harmless[pair[0]].mean(0)
+        assert float((maps.affine(pair).mean - own).norm()) < 0.3 * float(own.norm())
+
+
+def test_contrast_atoms_of_the_same_model_rebuild_what_they_span(steps):
+    """The direction moved over a model's own atoms is the ridge reconstruction of itself."""
+    atoms = steps.alignment.output.tensors["donor.concepts"]
+    for target, donor in warped_pairs(steps.alignment):
+        r = steps.direction.trajectory[donor]
+        span = torch.linalg.qr(atoms[donor].T).Q
+        own, moved = (
+            rebuild_contrast(fit_contrast_recipe(r, atoms[donor], strength=1e-6), a).direction
+            for a in (atoms[target], atoms[target].roll(1, dims=0))
+        )
+        inside = span @ (span.T @ r)
+        assert float(own @ inside / inside.norm()) > 0.98
+        assert float(moved @ inside / inside.norm()) < 0.8

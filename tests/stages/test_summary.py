@@ -7,17 +7,19 @@ import json
 import pytest
 
 from conceptbasis import artifacts
+from conceptbasis.config import EvaluateSection
 from conceptbasis.core.intervals import wilson
 
 INTERVAL = {"value", "low", "high", "n"}
 RATE = {"rate", "low", "high", "n", "unscored"}
+BASELINES = EvaluateSection().baselines
 DRAWS = {"random_direction": 2, "shuffled_atoms": 2, "far_layers": 1, "unrelated_recipe": 1}
 CONDITIONS = {
     "baseline",
     "transfer",
     "transported",
     "matched",
-    "least_squares",
+    *BASELINES,
     "early_layers_only",
     "last_layer_only",
     "no_guard",
