@@ -149,7 +149,7 @@ def check_run_folder(folder: Path) -> None:
     Raises:
         ArtifactError: if it is missing, is a file, or holds no configuration of a run.
     """
-    if (folder / CONFIG).is_file():
+    if (folder / CONFIG).is_file() or (folder / "summary.json").is_file():
         return
     why = "there is no such folder" if not folder.exists() else f"it holds no {CONFIG}"
     raise ArtifactError(

@@ -18,7 +18,7 @@ from conceptbasis.metrics import (
     format_number,
 )
 
-_BASELINES = GROUPS["Dense baselines"]
+_BASELINES = GROUPS["Baselines"]
 _CONTROLS = GROUPS["Controls that must fail"]
 
 Summary = Mapping[str, Any]

@@ -192,7 +192,9 @@ def _key(bench: Bench, condition: Condition) -> str:
     parts: list[Any] = [bench.key, condition.splice, condition.n_prompts, condition.in_full]
     if edit is not None:
         parts += [edit.layers, edit.mode, edit.scope, edit.gamma, edit.amounts, edit.which]
-        parts += [edit.directions.tolist(), None if edit.means is None else edit.means.tolist()]
+        parts += [edit.directions.tolist()]
+        if edit.mode == "affine" and edit.means is not None:
+            parts += [edit.means.tolist()]
     return value_hash(parts)
 
 

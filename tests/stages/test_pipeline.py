@@ -127,7 +127,8 @@ def test_a_finished_run_measures_nothing_again(ready, finished, tmp_path, monkey
     shutil.copytree(finished.folder, tmp_path / "run")
     monkeypatch.setattr(measure, "measure_condition", None)
     monkeypatch.setattr(evaluate, "measure_native", None)
-    assert run(ready, tmp_path / "run").summary == finished.summary
+    again = run(ready, tmp_path / "run", curve={"measure": True})
+    assert again.summary == finished.summary
 
 
 # Recomputation
@@ -281,6 +282,6 @@ def test_configuration_of_a_run_is_written_beside_it(ready, finished):
     import yaml
 
     values = yaml.safe_load((finished.folder / "config.yaml").read_text())
-    assert values["run"] == ready.config().model_dump(mode="json")
+    assert values["run"] == ready.config(curve={"measure": True}).model_dump(mode="json")
     assert values["donor"]["model"] == str(ready.donor)
     assert values["run"] != run_config(ready.prompts, seed=1).model_dump(mode="json")
