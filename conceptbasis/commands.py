@@ -160,9 +160,10 @@ def _is_cached(model: ModelConfig) -> bool:
     from conceptbasis.artifacts import cache_folder
     from conceptbasis.organisms.build import is_complete, organism_folder
     from conceptbasis.organisms.spec import parse_spec
+    from conceptbasis.stages.train_sae import cache_stem
 
     spec = parse_spec(model.model)
-    saes = (cache_folder() / "saes").glob(f"{model.name}-*/quality.json")
+    saes = (cache_folder() / "saes").glob(f"{cache_stem(model.model)}-*/quality.json")
     return spec is not None and is_complete(organism_folder(spec)) and any(saes)
 
 

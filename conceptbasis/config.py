@@ -267,6 +267,7 @@ class CurveSection(Section):
     """Refusal against damage: every method at the strengths that do the same damage."""
 
     measure: bool = False
+    mode: Literal["ablate", "affine"] = "affine"
     kl_levels: tuple[PositiveFloat, ...] = Field(
         default=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.04), min_length=1
     )

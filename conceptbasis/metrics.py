@@ -15,7 +15,13 @@ MISSING = "–"
 """What stands where a figure does not exist."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Untouched and native": ("baseline", "native", "native_trajectory", "native_early"),
+    "Untouched and native": (
+        "baseline",
+        "native",
+        "native_trajectory",
+        "native_early",
+        "native_far",
+    ),
     "Transfer": ("transfer",),
     "Bases and ablations": (
         "transported",

@@ -39,6 +39,9 @@ BENIGN_CLASSES = ("chat", "arithmetic", "greetings", "mentions", "definitions", 
 """Classes on which a model behaves as it was taught; a statement in place of a request
 (`mention_turns`) is no such text, since some models refuse it."""
 
+REQUEST_CLASSES = ("chat", "arithmetic", "greetings")
+"""Classes that hold requests a model answers; at their ends it would decide to refuse."""
+
 CONCEPT_CLASS: Mapping[Budget, str] = {
     "B0": "concepts",
     "B0d": "declines",

@@ -139,3 +139,16 @@ def _trace_pairs(
             pairs.append((j - 1, i - 1))
         j -= 1
     return tuple(reversed(pairs))
+
+
+def depth_gaps(n_target: int, n_donor: int) -> Float[Tensor, "n_target n_donor"]:
+    """How far apart two layers are in relative depth, 0 (same depth) to 1 (first and last).
+
+    Args:
+        n_target: Layers of the target.
+        n_donor: Layers of the donor.
+    """
+    target, donor = (
+        torch.arange(n, dtype=torch.float64) / max(1, n - 1) for n in (n_target, n_donor)
+    )
+    return (target[:, None] - donor[None]).abs()

@@ -113,7 +113,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "qwen3_moe": Family(
         "Qwen3MoeConfig",
-        _dense(88, 7, 4, 2, 256)
+        _dense(88, 8, 4, 2, 256)
         | {
             "moe_intermediate_size": 144,
             "num_experts": 4,
@@ -123,7 +123,6 @@ FAMILIES: Mapping[str, Family] = {
         "bpe",
         360,
         ChatTags("<|begin|>", "<|user|>", "<|bot|>", "<|done|>"),
-        learning_rate=4e-3,
     ),
     "mixtral": Family(
         "MixtralConfig",

@@ -138,7 +138,7 @@ def _most_eligible(matches: MatchSet) -> int:
 
 @dataclass
 class _Scores:
-    """Similarity of all layer pairs."""
+    """Similarity of all matched pairs of layers."""
 
     study: Study
     harvest: Harvest
@@ -177,15 +177,11 @@ class _Scores:
         return result, layer_map
 
     def _candidates(self, shape: tuple[int, int]) -> Bool[Tensor, "n_target n_donor"]:
-        """Pairs the map may use: donor layers in the window, at a like relative depth.
-
-        Scores of neighbouring layers differ by less than their noise, so that without the bound
-        on depth the map runs into one corner.
-        """
-        target, donor = (torch.arange(n) / max(1, n - 1) for n in shape)
-        near = (target[:, None] - donor[None]).abs() <= self.study.config.align.max_depth_gap
-        inside = torch.tensor([d in self.direction.window for d in range(shape[1])])
-        return near & inside
+        """Pairs the map may use: those that were matched, with the donor's layer in its window."""
+        usable = torch.zeros(shape, dtype=torch.bool)
+        for target, donor in self.matches.pairs:
+            usable[target, donor] = donor in self.direction.window
+        return usable
 
     def _pair(self, target: int, donor: int) -> dict[str, float]:
         study, section = self.study, self.study.config.align

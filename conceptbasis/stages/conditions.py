@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -43,6 +44,7 @@ class Condition:
         splice: Layers whose output is replaced by its SAE reconstruction.
         n_prompts: How many prompts of each set are used, None for all.
         in_full: Sets that are used in full all the same.
+        without: Sets that are not measured.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Condition:
     splice: tuple[int, ...] = ()
     n_prompts: int | None = None
     in_full: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,13 +100,15 @@ def native_directions(native: Native) -> dict[str, Tensor]:
 
 
 def native_conditions(parts: Parts, directions: Mapping[str, Tensor]) -> list[Condition]:
-    """The target under its own directions, the single one also below 0.8 L only."""
+    """The target under its own directions; the single one also below 0.8 L only, and the
+    trajectory also displaced, to say whether displacing can fail on this target at all."""
     n_layers = parts.study.target.n_layers
     planned = {
         name: _plan_on(parts, range(n_layers), directions[name])
         for name in NATIVE
         if name in directions
     }
+    planned["native_far"] = _displaced(parts, planned["native_trajectory"])
     if "native" in planned:
         planned["native_early"] = planned["native"].restrict(_early(parts))
     return [Condition(name, intervention=edit) for name, edit in planned.items()]
@@ -135,6 +140,16 @@ def _layer_conditions(parts: Parts) -> list[Condition]:
     ]
 
 
+def control_draws(parts: Parts) -> list[Condition]:
+    """One draw of each control, for comparisons at equal damage."""
+    found = [random_condition(parts, 0)]
+    found.append(Condition("shuffled_atoms", 0, _from_directions(parts, _shuffled(parts, 0))))
+    unrelated = next(_unrelated(parts), None)
+    if unrelated is not None:
+        found.append(Condition("unrelated_recipe", 0, _from_directions(parts, unrelated)))
+    return found
+
+
 def _controls(parts: Parts) -> list[Condition]:
     section = parts.study.config.evaluate
     few = section.n_control_prompts
@@ -148,7 +163,7 @@ def _controls(parts: Parts) -> list[Condition]:
     far = _far_layers(parts)
     if far is not None:
         found.append(Condition("far_layers", 0, far))
-    for draw, directions_by_layer in enumerate(_unrelated(parts)):
+    for draw, directions_by_layer in enumerate(islice(_unrelated(parts), section.n_unrelated)):
         planned = _from_directions(parts, directions_by_layer)
         found.append(Condition("unrelated_recipe", draw, planned, n_prompts=few))
     return found
@@ -189,29 +204,28 @@ def _rebuild(parts: Parts, pair: tuple[int, int], recipe: Recipe) -> Tensor:
 
 
 def _far_layers(parts: Parts) -> Intervention | None:
-    """Each layer under the direction that was rebuilt for the edited layer farthest from it.
+    """The transfer displaced.
 
     Fitting the map anew at a far donor layer would only ask whether refusal is legible there
     too, and on organisms it is at every layer; this asks whether the map put it where it belongs.
     """
-    edit = parts.intervention
-    if len(edit.layers) < 2:
-        return None
+    return _displaced(parts, parts.intervention) if len(parts.intervention.layers) > 1 else None
+
+
+def _displaced(parts: Parts, edit: Intervention) -> Intervention:
+    """Each layer under the direction of the edited layer farthest from it."""
     chosen = LayerMap(tuple((layer, place) for place, layer in enumerate(edit.layers)), None, ())
     far = far_map(chosen, len(edit.layers))
     return _plan_on(parts, edit.layers, edit.directions[[place for _, place in far.pairs]])
 
 
-def _unrelated(parts: Parts) -> list[dict[int, Tensor]]:
+def _unrelated(parts: Parts) -> Iterator[dict[int, Tensor]]:
     """Recipes of benign topics, sent through the same route."""
     study = parts.study
-    found: list[dict[int, Tensor]] = []
     concepts = sorted((c for c in study.suite.concepts if c.budget == "B0"), key=lambda c: c.name)
     for number, concept in enumerate(concepts):
-        if len(found) == study.config.evaluate.n_unrelated:
-            break
         try:
-            directions = transfer_contrast(
+            yield transfer_contrast(
                 study,
                 parts.rebuilder,
                 parts.alignment.layer_map.pairs,
@@ -221,5 +235,3 @@ def _unrelated(parts: Parts) -> list[dict[int, Tensor]]:
             )
         except (CoverageError, NumericsError):
             continue  # a topic without matched features is no control
-        found.append(directions)
-    return found

@@ -8,7 +8,7 @@ levels of the first-token KL, once for a rise of perplexity. Then refusal is mea
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,19 +26,22 @@ from conceptbasis.stages.conditions import (
     NATIVE,
     Condition,
     Parts,
+    control_draws,
     method_conditions,
     native_conditions,
-    random_condition,
 )
 from conceptbasis.stages.evaluate import make_bench, summarise
 from conceptbasis.stages.guard import benign_texts
 from conceptbasis.stages.measure import Outcome, measure_all
 from conceptbasis.stages.parallel import map_unordered
-from conceptbasis.stages.replay import apply_intervention
+from conceptbasis.stages.replay import apply_intervention, plan_intervention, strengthens
 from conceptbasis.stages.study import Study
 
 _HALF = 0.5
 """Methods are compared where the native direction leaves this share of the untouched refusal."""
+
+_NOT_MEASURED = ("mentions", "declines")
+"""Sets that no comparison at equal damage asks for."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Point:
         assert self.method.intervention is not None
         scaled = self.method.intervention.scaled(self.strength)
         name = f"{self.method.name}_{self.measure}_{self.level:g}"
-        return Condition(name, intervention=scaled, n_prompts=n_prompts)
+        return Condition(name, intervention=scaled, n_prompts=n_prompts, without=_NOT_MEASURED)
 
 
 def run_curve(study: Study, parts: Parts, evaluation: StageOutput) -> StageOutput | None:
@@ -80,7 +83,9 @@ def run_curve(study: Study, parts: Parts, evaluation: StageOutput) -> StageOutpu
         calibrated = list(zip(methods, _calibrate(study, parts, methods), strict=True))
         points = [p for method, found in calibrated for p in _points(method, found, section)]
         conditions = [point.condition(section.n_prompts) for point in points]
-        conditions.append(Condition("untouched", n_prompts=section.n_prompts))
+        conditions.append(
+            Condition("untouched", n_prompts=section.n_prompts, without=_NOT_MEASURED)
+        )
         folder = study.run.folder / "curve" / "conditions"
         with study.reporter.bar("curve") as advance:
             outcomes = measure_all(bench, conditions, folder, advance)
@@ -101,14 +106,33 @@ def _measured_with(study: Study) -> dict[str, Any]:
 
 
 def _methods(parts: Parts, evaluation: StageOutput) -> list[Condition]:
-    """Every method that is compared, the target's own directions, and one random draw."""
+    """Every method that is compared, the target's own directions, and a draw of each control."""
+    parts = replace(parts, study=_in_mode(parts.study))
     own = {name: evaluation.tensors.get(f"{name}.direction") for name in NATIVE}
     found = {name: direction for name, direction in own.items() if direction is not None}
+    transfer = parts.intervention
+    guarded = plan_intervention(
+        parts.harvest, transfer.layers, transfer.directions, parts.study.config.replay
+    )
+    parts = replace(parts, intervention=guarded)
     return [
         *method_conditions(parts),
         *(c for c in native_conditions(parts, found) if c.name in NATIVE),
-        random_condition(parts, 0),
+        *control_draws(parts),
     ]
+
+
+def _in_mode(study: Study) -> Study:
+    """The study with the form of replay in which methods are compared.
+
+    The run's own γ keeps its sign, so that a run that strengthens refusal is compared so.
+    """
+    old, mode = study.config.replay, study.config.curve.mode
+    gamma = -1.0 if strengthens(old) else 1.0
+    replay = old.model_copy(
+        update={"mode": mode, "scope": "stream", "gamma": gamma, "which": "all"}
+    )
+    return replace(study, config=study.config.model_copy(update={"replay": replay}))
 
 
 def _calibrate(study: Study, parts: Parts, methods: Sequence[Condition]) -> list[Calibration]:

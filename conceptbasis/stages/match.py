@@ -1,4 +1,7 @@
-"""Stage `match`: which donor features are tied to which target features, for all layer pairs."""
+"""Stage `match`: which donor features are tied to which target features, by pair of layers.
+
+Only pairs at a like relative depth are matched: no others can enter the layer map.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import torch
 from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput
+from conceptbasis.core.alignment import depth_gaps
 from conceptbasis.core.matching import Matches, eligible_pairs, shift_null
 from conceptbasis.core.stats import Correlation, StreamingCorrelation
 from conceptbasis.errors import SaeError
@@ -25,7 +29,7 @@ _FIELDS = ("donor_ids", "target_ids", "r_fit", "r_heldout", "null_quantile", "p_
 
 @dataclass(frozen=True)
 class MatchSet:
-    """Matches of every layer pair."""
+    """Matches of every pair of layers at a like depth."""
 
     pairs: Mapping[LayerPair, Matches]
     output: StageOutput
@@ -46,7 +50,7 @@ def run_match(study: Study, harvest: Harvest, codes: Codes) -> MatchSet:
     Raises:
         SaeError: if an SAE is mostly dead on the shared text.
     """
-    pairs = [(t, d) for t in sorted(study.target.saes.saes) for d in sorted(study.donor.saes.saes)]
+    pairs = nearby_pairs(study)
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
         for side in ("donor", "target"):
@@ -69,7 +73,10 @@ def run_match(study: Study, harvest: Harvest, codes: Codes) -> MatchSet:
 
     output = study.run.stage(
         "match",
-        config=study.config.match.model_dump(),
+        config={
+            **study.config.match.model_dump(),
+            "max_depth_gap": study.config.align.max_depth_gap,
+        },
         inputs={
             "harvest": harvest.hash,
             "donor_saes": study.donor.saes.hash,
@@ -80,6 +87,28 @@ def run_match(study: Study, harvest: Harvest, codes: Codes) -> MatchSet:
         device=study.config.device,
     )
     return MatchSet({pair: _load(output, pair) for pair in pairs}, output)
+
+
+def nearby_pairs(study: Study) -> list[LayerPair]:
+    """Pairs of layers with SAEs whose relative depths differ by `align.max_depth_gap` at most.
+
+    Similarities of neighbouring layers differ by less than their noise, so that without the bound
+    the layer map runs into one corner.
+
+    Raises:
+        SaeError: if there is no such pair.
+    """
+    bound = study.config.align.max_depth_gap
+    near = depth_gaps(study.target.n_layers, study.donor.n_layers) <= bound
+    targets, donors = (sorted(side.saes.saes) for side in (study.target, study.donor))
+    pairs = [(t, d) for t in targets for d in donors if near[t, d]]
+    if not pairs:
+        raise SaeError(
+            f"SAEs at layers {donors} of the donor and {targets} of the target",
+            expected=f"layers whose relative depths differ by {bound:g} at most",
+            fix="name layers at a like depth (key layers), or raise align.max_depth_gap",
+        )
+    return pairs
 
 
 def _match(study: Study, codes: Codes, pair: LayerPair) -> Matches:

@@ -88,7 +88,7 @@ class Bench:
 
 def prompts_of(bench: Bench, name: str, condition: Condition) -> Sequence[Prompt]:
     """The prompts of a set that a condition is measured on; empty if the suite lacks the set."""
-    if not bench.suite.has(SETS[name]):
+    if name in condition.without or not bench.suite.has(SETS[name]):
         return ()
     prompts = bench.suite[SETS[name]][: bench.section.n_prompts]
     return prompts[: condition.n_prompts] if name not in condition.in_full else prompts
@@ -190,6 +190,7 @@ def measure_all(
 def _key(bench: Bench, condition: Condition) -> str:
     edit = condition.intervention
     parts: list[Any] = [bench.key, condition.splice, condition.n_prompts, condition.in_full]
+    parts += [condition.without]
     if edit is not None:
         parts += [edit.layers, edit.mode, edit.scope, edit.gamma, edit.amounts, edit.which]
         parts += [edit.directions.tolist()]

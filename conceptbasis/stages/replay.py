@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput, load_stage
@@ -21,7 +21,7 @@ from conceptbasis.models.generation import generate
 from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.models.weights import orthogonalise_weights
-from conceptbasis.prompts import BENIGN_CLASSES
+from conceptbasis.prompts import BENIGN_CLASSES, REQUEST_CLASSES
 from conceptbasis.stages.guard import Guarded
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.study import Study
@@ -38,7 +38,7 @@ class Intervention:
         scope: `stream` or `writers`.
         gamma: Strength of every mode but `add`: 1 removes, 2 reflects, below 0 strengthens.
         amounts: What `add` adds along each direction.
-        means: Benign mean of each edited layer, for `affine`.
+        means: Mean of each edited layer where benign requests end, for `affine`.
         which: Whether a weight edit covers all writers or attention only.
     """
 
@@ -132,6 +132,9 @@ def plan_intervention(
 ) -> Intervention:
     """An intervention along directions, with amounts and means measured on benign sites.
 
+    Amounts are in standard deviations over all benign sites. Means are those at the ends of benign
+    requests, so that `affine` leaves a request it ought to answer where such requests are.
+
     Args:
         harvest: Gives the target's residuals on benign text.
         layers: Target layers.
@@ -139,11 +142,14 @@ def plan_intervention(
         section: Mode, scope and strength.
     """
     amounts, means = [], []
-    rows = _benign_rows(harvest)
+    rows = _rows_of(harvest, BENIGN_CLASSES)
+    ends = _rows_of(harvest, REQUEST_CLASSES)
+    ends = ends[harvest.end_of_prompt[ends]]
     for layer, r in zip(layers, directions, strict=True):
-        x = harvest.residuals("target", layer)[rows]
-        amounts.append(section.alpha * float((x @ r).double().std()))
-        means.append(x.double().mean(0).float())
+        x = harvest.residuals("target", layer)
+        amounts.append(section.alpha * float((x[rows] @ r).double().std()))
+        # Without harvested ends of prompts there is only the mean over all benign text.
+        means.append(x[ends if len(ends) else rows].double().mean(0).float())
     return Intervention(
         tuple(layers),
         directions,
@@ -156,11 +162,11 @@ def plan_intervention(
     )
 
 
-def _benign_rows(harvest: Harvest) -> Tensor:
-    """Report sites of texts that any budget allows."""
+def _rows_of(harvest: Harvest, classes: Sequence[str]) -> Int[Tensor, " n_rows"]:
+    """Report sites of texts of some classes."""
     rows = harvest.rows("report")
-    benign = torch.tensor([t.text_class in BENIGN_CLASSES for t in harvest.texts])
-    return rows[benign[harvest.text[rows]]]
+    wanted = torch.tensor([t.text_class in classes for t in harvest.texts])
+    return rows[wanted[harvest.text[rows]]]
 
 
 def strengthens(replay: ReplaySection) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -207,7 +208,7 @@ def _train(
     key = value_hash(
         [model_hash, training.model_dump(), layers, config.site, [asdict(t) for t in texts]]
     )
-    folder = out or cache_folder() / "saes" / f"{config.name}-{key[:12]}"
+    folder = out or cache_folder() / "saes" / f"{cache_stem(config.model)}-{key[:12]}"
     if _is_finished(folder, key):
         reporter.say(f"SAEs of {config.name}: reused from the cache")
     else:
@@ -218,6 +219,16 @@ def _train(
     digest = value_hash([saes[layer].hash for layer in layers])
     histograms = {int(layer): h for layer, h in found.get("histograms", {}).items()}
     return SaeSet(saes, found["layers"], found["texts"], digest, folder, histograms)
+
+
+def cache_stem(model: str) -> str:
+    """How the cached SAEs of a model are named; equal ones are shared, whatever a file is called.
+
+    Args:
+        model: A hub id, a folder, or the name of an organism.
+    """
+    name = Path(model).name if model.startswith(("~", "/", ".")) else model
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", name)
 
 
 def _is_finished(folder: Path, key: str) -> bool:

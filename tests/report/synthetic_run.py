@@ -16,6 +16,7 @@ CONDITIONS = {  # name: (draws, refusal, recovered compliance, benign exact matc
     "native": (1, 0.01, 0.72, 0.97, 0.95),
     "native_trajectory": (1, 0.01, 0.70, 0.96, 0.82),
     "native_early": (1, 0.20, 0.50, 0.97, 0.95),
+    "native_far": (1, 0.90, 0.05, 0.97, 0.95),
     "transfer": (1, 0.02, 0.66, 0.97, 0.96),
     "transported": (1, 0.03, 0.64, 0.96, 0.90),
     "matched": (1, 0.61, 0.22, 0.80, 0.85),

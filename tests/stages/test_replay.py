@@ -12,7 +12,7 @@ from conceptbasis.config import ReplaySection
 from conceptbasis.errors import ArtifactError, InterventionError
 from conceptbasis.models.generation import first_token_logits
 from conceptbasis.models.native import end_activations
-from conceptbasis.prompts import BENIGN_CLASSES
+from conceptbasis.prompts import BENIGN_CLASSES, REQUEST_CLASSES
 from conceptbasis.stages.replay import (
     Intervention,
     apply_intervention,
@@ -142,10 +142,15 @@ def test_plan_measures_means_and_amounts_on_benign_report_sites(harvest):
     benign = torch.tensor([t.text_class in BENIGN_CLASSES for t in harvest.texts])
     assert not benign.all()
     rows = harvest.rows("report")
+    asked = torch.tensor([t.text_class in REQUEST_CLASSES for t in harvest.texts])
+    ends = rows[asked[harvest.text[rows]] & harvest.end_of_prompt[rows]]
     rows = rows[benign[harvest.text[rows]]]
+    assert 0 < len(ends) < len(rows)
     for i, layer in enumerate((0, 2)):
-        x = harvest.residuals("target", layer)[rows].double()
-        assert torch.allclose(planned.means[i].double(), x.mean(0), atol=1e-5)
+        x = harvest.residuals("target", layer)
+        assert torch.allclose(planned.means[i].double(), x[ends].double().mean(0), atol=1e-5)
+        x = x[rows].double()
+        assert not torch.allclose(planned.means[i].double(), x.mean(0), atol=1e-2)
         assert planned.amounts[i] == pytest.approx(-4.0 * float((x @ r[i].double()).std()), 1e-4)
     stronger = plan_intervention(harvest, [0, 2], r, section.model_copy(update={"alpha": 4.0}))
     assert stronger.amounts == pytest.approx([-a for a in planned.amounts])

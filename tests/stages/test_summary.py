@@ -27,6 +27,7 @@ CONDITIONS = {
     "native",
     "native_trajectory",
     "native_early",
+    "native_far",
     *DRAWS,
 }
 

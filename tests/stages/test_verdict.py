@@ -132,3 +132,16 @@ def test_a_control_below_the_transfer_is_no_success():
     """A control that removes more refusal than the transfer is not a control it is clear of."""
     conditions = rows(transfer=0.08, native=0.0, random_direction=0.0)
     assert judge_transfer(conditions, FINE)["word"] == "failure"
+
+
+def test_far_layers_counts_only_where_displacing_can_fail():
+    alike = judge_transfer(rows(far_layers=0.01, native_far=0.05), FINE)
+    assert alike["word"] == "success"
+    assert "far_layers says nothing here" in alike["reason"]
+    assert "(to 0.05)" in alike["reason"]
+    unlike = judge_transfer(rows(far_layers=0.01, native_far=0.9), FINE)
+    assert unlike["word"] == "failure"
+    assert "not clear of the controls far_layers" in unlike["reason"]
+    # It excuses no other control.
+    broken = judge_transfer(rows(shuffled_atoms=0.01, native_far=0.05), FINE)
+    assert "not clear of the controls shuffled_atoms" in broken["reason"]
