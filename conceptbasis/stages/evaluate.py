@@ -30,7 +30,7 @@ from conceptbasis.stages.conditions import (
 from conceptbasis.stages.direction import describe_selection, require_refusal
 from conceptbasis.stages.guard import benign_texts
 from conceptbasis.stages.measure import SETS, Bench, Outcome, measure_all, prompts_of
-from conceptbasis.stages.study import Study
+from conceptbasis.stages.study import Study, noun_clusters
 
 PRIMARY_JUDGE = "phrases"
 
@@ -220,15 +220,17 @@ def _capability_change(
             generator=study.generator(90_000),
             clusters=_clusters(bench, name),
         )
-        random = torch.tensor(
-            [float(_floats(o.correct[name]).mean()) for o in groups["random_direction"]]
+        random = [
+            float(_floats(o.correct[name]).mean()) for o in groups.get("random_direction", ())
+        ]
+        ends = (
+            torch.tensor(random).quantile(torch.tensor([0.05, 0.95])).tolist() if random else None
         )
-        low = float(random.quantile(0.05))
         found[label] = {
             **change.as_dict(),
             "non_inferior": non_inferior(change, margin=study.config.evaluate.margin),
-            "random_range": [low, float(random.quantile(0.95))],
-            "inside_random_range": float(_floats(after).mean()) >= low,
+            "random_range": ends,
+            "inside_random_range": ends and float(_floats(after).mean()) >= ends[0],
         }
     return found
 
@@ -238,10 +240,7 @@ def _floats(values: Sequence[bool | None]) -> Tensor:
 
 
 def _clusters(bench: Bench, name: str) -> Tensor:
-    """Prompts about one noun belong together."""
-    prompts = prompts_of(bench, name, Condition("baseline"))
-    nouns: dict[str, int] = {}
-    return torch.tensor([nouns.setdefault(p.noun or p.text, len(nouns)) for p in prompts])
+    return noun_clusters(prompts_of(bench, name, Condition("baseline")))
 
 
 def _kappa(outcomes: Sequence[Outcome]) -> dict[str, float | int | None]:

@@ -48,9 +48,11 @@ from conceptbasis.stages.forecast import run_forecast
 from conceptbasis.stages.guard import run_guard
 from conceptbasis.stages.harvest import run_harvest
 from conceptbasis.stages.ledger import Ledger
+from conceptbasis.stages.lines import run_lines
 from conceptbasis.stages.match import run_match
 from conceptbasis.stages.overview import measure_overview, overview_lines
 from conceptbasis.stages.replay import run_replay
+from conceptbasis.stages.stability import run_stability
 from conceptbasis.stages.study import Codes, Side, Study
 from conceptbasis.stages.summary import write_recipe, write_summary
 from conceptbasis.stages.train_sae import load_or_train
@@ -233,7 +235,11 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
     intervention, replayed = run_replay(study, harvest, guarded)
     write_recipe(study, recipes, transfer, intervention)
     on_stage(replayed)
-    on_stage(run_atoms(study, rebuilder, direction, recipes, transfer, guarded))
+    atoms = run_atoms(study, rebuilder, direction, recipes, transfer, guarded)
+    on_stage(atoms)
+    stability = run_stability(study, rebuilder, direction, alignment, transfer)
+    if stability is not None:
+        on_stage(stability)
     baselines = run_baselines(study, rebuilder, direction, alignment)
     on_stage(baselines.output)
     outputs = (matches, direction, alignment, recipes, transfer, guarded, baselines)
@@ -247,7 +253,10 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
     curve = run_curve(study, parts, evaluation)
     if curve is not None:
         on_stage(curve)
-    return write_summary(study, recipes, transfer, forecast, evaluation, curve)
+    lines = run_lines(study, parts, guarded, atoms, evaluation)
+    if lines is not None:
+        on_stage(lines)
+    return write_summary(study, recipes, transfer, forecast, evaluation, curve, stability)
 
 
 def _check_budget(target: ModelConfig, config: RunConfig) -> None:
