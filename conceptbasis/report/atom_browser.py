@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from conceptbasis.metrics import MISSING, format_number
-from conceptbasis.report.evidence import place_of
+from conceptbasis.report.evidence import is_template_bound, place_of, scope_facts
 from conceptbasis.report.html_tables import span
 
 _MOST_WITH_CONTEXTS = 600  # beyond it a report of a deep model would grow past what a phone opens
@@ -53,10 +53,11 @@ def _card(layer: Mapping[str, Any], atom: Mapping[str, Any], *, full: bool) -> d
 
 
 def _label(evidence: Mapping[str, Any]) -> str:
-    if not evidence["collides"]:
-        return evidence["label"]
-    apart = ", ".join(evidence["differs"]) or "nothing tells it apart"
-    return f"{evidence['label']} (shared label; {apart})"
+    label: str = evidence["label"]
+    if evidence["collides"]:
+        apart = ", ".join(evidence["differs"]) or "nothing tells it apart"
+        label += f" (shared label; {apart})"
+    return f"{label} (one template)" if is_template_bound(evidence) else label
 
 
 def _facts(atom: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -88,6 +89,7 @@ def _side(name: str, evidence: Mapping[str, Any], *, full: bool) -> dict[str, An
             ("fires on", _shares((f"“{piece}”", share) for piece, share in evidence["fires_on"])),
             ("in", _shares((kind.replace("_", " "), share) for kind, share in kinds)),
             ("words", ", ".join(word for word, _ in evidence["words"]) or MISSING),
+            *scope_facts(evidence).items(),
             ("promotes", " · ".join(evidence["promoted"])),
             ("suppresses", " · ".join(evidence["suppressed"])),
             ("fires at", f"{evidence['density']:.2%} of sites"),

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput, value_hash
 from conceptbasis.core.directions import difference_of_means
-from conceptbasis.core.rebuild import Rebuilt
 from conceptbasis.core.recipe import Recipe
 from conceptbasis.core.stability import cosine, jaccard, split_halves, spread_of
 from conceptbasis.errors import NumericsError
@@ -35,6 +35,8 @@ _RESAMPLES = 10
 """Intervals of a half are not read, so they need few draws."""
 
 Halves = tuple[Int[Tensor, " n_first"], Int[Tensor, " n_second"]]
+Split = tuple[Halves, Halves]
+"""Two halves of the harmful prompts and two of the harmless ones."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,6 @@ class _Half:
 
     direction: Float[Tensor, " d_donor"]
     recipe: Recipe
-    rebuilt: Rebuilt
 
 
 def run_stability(
@@ -71,9 +72,8 @@ def run_stability(
         pairs = alignment.layer_map.pairs
         with study.reporter.bar("stability") as advance:
             for done, pair in enumerate(pairs, 1):
-                found = [compare_halves(study, rebuilder, direction, pair, s) for s in splits]
-                known = [f for f in found if f is not None]
-                rows.append({"target": pair[0], "donor": pair[1], **_spreads(known)})
+                found = compare_splits(study, rebuilder, direction, pair, splits)
+                rows.append({"target": pair[0], "donor": pair[1], **_spreads(found)})
                 advance(done, len(pairs), "")
         return {}, {"n_splits": n_splits, "layers": rows, "all_layers": _over_layers(rows)}
 
@@ -91,44 +91,40 @@ def run_stability(
     )
 
 
-def compare_halves(
+def compare_splits(
     study: Study,
     rebuilder: Rebuilder,
     direction: DonorDirection,
     pair: LayerPair,
-    split: tuple[Halves, Halves],
-) -> dict[str, float | None] | None:
-    """How alike the recipes of two halves of the prompts are at one pair of layers.
+    splits: Sequence[Split],
+) -> list[dict[str, float | None]]:
+    """How alike the recipes of two halves of the prompts are at one pair of layers, by split.
 
     Args:
         study: The study.
         rebuilder: The route into the target.
         direction: Gives the residuals at the end of the prompts.
         pair: Target and donor layer.
-        split: Halves of the harmful and of the harmless prompts.
+        splits: Halves of the harmful and of the harmless prompts.
 
     Returns:
-        The figures of `FIGURES`; those of target supports None in a basis without them. None where
-        a half gives no recipe at all.
+        The figures of `FIGURES` for each split; those of target supports None in a basis without
+        them. Splits in which a half gives no recipe at all are left out.
     """
-    (first, second) = (
-        _half(study, rebuilder, direction, pair, harmful, harmless)
-        for harmful, harmless in zip(*split, strict=True)
-    )
-    if first is None or second is None:
-        return None
-    named = len(first.rebuilt.target_ids) and len(second.rebuilt.target_ids)
-    return {
-        "donor_jaccard": jaccard(first.recipe.feature_ids, second.recipe.feature_ids),
-        "target_jaccard": jaccard(first.rebuilt.target_ids, second.rebuilt.target_ids)
-        if named
-        else None,
-        "donor_cosine": cosine(first.direction, second.direction),
-        "target_cosine": cosine(first.rebuilt.direction, second.rebuilt.direction),
-    }
+    fitted = [
+        [_fit(study, rebuilder, direction, pair, *half) for half in zip(*split, strict=True)]
+        for split in splits
+    ]
+    used = [half.recipe.feature_ids for halves in fitted for half in halves if half]
+    if used:
+        rebuilder.prepare(pair, torch.cat(used).unique())
+    compared = [
+        _compare(rebuilder, study.config.transfer.basis, pair, *halves) for halves in fitted
+    ]
+    return [found for found in compared if found is not None]
 
 
-def _half(
+def _fit(
     study: Study,
     rebuilder: Rebuilder,
     direction: DonorDirection,
@@ -144,10 +140,30 @@ def _half(
         recipe = make_recipe(
             study, eligible, donor, bad, good, unit, salt=41_000 + target, n_resamples=_RESAMPLES
         )
-        rebuilt = rebuilder.rebuild(study.config.transfer.basis, pair, recipe, unit).rebuilt
     except NumericsError:
-        return None  # a half without any eligible feature that differs
-    return _Half(unit, recipe, rebuilt)
+        return None  # these prompts do not differ
+    return _Half(unit, recipe) if len(recipe.feature_ids) else None
+
+
+def _compare(
+    rebuilder: Rebuilder, basis: str, pair: LayerPair, first: _Half | None, second: _Half | None
+) -> dict[str, float | None] | None:
+    if first is None or second is None:
+        return None
+    try:
+        one, other = (
+            rebuilder.rebuild(basis, pair, half.recipe, half.direction).rebuilt
+            for half in (first, second)
+        )
+    except NumericsError:
+        return None  # a half writes nothing into the target
+    named = len(one.target_ids) and len(other.target_ids)
+    return {
+        "donor_jaccard": jaccard(first.recipe.feature_ids, second.recipe.feature_ids),
+        "target_jaccard": jaccard(one.target_ids, other.target_ids) if named else None,
+        "donor_cosine": cosine(first.direction, second.direction),
+        "target_cosine": cosine(one.direction, other.direction),
+    }
 
 
 def _spreads(found: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:

@@ -80,6 +80,9 @@ class Rebuilder:
     harvest: Harvest
     codes: Codes
     matches: MatchSet
+    _sources: dict[LayerPair, tuple[Tensor, StreamingMoments]] = field(
+        default_factory=dict, init=False
+    )
     _readouts: dict[LayerPair, StreamingMoments] = field(default_factory=dict, init=False)
     _weights: dict[str, Tensor] = field(default_factory=dict, init=False)
 
@@ -101,13 +104,13 @@ class Rebuilder:
                 recipe, matches, correlate(self.codes, pair, "fit"), W_dec_target=sae.W_dec
             )
             return self.fixed(rebuilt, pair, direction)
-        z = self.codes("donor", pair[1])[:, recipe.feature_ids.numpy()].tocsr()
         if basis == "transported":
+            z = self.codes("donor", pair[1])[:, recipe.feature_ids.numpy()].tocsr()
             moments = self.moments(z, self.harvest.residuals("target", target))
             return self.choose(
                 pair, direction, lambda s: rebuild_transported(recipe, moments, strength=s)
             )
-        moments = self.moments(z, self.codes("target", target))
+        moments = self._source(pair, recipe.feature_ids)
         matched = matches.eligible_target
         allowed, readout = mask(matched, sae.d_sae), self._readout(pair)
         return self.choose(
@@ -123,6 +126,27 @@ class Rebuilder:
                 n_atoms=self.study.config.transfer.n_atoms,
             ),
         )
+
+    def prepare(self, pair: LayerPair, features: Int[Tensor, " n_features"]) -> None:
+        """Reads the moments of these donor features once, for several recipes made of them.
+
+        Args:
+            pair: Target and donor layer.
+            features: Ascending.
+        """
+        # Of one pair at a time: with large dictionaries all of them would not fit into memory.
+        self._sources = {pair: (features, self._read(pair, features))}
+
+    def _read(self, pair: LayerPair, features: Tensor) -> StreamingMoments:
+        z = self.codes("donor", pair[1])[:, features.numpy()].tocsr()
+        return self.moments(z, self.codes("target", pair[0]))
+
+    def _source(self, pair: LayerPair, features: Tensor) -> StreamingMoments:
+        """Moments from donor features to all target codes."""
+        known, moments = self._sources.get(pair, (features[:0], None))
+        if moments is None or not bool(torch.isin(features, known).all()):
+            return self._read(pair, features)
+        return moments.select_inputs(torch.searchsorted(known, features))
 
     def _readout(self, pair: LayerPair) -> StreamingMoments:
         """Moments from the codes of a pair's matched target features to target residuals."""
