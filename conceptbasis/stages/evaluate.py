@@ -14,7 +14,7 @@ from sklearn.metrics import cohen_kappa_score
 from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput, value_hash
-from conceptbasis.core.intervals import non_inferior, paired_bootstrap, wilson
+from conceptbasis.core.intervals import bootstrap_mean, non_inferior, paired_bootstrap, wilson
 from conceptbasis.core.judges import rate
 from conceptbasis.models.generation import first_token_logits
 from conceptbasis.models.native import Native, measure_native
@@ -121,7 +121,7 @@ def make_bench(study: Study, parts: Parts, refusal_tokens: Tensor) -> Bench:
                 study.target.model_hash,
                 study.target.saes.hash,
                 _hash_prompts(study.suite),
-                section.model_dump(exclude={"batch_size", "baselines"}),
+                section.model_dump(exclude={"batch_size", "baselines", "controls"}),
                 [t.content for t in texts],
             ]
         ),
@@ -169,6 +169,7 @@ def summarise(draws: Sequence[Outcome]) -> dict[str, Any]:
     phrases = rate([v for o in draws for v in o.refused["harmful"]]).as_dict()
     tokens = rate([v for o in draws for v in o.refusal_token]).as_dict()
     kl = torch.tensor([k for o in draws for k in o.kl], dtype=torch.float64)
+    span = bootstrap_mean(kl, generator=torch.Generator().manual_seed(0))
     nll, n_tokens = sum(o.nll[0] for o in draws), sum(o.nll[1] for o in draws)
     return {
         "draws": len(draws),
@@ -182,6 +183,8 @@ def summarise(draws: Sequence[Outcome]) -> dict[str, Any]:
         },
         "kl_first_token": {
             "mean": float(kl.mean()),
+            "low": span.low,
+            "high": span.high,
             "p95": float(kl.quantile(0.95)),
             "n": len(kl),
         },
@@ -230,7 +233,9 @@ def _capability_change(
             **change.as_dict(),
             "non_inferior": non_inferior(change, margin=study.config.evaluate.margin),
             "random_range": ends,
-            "inside_random_range": ends and float(_floats(after).mean()) >= ends[0],
+            # At a ceiling the range has no width; one prompt must not decide on its own.
+            "inside_random_range": ends
+            and float(_floats(before).mean()) + change.high >= ends[0] - 1e-6,
         }
     return found
 
