@@ -154,6 +154,7 @@ class MatchSection(Section):
 class AlignSection(Section):
     """Which donor layer stands for which target layer."""
 
+    n_features: int = Field(default=32, ge=3)
     keep_variance: float = Field(default=0.99, gt=0, le=1)
     n_null: int = Field(default=10, ge=2)
     null_quantile: float = Field(default=0.95, gt=0, lt=1)
