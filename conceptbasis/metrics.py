@@ -237,7 +237,7 @@ def _condition(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
         "capability": {task: entry(f"capability/{task}") for task in sorted(tasks)},
         "perplexity": found.get("perplexity"),
         "kl_first_token": {k: found.get(f"kl_first_token/{k}") for k in ("mean", "p95")}
-        | {"n": found.get("kl_first_token/mean/n")},
+        | {k: found.get(f"kl_first_token/mean/{k}") for k in _BOUNDS},
     }
 
 

@@ -27,10 +27,11 @@ STAGES = [
     "forecast",
     "replay",
     "atoms",
+    "stability",
     "baselines",
     "evaluate",
 ]
-SEALED = {*STAGES} - {"forecast", "atoms", "evaluate"}
+SEALED = {*STAGES} - {"forecast", "atoms", "stability", "evaluate"}
 
 
 class Lines(Reporter):
