@@ -60,6 +60,7 @@ run() {
 
 pair
 run base "$@"
+[ -e "$out/base/summary.json" ] # without a base there is nothing to vary
 for axis in ${AXES:-classes atoms text width k seed early guard ceiling}; do
     case $axis in
     classes) # kinds of text that neither the SAEs nor the transfer see

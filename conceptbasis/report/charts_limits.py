@@ -84,7 +84,7 @@ def _panel(
     own = [dict(point) for point in points if point["panel"] == key]
     scale = alt.Scale(domain=domain) if domain else alt.Scale(zero=True)
     names = list(_SHOWN)
-    legend = alt.Legend(title=None, orient="bottom") if label else None
+    legend = alt.Legend(title=None, orient="bottom")
     x = alt.X(
         "value:N",
         sort=order,
