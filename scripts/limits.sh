@@ -53,9 +53,10 @@ run() {
         cp -al "$out/base" "$folder" 2>/dev/null || cp -a "$out/base" "$folder"
         rm -rf "$folder"/{summary.json,report.html,figures,.lock,wandb}
     fi
-    # A value at which there is nothing left to transfer is a result too.
+    rm -f "$folder/no_transfer"
+    # A value at which there is nothing left to transfer is a result too, unlike an interruption.
     conceptbasis transfer "${options[@]}" --out "$folder" --set budget=$budget "${few[@]}" "$@" ||
-        { [ $? -eq 2 ] && echo "no transfer at $folder"; }
+        { [ $? -eq 2 ] && touch "$folder/no_transfer"; }
 }
 
 pair

@@ -55,7 +55,7 @@ def axis_figure(axis: str, runs: Sequence[LimitRun], base: LimitRun | None) -> F
         _panel(points, base, key, name, domain, order, label if key == _PANELS[-1][0] else None)
         for key, name, domain in _PANELS
     ]
-    missing = [run.value for run in runs if run.success is None]
+    missing = [run.value for run in runs if run.success is None and run.finished]
     return Figure(
         f"limits-{axis}",
         title,
@@ -115,7 +115,7 @@ def _panel(
 
 def _in_words(run: LimitRun) -> str:
     if run.summary is None or run.success is None:
-        return f"{run.value}: nothing to transfer."
+        return f"{run.value}: {'nothing to transfer' if run.finished else 'not finished'}."
     after = figures_of(run.summary, "transfer")
     figures = (f"{name} {format_interval(after.get(key), None)}" for key, name, _ in _PANELS)
     return f"{run.value}: {', '.join(figures)}."

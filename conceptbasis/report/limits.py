@@ -13,7 +13,8 @@ from conceptbasis.errors import ArtifactError
 from conceptbasis.metrics import MISSING, figures_of, format_interval, format_number
 from conceptbasis.report.overview_table import share_of_native
 
-BASE = "base"
+BASE, NOTHING = "base", "no_transfer"
+"""Names of the run with all defaults, and of the file that marks a value without a transfer."""
 _FAILED = 0.5
 """A transfer that brings less than this share of native's reduction has failed."""
 _BOUNDS = {"eligible_mass": "min_eligible_mass", "agreement": "min_agreement"}
@@ -30,9 +31,10 @@ class LimitRun:
     Args:
         axis: What is varied.
         value: To what.
-        summary: Its summary, None where nothing was left to transfer.
+        summary: Its summary, None where nothing was left to transfer or the run did not finish.
         forecast: The result of its stage `forecast`.
         bounds: The forecast's bounds, by key.
+        finished: Whether it came to an end, with or without a transfer.
     """
 
     axis: str
@@ -40,6 +42,7 @@ class LimitRun:
     summary: Mapping[str, Any] | None
     forecast: Mapping[str, Any] = field(default_factory=dict)
     bounds: Mapping[str, float] = field(default_factory=dict)
+    finished: bool = True
 
     @property
     def success(self) -> float | None:
@@ -111,10 +114,10 @@ def _order(name: str) -> tuple[int, float, str]:
 
 
 def read_run(folder: Path, axis: str, value: str) -> LimitRun:
-    """One run folder; without a summary it is a run in which nothing was left to transfer."""
+    """One run folder; without a summary nothing was left to transfer, or it did not finish."""
     path = folder / "summary.json"
     if not path.exists():
-        return LimitRun(axis, value, None)
+        return LimitRun(axis, value, None, finished=(folder / NOTHING).exists())
     forecast = folder / "forecast" / RESULT
     return LimitRun(
         axis,
@@ -143,7 +146,11 @@ def limits_table(base: LimitRun | None, axes: Mapping[str, Sequence[LimitRun]]) 
 def _row(run: LimitRun) -> list[str]:
     first = [run.axis or MISSING, run.value]
     if run.summary is None or not run.summary["conditions"]:
-        return [*first, "no transfer", *[MISSING] * (len(_HEAD) - 3)]
+        return [
+            *first,
+            "no transfer" if run.finished else "not finished",
+            *[MISSING] * (len(_HEAD) - 3),
+        ]
     after, early = (figures_of(run.summary, name) for name in ("transfer", "early_layers_only"))
     known, share = run.figures, run.success
     atoms = [_mean(run.summary["recipe"][f"n_{side}atoms_per_layer"]) for side in ("", "target_")]

@@ -39,6 +39,8 @@ def folder(tmp_path: Path) -> Path:
     for n, refusal, mass in ((2, 0.9, 0.1), (4, 0.6, 0.2), (16, 0.3, 0.5), (32, 0.02, 0.6)):
         make_run(tmp_path / "atoms" / str(n), refusal, mass, passed=mass >= 0.3)
     write_text(tmp_path / "atoms" / "1" / CONFIG, "run: {}\n")
+    write_text(tmp_path / "atoms" / "1" / "no_transfer", "")
+    write_text(tmp_path / "atoms" / "64" / CONFIG, "run: {}\n")  # killed on the way
     make_run(tmp_path / "classes" / "declines", 0.7, 0.5)
     make_run(tmp_path / "classes" / "chat", 0.1, 0.2, passed=False)
     (tmp_path / "models").mkdir()
@@ -49,10 +51,10 @@ def test_values_are_in_order_and_failures_are_kept(folder: Path) -> None:
     base, axes = read_limits(folder)
     assert base is not None
     assert list(axes) == ["atoms", "classes"]
-    assert [run.value for run in axes["atoms"]] == ["1", "2", "4", "16", "32"]
+    assert [run.value for run in axes["atoms"]] == ["1", "2", "4", "16", "32", "64"]
     assert [run.value for run in axes["classes"]] == ["chat", "declines"]
     assert axes["atoms"][0].success is None
-    shares = [run.success for run in axes["atoms"][1:]]
+    shares = [run.success for run in axes["atoms"][1:5]]
     assert shares == [pytest.approx((0.99 - r) / 0.98) for r in (0.9, 0.6, 0.3, 0.02)]
 
 
@@ -61,6 +63,7 @@ def test_everything_is_written(folder: Path, capsys: pytest.CaptureFixture[str])
     text = (folder / "limits.md").read_text()
     assert text.strip() in capsys.readouterr().out
     assert "| atoms | 1 | no transfer |" in text
+    assert "| atoms | 64 | not finished |" in text
     assert "| atoms | 16 | 12 → 10 | 0.30 [0.23, 0.38] | 70% |" in text
     for axis in ("atoms", "classes"):
         svg = (folder / "figures" / f"limits-{axis}.svg").read_text()
