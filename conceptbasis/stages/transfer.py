@@ -33,12 +33,10 @@ from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.match import LayerPair, MatchSet, correlate, mask
+from conceptbasis.stages.site_weights import weigh_sites
 from conceptbasis.stages.study import Codes, Study
 
 BASES = ("code_map", "transported", "matched")
-
-_MIN_ENDS = 20
-"""Classes of text with fewer ends of prompts than this have no weight of their own."""
 
 _NEARLY = 0.05
 """The weakest ridge whose agreement is less than this share below the best is taken: a strong one
@@ -171,26 +169,9 @@ class Rebuilder:
     def site_weights(self, split: str) -> Float[Tensor, " n_rows"]:
         """Weights of a split's sites, computed once: every agreement asks for them."""
         if split not in self._weights:
-            self._weights[split] = self._weigh(self.harvest.rows(split))
+            share = self.study.config.transfer.end_of_prompt_share
+            self._weights[split] = weigh_sites(self.harvest, self.harvest.rows(split), share)
         return self._weights[split]
-
-    def _weigh(self, rows: Int[Tensor, " n_rows"]) -> Float[Tensor, " n_rows"]:
-        """Weights of sites: most on ends of prompts, in equal parts on each class of text.
-
-        Where prompts end is where the direction is read, and a class must not drown another one
-        because it has more texts. Classes with few ends count with the other sites.
-        """
-        classes = [text.text_class for text in self.harvest.texts]
-        names = {name: i for i, name in enumerate(sorted(set(classes)))}
-        of_text = torch.tensor([names[name] for name in classes])
-        # Group 0 holds the sites without a weight of their own.
-        group = (of_text[self.harvest.text[rows]] + 1) * self.harvest.end_of_prompt[rows]
-        group = group * (group.bincount()[group] >= _MIN_ENDS)
-        counts = group.bincount(minlength=len(names) + 1)
-        share = self.study.config.transfer.end_of_prompt_share
-        shares = torch.full((len(counts),), share / max(1, int((counts[1:] > 0).sum())))
-        shares[0] = 1 - share
-        return (shares / counts)[group].double()
 
     def choose(
         self, pair: LayerPair, direction: Tensor, rebuild: Callable[[float], Rebuilt]
