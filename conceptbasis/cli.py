@@ -185,6 +185,16 @@ def _add_reading(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--overview", action="store_true", help="a row per run, in Markdown, for many pairs"
     )
     compare.add_argument("--group", help="of the logged runs, one group only")
+    limits = _command(commands, "limits", "Figures of runs in which one thing was varied.")
+    limits.add_argument("folder", type=Path, metavar="DIR", help="what scripts/limits.sh wrote")
+    limits.add_argument(
+        "--also",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="runs of other pairs, to judge the forecast on too",
+    )
     doctor = _command(commands, "doctor", "Versions, devices, caches, and what is missing.")
     doctor.add_argument("--json", action="store_true", help="for programs")
     report = _command(commands, "report", "Rebuild report.html from artifacts.")

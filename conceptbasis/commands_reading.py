@@ -90,6 +90,17 @@ def run_compare(options: argparse.Namespace) -> None:
         say_next(options, f"inspect {options.folders[0]}", "what its atoms stand for")
 
 
+def run_limits(options: argparse.Namespace) -> None:
+    """Draws the figures of scripts/limits.sh and judges the forecast on its runs."""
+    from conceptbasis.artifacts import check_run_folder
+    from conceptbasis.report.limits import write_limits
+
+    for folder in options.also:
+        check_run_folder(folder)
+    path = write_limits(options.folder, options.also)
+    print(path.read_text(encoding="utf-8") if not options.quiet else path)
+
+
 def run_report(options: argparse.Namespace) -> None:
     """Rebuilds the report of a run."""
     from conceptbasis.artifacts import check_run_folder

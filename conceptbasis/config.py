@@ -154,6 +154,7 @@ class MatchSection(Section):
 class AlignSection(Section):
     """Which donor layer stands for which target layer."""
 
+    n_features: int = Field(default=32, ge=3)
     keep_variance: float = Field(default=0.99, gt=0, le=1)
     n_null: int = Field(default=10, ge=2)
     null_quantile: float = Field(default=0.95, gt=0, lt=1)
@@ -174,8 +175,15 @@ class FitSection(Section):
     """The recipe."""
 
     n_atoms: int = Field(default=32, ge=1)
+    mass: float = Field(default=0.9, gt=0, le=1)
     n_resamples: int = Field(default=200, ge=10)
     method: Literal["code_difference", "omp"] = "code_difference"
+
+
+class StabilitySection(Section):
+    """Whether other direction prompts would have given the same recipe."""
+
+    n_splits: int = Field(default=5, ge=0)
 
 
 class TransferSection(Section):
@@ -192,6 +200,7 @@ class GuardSection(Section):
 
     max_perplexity_rise: float = Field(default=0.01, ge=0)
     shares: tuple[Share, ...] = Field(default=(0.0, 0.01, 0.02, 0.04, 0.08), min_length=1)
+    forced: Share | None = None
 
     @field_validator("shares")
     @classmethod
@@ -249,6 +258,7 @@ class EvaluateSection(Section):
     max_new_tokens: int = Field(default=16, ge=1)
     batch_size: int = Field(default=300, ge=1)
     n_prompts: int | None = Field(default=None, ge=1)
+    controls: bool = True
     n_random: int = Field(default=10, ge=1)
     n_shuffled: int = Field(default=10, ge=1)
     n_unrelated: int = Field(default=3, ge=1)
@@ -284,6 +294,13 @@ class CurveSection(Section):
         return levels
 
 
+class LinesSection(Section):
+    """Refusal without each of the recipe's largest concepts, and with it alone."""
+
+    n_lines: int = Field(default=0, ge=0)
+    n_prompts: int = Field(default=100, ge=1)
+
+
 class TrackingSection(Section):
     """Logging to wandb; `auto` is online with a key and offline without one."""
 
@@ -312,12 +329,14 @@ class RunConfig(Section):
     direction: DirectionSection = DirectionSection()
     fit: FitSection = FitSection()
     transfer: TransferSection = TransferSection()
+    stability: StabilitySection = StabilitySection()
     guard: GuardSection = GuardSection()
     forecast: ForecastSection = ForecastSection()
     replay: ReplaySection = ReplaySection()
     atoms: AtomsSection = AtomsSection()
     evaluate: EvaluateSection = EvaluateSection()
     curve: CurveSection = CurveSection()
+    lines: LinesSection = LinesSection()
     tracking: TrackingSection = TrackingSection()
 
 

@@ -33,6 +33,7 @@ def log_tables(results: Results) -> dict[str, LogTable]:
         "layer_similarity": _similarity(results.get("align", {})),
         "matches": _matches(results.get("match", {})),
         "recipe": _recipe(results),
+        "recipe_stability": _stability(results.get("stability", {})),
         "concepts_over_layers": _lines(results.get("atoms", {})),
         "curve": _curve(results.get("curve", {})),
         "guard_overlap": _guard(results.get("guard", {})),
@@ -93,6 +94,17 @@ def _lines(atoms: Mapping[str, Any]) -> LogTable:
         for atom in line["atoms"]
     ]
     return LogTable(("automatic_label", "contribution", *keys), rows)
+
+
+def _stability(stability: Mapping[str, Any]) -> LogTable:
+    figures = ("donor_jaccard", "target_jaccard", "donor_cosine", "target_cosine")
+    rows = [
+        [row["target"], row["donor"], figure, *(row[figure][k] for k in ("mean", "least", "most"))]
+        for row in stability.get("layers") or []
+        for figure in figures
+        if row[figure] is not None
+    ]
+    return LogTable(("target", "donor", "figure", "mean", "least", "most"), rows)
 
 
 def _guard(guard: Mapping[str, Any]) -> LogTable:

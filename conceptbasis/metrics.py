@@ -119,11 +119,9 @@ def condition_figures(condition: Mapping[str, Any]) -> dict[str, Interval | None
     found |= {f"capability/{name}": rate(entry) for name, entry in capability.items()}
     perplexity = condition.get("perplexity")
     found["perplexity"] = None if perplexity is None else Interval(perplexity)
-    for key in ("mean", "p95"):
-        value = divergence.get(key)
-        found[f"kl_first_token/{key}"] = (
-            None if value is None else Interval(value, n=divergence.get("n"))
-        )
+    found["kl_first_token/mean"] = interval(divergence, "mean")
+    p95 = divergence.get("p95")
+    found["kl_first_token/p95"] = None if p95 is None else Interval(p95, n=divergence.get("n"))
     return found
 
 
@@ -245,7 +243,7 @@ def _condition(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
         "capability": {task: entry(f"capability/{task}") for task in sorted(tasks)},
         "perplexity": found.get("perplexity"),
         "kl_first_token": {k: found.get(f"kl_first_token/{k}") for k in ("mean", "p95")}
-        | {"n": found.get("kl_first_token/mean/n")},
+        | {k: found.get(f"kl_first_token/mean/{k}") for k in _BOUNDS},
     }
 
 

@@ -28,7 +28,7 @@ def write(path, text):
 
 # Unknown keys and wrong values
 
-FIT_KEYS = "keys of fit: n_atoms, n_resamples, method"
+FIT_KEYS = "keys of fit: n_atoms, mass, n_resamples, method"
 TYPES = "values of the types that docs/configuration.md names"
 
 

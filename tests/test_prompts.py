@@ -346,10 +346,10 @@ def test_they_replace_the_concepts_of_a_folder_and_are_checked_against_it(
     tmp_path, chat_concepts, monkeypatch
 ):
     from conceptbasis.config import parse_config
-    from conceptbasis.stages import pipeline
+    from conceptbasis.stages import checks
     from conceptbasis.stages.pipeline import load_prompts
 
-    monkeypatch.setattr(pipeline, "_MIN_DIRECTION", 1)
+    monkeypatch.setattr(checks, "_MIN_DIRECTION", 1)
     values = {"prompts": {"path": str(tmp_path), "concepts": "chat"}}
     config = parse_config(RunConfig, values, "test")
     save_suite(small_suite(), tmp_path)

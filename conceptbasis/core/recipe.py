@@ -48,15 +48,17 @@ def fit_recipe(
     direction: Float[Tensor, " d_model"],
     eligible: Bool[Tensor, " d_sae"],
     n_atoms: int = 32,
+    mass: float = 1.0,
     n_resamples: int = 200,
     generator: Generator,
     shield: Float[Tensor, "n_shield d_model"] | None = None,
 ) -> Recipe:
     """Write a direction as the code differences of its largest eligible features.
 
-    Formula: Δz = mean harmful − mean harmless codes; support = the n_atoms eligible k of largest
-    |Δz_k|·‖d_k‖; donor cosine = cos(Σ Δz_k P d_k, r), P the projection off the shield. Coefficients
-    are never refit to r: reconstruction coefficients do not carry over to another model.
+    Formula: Δz = mean harmful − mean harmless codes; of the n_atoms eligible k of largest
+    |Δz_k|·‖d_k‖, the support is the fewest that hold the share `mass` of these; donor cosine =
+    cos(Σ Δz_k P d_k, r), P the projection off the shield. Coefficients are never refit to r:
+    reconstruction coefficients do not carry over to another model.
 
     Args:
         harmful_codes: Donor codes at the end of harmful prompts.
@@ -65,6 +67,8 @@ def fit_recipe(
         direction: The donor direction r.
         eligible: Features that a recipe may use.
         n_atoms: Most features to use; fewer where fewer are eligible and differ.
+        mass: Share of these features' |Δz|·‖d‖ that the smallest ones are left out beyond: they
+            differ from one set of prompts to the next.
         n_resamples: Bootstrap draws over prompts, within each class.
         generator: The source of randomness.
         shield: Atoms (style, capability) whose span is projected out of the decoder rows. They must
@@ -75,21 +79,28 @@ def fit_recipe(
         centred on its value, because resampling inflates |Δz| of silent features.
 
     Raises:
-        NumericsError: A side is empty or not finite, or the direction is zero.
+        NumericsError: A side is empty or not finite, the direction is zero, or a setting is out of
+            range.
 
     Source: design of this library; bootstrap: Efron and Tibshirani 1993, chapter 13.
     """
     _require_counts(n_atoms, n_resamples)
+    if not 0 < mass <= 1:
+        raise NumericsError(
+            f"a recipe that holds the share {mass} of its mass",
+            expected="a share above 0 and at most 1",
+            fix="use 1 to keep every atom",
+        )
     unit_vector("donor direction", direction)
     weight = torch.linalg.vector_norm(W_dec, dim=1, dtype=torch.float64)
     delta = mean_difference(harmful_codes, harmless_codes)
-    ids = _support(delta.abs() * weight, eligible, n_atoms)
+    ids = _support(delta.abs() * weight, eligible, n_atoms, mass)
     draws = _resampled_differences(harmful_codes, harmless_codes, n_resamples, generator)
     masses = draws.abs() * weight
     low, high = _bounds(draws[:, ids])
     chosen = torch.zeros_like(weight)
-    for mass in masses:
-        chosen[_support(mass, eligible, n_atoms)] += 1
+    for drawn in masses:
+        chosen[_support(drawn, eligible, n_atoms, mass)] += 1
     n_prompts = harmful_codes.shape[0] + harmless_codes.shape[0]
     return Recipe(
         feature_ids=ids,
@@ -182,12 +193,14 @@ def _require_counts(n_atoms: int, n_resamples: int) -> None:
 
 
 def _support(
-    mass: Float[Tensor, " d_sae"], eligible: Bool[Tensor, " d_sae"], n_atoms: int
+    mass: Float[Tensor, " d_sae"], eligible: Bool[Tensor, " d_sae"], n_atoms: int, share: float
 ) -> Int[Tensor, " n_chosen"]:
-    """Eligible features of largest positive mass, largest first."""
+    """Eligible features of largest positive mass, largest first, until a share of it is held."""
     allowed = mass * eligible
     ids = allowed.topk(min(n_atoms, allowed.numel())).indices
-    return ids[allowed[ids] > 0]
+    ids = ids[allowed[ids] > 0]
+    before = allowed[ids].cumsum(0) - allowed[ids]
+    return ids[before < share * allowed[ids].sum()]
 
 
 def _resampled_differences(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any
 
 from conceptbasis.metrics import MISSING, format_number
-from conceptbasis.report.evidence import place_of
-from conceptbasis.report.html_tables import HtmlTable, span
+from conceptbasis.report.evidence import is_template_bound, place_of, scope_facts
+from conceptbasis.report.html_tables import span
 
 _MOST_WITH_CONTEXTS = 600  # beyond it a report of a deep model would grow past what a phone opens
-_MOST_LINES = 24
 _SHOWN_SHARE = 0.01
 _SHOWN_SHARES = 5
 
@@ -54,10 +53,11 @@ def _card(layer: Mapping[str, Any], atom: Mapping[str, Any], *, full: bool) -> d
 
 
 def _label(evidence: Mapping[str, Any]) -> str:
-    if not evidence["collides"]:
-        return evidence["label"]
-    apart = ", ".join(evidence["differs"]) or "nothing tells it apart"
-    return f"{evidence['label']} (shared label; {apart})"
+    label: str = evidence["label"]
+    if evidence["collides"]:
+        apart = ", ".join(evidence["differs"]) or "nothing tells it apart"
+        label += f" (shared label; {apart})"
+    return f"{label} (one template)" if is_template_bound(evidence) else label
 
 
 def _facts(atom: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -89,6 +89,7 @@ def _side(name: str, evidence: Mapping[str, Any], *, full: bool) -> dict[str, An
             ("fires on", _shares((f"“{piece}”", share) for piece, share in evidence["fires_on"])),
             ("in", _shares((kind.replace("_", " "), share) for kind, share in kinds)),
             ("words", ", ".join(word for word, _ in evidence["words"]) or MISSING),
+            *scope_facts(evidence).items(),
             ("promotes", " · ".join(evidence["promoted"])),
             ("suppresses", " · ".join(evidence["suppressed"])),
             ("fires at", f"{evidence['density']:.2%} of sites"),
@@ -114,26 +115,3 @@ def _context(context: Mapping[str, Any]) -> dict[str, Any]:
         "peak": f"{context['peak']:.1f}",
         "spans": [(int(level), "".join(text for _, text in group)) for level, group in grouped],
     }
-
-
-def lines_table(lines: Sequence[Mapping[str, Any]] | None) -> HtmlTable | None:
-    """Concepts over layers, the largest first."""
-    if not lines:
-        return None
-    rows = [
-        [
-            f"{line['contribution']:.1f}",
-            line["label"],
-            ", ".join(f"{atom['target']}: {atom['feature']}" for atom in line["atoms"]),
-            _least_similarity(line["atoms"]),
-        ]
-        for line in lines[:_MOST_LINES]
-    ]
-    head = ["Σ |coef|", "automatic label", "target layer: donor feature", "least cosine"]
-    caption = f"Concepts over layers, the {len(rows)} largest of {len(lines)} lines"
-    return HtmlTable(caption, head, rows, text=frozenset({1, 2}))
-
-
-def _least_similarity(atoms: Sequence[Mapping[str, Any]]) -> str:
-    steps = [atom["similarity"] for atom in atoms if atom["similarity"] is not None]
-    return format_number(min(steps)) if steps else MISSING

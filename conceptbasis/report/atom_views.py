@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conceptbasis.metrics import MISSING, format_number
-from conceptbasis.report.evidence import place_of
+from conceptbasis.report.evidence import is_template_bound, place_of, scope_facts
 
 _FEW = 8  # atoms of a layer, and lines, that the overview shows
 _SHADES = ("", *(f"on grey{step}" for step in (19, 23, 27)), *("on dark_goldenrod",) * 3)
@@ -45,7 +45,8 @@ def recipe_view(recipe: Mapping[str, Any], *, few: bool) -> Iterator[RenderableT
         "the atom, * below 0.5; fires: share of sites, donor/target; r: held-out\n"
         "correlation; null: its bound by chance; guard: energy in the guarded subspace;\n"
         "−1: cosine with the whole direction when the atom is left out; same: share of\n"
-        "words both sides have. Labels are automatic: read the contexts (--atom ID).",
+        "words both sides have; without, alone: refusal without a concept, and with it\n"
+        "alone. Labels are automatic: read the contexts (--atom ID).",
         style="dim",
     )
 
@@ -134,6 +135,8 @@ def _label(evidence: Mapping[str, Any] | None) -> Text:
     if evidence["collides"]:
         apart = ", ".join(evidence["differs"]) or "nothing tells it apart"
         label.append(f" (shared label; {apart})", style="dim")
+    if is_template_bound(evidence):
+        label.append(" (one template)", style="bold")
     return label
 
 
@@ -152,11 +155,21 @@ def _target_table(atoms: Iterable[Mapping[str, Any]]) -> Table:
 
 def lines_table(lines: Sequence[Mapping[str, Any]]) -> Table:
     """Concepts over layers: the largest lines with the donor feature at each target layer."""
-    table = _table("concept over layers", "Σ|coef|", "donor feature at target layer", right=(1,))
+    measured = any(line["refusal"] for line in lines)
+    names = ("without", "alone") if measured else ()
+    table = _table(
+        "concept over layers", "Σ|coef|", "donor feature at target layer", *names, right=(1, 3, 4)
+    )
     for line in lines[:_FEW]:
         path = " ".join(f"{atom['target']}:{atom['feature']}" for atom in line["atoms"])
-        table.add_row(Text(line["label"]), f"{line['contribution']:.1f}", path)
+        found = line["refusal"] or {}
+        cells = [_number(_rate(found.get(key))) for key in ("without", "only")] if measured else []
+        table.add_row(Text(line["label"]), f"{line['contribution']:.1f}", path, *cells)
     return table
+
+
+def _rate(condition: Mapping[str, Any] | None) -> float | None:
+    return None if condition is None else condition["refusal"]["rate"]
 
 
 def atom_view(layer: Mapping[str, Any], console: Console) -> Iterator[RenderableType]:
@@ -193,6 +206,7 @@ def _evidence_view(name: str, evidence: Mapping[str, Any], *, coloured: bool) ->
             for kind, share in sorted(evidence["kinds"].items(), key=lambda item: -item[1])
         ),
         "words": ", ".join(word for word, _ in evidence["words"]) or MISSING,
+        **scope_facts(evidence),
         "promotes": "  ".join(evidence["promoted"]),
         "suppresses": "  ".join(evidence["suppressed"]),
     }

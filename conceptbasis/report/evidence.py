@@ -33,7 +33,44 @@ def read_evidence(folder: Path, *, show_text: bool = False) -> dict[str, Any] | 
         for layer in result["layers"]:
             for evidence in (*layer["donor_features"], *layer["target_features"]):
                 evidence["contexts"] = [redact_context(c) for c in evidence["contexts"]]
+    _join_refusal(folder, result["lines"])
     return result
+
+
+def _join_refusal(folder: Path, lines: list[dict[str, Any]]) -> None:
+    """Adds to each line what stage `lines` measured of refusal without it and with it alone."""
+    measured = {}
+    if (folder / "lines" / PROVENANCE).exists():
+        rows = read_json(folder / "lines" / RESULT, ("lines",))["lines"]
+        measured = {row["line"]: {key: row[key] for key in ("without", "only")} for row in rows}
+    for place, line in enumerate(lines):
+        line["refusal"] = measured.get(place)
+
+
+def scope_facts(evidence: Mapping[str, Any]) -> dict[str, str]:
+    """What an atom is about in words: its topics, and over how many wordings it spreads."""
+    found = {}
+    parts = [
+        f"{name} {entry['share']:.2f} (text {entry['expected']:.2f})"
+        for name, entry in (evidence.get("about") or {}).items()
+        if entry is not None
+    ]
+    if parts:
+        found["about"] = ", ".join(parts)
+    for key in ("templates", "nouns"):
+        spread = evidence.get(key)
+        if spread:
+            name = f" “{spread['name']}”" if spread["name"] else ""
+            found[key] = (
+                f"as many as {spread['effective']:.1f} of {spread['n']} (evenly "
+                f"{spread['even']:.1f}); most{name} {spread['largest']:.2f}"
+            )
+    return found
+
+
+def is_template_bound(evidence: Mapping[str, Any] | None) -> bool:
+    """Whether one template holds most of the activation of a feature."""
+    return bool(evidence and evidence.get("template_bound"))
 
 
 def redact_context(context: Mapping[str, Any]) -> dict[str, Any]:

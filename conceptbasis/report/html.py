@@ -23,7 +23,7 @@ from conceptbasis.artifacts import (
     write_text,
 )
 from conceptbasis.metrics import MISSING
-from conceptbasis.report import atom_browser, html_tables
+from conceptbasis.report import atom_browser, html_tables, recipe_tables
 from conceptbasis.report.inspection import read_recipe
 from conceptbasis.report.theme import Figure, inline_svg, render
 
@@ -38,9 +38,11 @@ STAGES = (
     "forecast",
     "replay",
     "atoms",
+    "stability",
     "baselines",
     "evaluate",
     "curve",
+    "lines",
 )
 """Stages of a transfer, in order; a run that was declined has not all of them."""
 
@@ -96,7 +98,8 @@ def build_report(folder: Path, *, show_text: bool = False) -> Path:
         figures=drawn,
         tables=html_tables.all_tables(summary, results, provenance),
         recipe=[html_tables.recipe_tables(layer) for layer in recipe["layers"]],
-        lines=atom_browser.lines_table(recipe["lines"]),
+        stability=recipe_tables.stability_table(results.get("stability")),
+        lines=recipe_tables.lines_table(recipe["lines"]),
         atoms=atom_browser.atom_cards(recipe["layers"]),
         show_text=show_text,
         **_script(),

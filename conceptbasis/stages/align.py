@@ -114,7 +114,6 @@ def run_align(
         "align",
         config={
             **study.config.align.model_dump(),
-            "n_atoms": study.config.fit.n_atoms,
             "budget": study.config.budget,
         },
         inputs={
@@ -187,7 +186,7 @@ class _Scores:
         study, section = self.study, self.study.config.align
         matches = self.matches.pairs[(target, donor)]
         delta = code_differences(study, self.direction, donor)
-        donor_ids = support(delta, matches, study.config.fit.n_atoms)
+        donor_ids = support(delta, matches, section.n_features)
         rows = self.harvest.rows("select")
         found = {
             "cka": linear_cka(

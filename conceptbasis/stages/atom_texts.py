@@ -42,18 +42,29 @@ class Source:
         kind: Its class; the donor's own prompts are harmful or harmless requests.
         topic: Its topic word.
         hidden: Whether only the topic word may be shown.
+        template: The wording without the topic word, where the text came with one.
     """
 
     text: Text
     kind: str
     topic: str | None
     hidden: bool
+    template: str | None = None
 
     @cached_property
     def words(self) -> frozenset[str]:
         """The words it may be described by."""
         shown = (self.topic or "") if self.hidden else " ".join(c for _, c in self.messages)
         return frozenset(_WORD.findall(shown.lower()))
+
+    @cached_property
+    def wording(self) -> str:
+        """Its template, or its first message with the topic word taken out."""
+        if self.template is not None:
+            return self.template
+        first = self.messages[0][1].lower()
+        topic = re.escape(self.topic.lower()) if self.topic else r"(?!)"
+        return re.sub(rf"\b{topic}\w*", "…", first)
 
     @property
     def messages(self) -> Sequence[tuple[str, str]]:
@@ -72,7 +83,7 @@ def source_of_prompt(prompt: Prompt, *, harmful: bool) -> Source:
     """A prompt of the donor's direction sets; the harmful ones are hidden."""
     kind = "harmful_requests" if harmful else "harmless_requests"
     text = Text((("user", prompt.text),), "chat", prompt.noun)
-    return Source(text, kind, prompt.noun, harmful)
+    return Source(text, kind, prompt.noun, harmful, prompt.template)
 
 
 @dataclass(frozen=True)

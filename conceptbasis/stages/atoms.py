@@ -6,7 +6,7 @@ donor also reads its own direction prompts, token by token.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +16,15 @@ from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput, value_hash
 from conceptbasis.config import AtomsSection
-from conceptbasis.core.evidence import spread_choice, trace_lines, word_separation
+from conceptbasis.core.evidence import spread_choice, word_separation
 from conceptbasis.core.guard import overlap_curve
 from conceptbasis.core.recipe import Recipe
 from conceptbasis.errors import NumericsError
 from conceptbasis.models.dashboards import feature_page
 from conceptbasis.models.unembedding import token_effects
 from conceptbasis.stages.atom_labels import make_label, shared_words, told_apart
+from conceptbasis.stages.atom_lines import trace_concepts
+from conceptbasis.stages.atom_scope import atom_scopes
 from conceptbasis.stages.atom_texts import (
     Corpus,
     harvested,
@@ -51,6 +53,7 @@ class _View:
 
     Args:
         corpus: Its texts; the first `n_shared` are those of the other model too.
+        harmful_nouns: Topic words of the donor's harmful prompts.
         words: Words that tell texts apart.
         holds: Which text holds which word.
         residuals: Of the texts that are not shared, by layer.
@@ -58,6 +61,7 @@ class _View:
 
     corpus: Corpus
     n_shared: int
+    harmful_nouns: Collection[str]
     words: Sequence[str]
     holds: scipy.sparse.csr_matrix
     residuals: Mapping[int, Tensor]
@@ -84,7 +88,7 @@ def run_atoms(
                 layers.append(_layer(study, rebuilder, views, row, guarded))
                 _leave_out(study, rebuilder, recipes, direction, layers[-1])
                 advance(done, len(rows), "")
-        return {}, {"layers": layers, "lines": _lines(study, layers, rows)}
+        return {}, {"layers": layers, "lines": trace_concepts(study, layers, rows)}
 
     return study.run.stage(
         "atoms",
@@ -126,10 +130,13 @@ def _views(study: Study, rebuilder: Rebuilder, donor_layers: list[int]) -> dict[
     sites = [(text + n_shared, message, offset) for text, message, offset in read.sites]
     donor = Corpus([*shared.sources, *own], [*shared.sites, *sites])
     words = vocabulary(donor.sources)
-    return {
-        "donor": _View(donor, n_shared, words, word_matrix(donor.sources, words), read.values),
-        "target": _View(shared, n_shared, words, word_matrix(shared.sources, words), {}),
-    }
+    nouns = {s.topic for s in own if s.hidden and s.topic}
+
+    def view(corpus: Corpus, residuals: Mapping[int, Tensor]) -> _View:
+        holds = word_matrix(corpus.sources, words)
+        return _View(corpus, n_shared, nouns, words, holds, residuals)
+
+    return {"donor": view(donor, read.values), "target": view(shared, {})}
 
 
 def _layer(
@@ -195,6 +202,8 @@ def _evidence(
     effects = token_effects(side.loaded, sae.W_dec[features], n_tokens=section.n_words)
     pieces = view.corpus.firing_pieces(codes, section.n_words)
     kinds = view.corpus.firing_kinds(fires)
+    first = view.n_shared if layer in view.residuals else 0
+    scopes = atom_scopes(view.corpus, codes, first, view.harmful_nouns)
     page = _page(side, layer)
     found = []
     for i, feature in enumerate(features):
@@ -205,6 +214,7 @@ def _evidence(
             "words": _top_words(scores[i], view.words, section.n_words),
             "shared_words": [w for w, _ in _top_words(of_shared[i], view.words, section.n_words)],
             "kinds": kinds[i],
+            **scopes[i],
             "promoted": list(effects[i].promoted),
             "suppressed": list(effects[i].suppressed),
             "contexts": _contexts(view.corpus, codes[:, i], peaks[:, i], section),
@@ -281,30 +291,3 @@ def _leave_out(
 def _without(recipe: Recipe, place: int) -> Recipe:
     kept = torch.arange(len(recipe.feature_ids)) != place
     return replace(recipe, **{name: getattr(recipe, name)[kept] for name in RECIPE_TENSORS})
-
-
-def _lines(
-    study: Study, layers: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Atoms of consecutive layers that are one concept, the largest line first."""
-    W_dec = [study.donor.sae(row["donor"]).W_dec for row in rows]
-    atoms = [row["donor_atoms"] for row in rows]
-    decoders = [W[[a["feature"] for a in layer]] for W, layer in zip(W_dec, atoms, strict=True)]
-    lines = []
-    for steps in trace_lines(decoders, min_similarity=study.config.atoms.min_similarity):
-        found = [atoms[step.place][step.row] for step in steps]
-        sizes = [abs(atom["coefficient"]) for atom in found]
-        best = steps[sizes.index(max(sizes))]
-        members = [
-            {
-                "target": layers[step.place]["target"],
-                "donor": layers[step.place]["donor"],
-                "feature": atom["feature"],
-                "coefficient": atom["coefficient"],
-                "similarity": step.similarity,
-            }
-            for step, atom in zip(steps, found, strict=True)
-        ]
-        label = layers[best.place]["donor_features"][best.row]["label"]
-        lines.append({"label": label, "contribution": sum(sizes), "atoms": members})
-    return sorted(lines, key=lambda line: -line["contribution"])

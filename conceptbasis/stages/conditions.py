@@ -88,7 +88,7 @@ def transfer_conditions(parts: Parts) -> list[Condition]:
     unguarded = _plan(parts, parts.transfer.output.tensors["direction"])
     found.append(Condition("no_guard", intervention=unguarded))
     found.append(Condition("sae_error_only", splice=parts.intervention.layers))
-    return found + _controls(parts)
+    return found + (_controls(parts) if parts.study.config.evaluate.controls else [])
 
 
 def native_directions(native: Native) -> dict[str, Tensor]:

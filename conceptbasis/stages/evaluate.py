@@ -14,7 +14,7 @@ from sklearn.metrics import cohen_kappa_score
 from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput, value_hash
-from conceptbasis.core.intervals import non_inferior, paired_bootstrap, wilson
+from conceptbasis.core.intervals import bootstrap_mean, non_inferior, paired_bootstrap, wilson
 from conceptbasis.core.judges import rate
 from conceptbasis.models.generation import first_token_logits
 from conceptbasis.models.native import Native, measure_native
@@ -30,7 +30,7 @@ from conceptbasis.stages.conditions import (
 from conceptbasis.stages.direction import describe_selection, require_refusal
 from conceptbasis.stages.guard import benign_texts
 from conceptbasis.stages.measure import SETS, Bench, Outcome, measure_all, prompts_of
-from conceptbasis.stages.study import Study
+from conceptbasis.stages.study import Study, noun_clusters
 
 PRIMARY_JUDGE = "phrases"
 
@@ -121,7 +121,7 @@ def make_bench(study: Study, parts: Parts, refusal_tokens: Tensor) -> Bench:
                 study.target.model_hash,
                 study.target.saes.hash,
                 _hash_prompts(study.suite),
-                section.model_dump(exclude={"batch_size", "baselines"}),
+                section.model_dump(exclude={"batch_size", "baselines", "controls"}),
                 [t.content for t in texts],
             ]
         ),
@@ -169,6 +169,7 @@ def summarise(draws: Sequence[Outcome]) -> dict[str, Any]:
     phrases = rate([v for o in draws for v in o.refused["harmful"]]).as_dict()
     tokens = rate([v for o in draws for v in o.refusal_token]).as_dict()
     kl = torch.tensor([k for o in draws for k in o.kl], dtype=torch.float64)
+    span = bootstrap_mean(kl, generator=torch.Generator().manual_seed(0))
     nll, n_tokens = sum(o.nll[0] for o in draws), sum(o.nll[1] for o in draws)
     return {
         "draws": len(draws),
@@ -182,6 +183,8 @@ def summarise(draws: Sequence[Outcome]) -> dict[str, Any]:
         },
         "kl_first_token": {
             "mean": float(kl.mean()),
+            "low": span.low,
+            "high": span.high,
             "p95": float(kl.quantile(0.95)),
             "n": len(kl),
         },
@@ -220,15 +223,19 @@ def _capability_change(
             generator=study.generator(90_000),
             clusters=_clusters(bench, name),
         )
-        random = torch.tensor(
-            [float(_floats(o.correct[name]).mean()) for o in groups["random_direction"]]
+        random = [
+            float(_floats(o.correct[name]).mean()) for o in groups.get("random_direction", ())
+        ]
+        ends = (
+            torch.tensor(random).quantile(torch.tensor([0.05, 0.95])).tolist() if random else None
         )
-        low = float(random.quantile(0.05))
         found[label] = {
             **change.as_dict(),
             "non_inferior": non_inferior(change, margin=study.config.evaluate.margin),
-            "random_range": [low, float(random.quantile(0.95))],
-            "inside_random_range": float(_floats(after).mean()) >= low,
+            "random_range": ends,
+            # At a ceiling the range has no width; one prompt must not decide on its own.
+            "inside_random_range": ends
+            and float(_floats(before).mean()) + change.high >= ends[0] - 1e-6,
         }
     return found
 
@@ -238,10 +245,7 @@ def _floats(values: Sequence[bool | None]) -> Tensor:
 
 
 def _clusters(bench: Bench, name: str) -> Tensor:
-    """Prompts about one noun belong together."""
-    prompts = prompts_of(bench, name, Condition("baseline"))
-    nouns: dict[str, int] = {}
-    return torch.tensor([nouns.setdefault(p.noun or p.text, len(nouns)) for p in prompts])
+    return noun_clusters(prompts_of(bench, name, Condition("baseline")))
 
 
 def _kappa(outcomes: Sequence[Outcome]) -> dict[str, float | int | None]:

@@ -62,6 +62,7 @@ def make_recipe(
         direction=direction,
         eligible=eligible,
         n_atoms=section.n_atoms,
+        mass=section.mass,
         n_resamples=n_resamples or section.n_resamples,
         generator=study.generator(salt),
     )

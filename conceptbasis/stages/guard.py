@@ -69,7 +69,7 @@ def perplexity(loaded: LoadedModel, texts: list[Text]) -> float:
 
 @dataclass(frozen=True)
 class GuardChoice:
-    """The smallest share of d_model that keeps benign perplexity within its bound.
+    """The smallest share of d_model that keeps benign perplexity within its bound, or a forced one.
 
     Args:
         share: The share, 0 where none is needed or none is enough.
@@ -108,7 +108,8 @@ def choose_guard(
     """
     section, loaded = study.config.guard, study.target.loaded
     d_model = loaded.architecture.d_model
-    k_max = max(1, round(max(section.shares) * d_model))
+    shares = sorted(section.shares) if section.forced is None else [section.forced]
+    k_max = max(1, round(max(*section.shares, *shares) * d_model))
     bases = [
         guard_basis(writer_matrices(loaded, layer), k=k_max, generator=study.generator(layer))
         for layer in layers
@@ -118,12 +119,13 @@ def choose_guard(
     by_share: dict[float, float] = {}
     chosen, within = 0.0, False
     with study.reporter.bar("guard") as advance:
-        for done, share in enumerate(sorted(section.shares), 1):
+        for done, share in enumerate(shares, 1):
             with under(_guarded(directions, bases, round(share * d_model))):
                 by_share[share] = perplexity(loaded, texts)
-            advance(done, len(section.shares), f"share {share:g}")
-            if by_share[share] <= baseline * (1 + section.max_perplexity_rise):
-                chosen, within = share, True
+            advance(done, len(shares), f"share {share:g}")
+            within = by_share[share] <= baseline * (1 + section.max_perplexity_rise)
+            if within or share == section.forced:
+                chosen = share
                 break
     k = round(chosen * d_model)
     return GuardChoice(chosen, k, within, baseline, by_share, _guarded(directions, bases, k), bases)
@@ -183,7 +185,7 @@ def _guarded(directions: Tensor, bases: Sequence[Tensor], k: int) -> Tensor:
 
 def _describe(found: GuardChoice) -> str:
     rise = found.by_share[found.share] / found.baseline - 1
-    if found.within:
+    if found.within or found.share > 0:  # a forced guard is used whatever it costs
         return f"guard: k = {found.k}, benign perplexity {rise:+.2%}"
     return (
         f"guard: no tried share holds the perplexity bound; none is used (rise {rise:+.2%}, "

@@ -20,25 +20,22 @@ from conceptbasis.artifacts import (
     write_text,
 )
 from conceptbasis.config import ModelConfig, RunConfig
-from conceptbasis.errors import ConfigError, CoverageError, ModelError, PromptError
+from conceptbasis.errors import ConfigError, CoverageError, ModelError
 from conceptbasis.models.loading import LoadedModel, load_model
 from conceptbasis.organisms.build import ensure_organism
 from conceptbasis.organisms.spec import FORM, PREFIX, parse_spec
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.progress import Reporter
 from conceptbasis.prompts import (
-    BUDGETS,
-    Prompt,
     PromptSuite,
-    budget_allows,
     check_disjoint,
     load_concepts,
     load_suite,
-    redact,
 )
 from conceptbasis.stages.align import run_align
 from conceptbasis.stages.atoms import run_atoms
 from conceptbasis.stages.baselines import run_baselines
+from conceptbasis.stages.checks import check_budget, check_context, check_direction_sets
 from conceptbasis.stages.conditions import Parts
 from conceptbasis.stages.curve import run_curve
 from conceptbasis.stages.direction import run_direction
@@ -48,17 +45,17 @@ from conceptbasis.stages.forecast import run_forecast
 from conceptbasis.stages.guard import run_guard
 from conceptbasis.stages.harvest import run_harvest
 from conceptbasis.stages.ledger import Ledger
+from conceptbasis.stages.lines import run_lines
 from conceptbasis.stages.match import run_match
 from conceptbasis.stages.overview import measure_overview, overview_lines
 from conceptbasis.stages.replay import run_replay
+from conceptbasis.stages.stability import run_stability
 from conceptbasis.stages.study import Codes, Side, Study
 from conceptbasis.stages.summary import write_recipe, write_summary
 from conceptbasis.stages.train_sae import load_or_train
 from conceptbasis.stages.transfer import Rebuilder, run_transfer
 
 StageDone = Callable[[StageOutput], None]
-_MIN_DIRECTION = 10
-"""Least prompts of each class for a direction: five folds of the probe, two prompts in each."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def load_prompts(config: RunConfig) -> PromptSuite:
     section = config.prompts
     if section.path is not None:
         suite = load_suite(Path(section.path).expanduser())
-        _check_direction_sets(suite)
+        check_direction_sets(suite)
     else:
         suite = build_suite(section.seed)
     if section.concepts == "chat":
@@ -84,17 +81,6 @@ def load_prompts(config: RunConfig) -> PromptSuite:
         suite = replace(suite, concepts=load_concepts(Path(str(shipped))))
     check_disjoint(suite)
     return suite
-
-
-def _check_direction_sets(suite: PromptSuite) -> None:
-    """A direction and its probe need some prompts of each class, half of them held out."""
-    for name in ("direction_harmful", "direction_harmless"):
-        if len(suite[name]) < _MIN_DIRECTION:
-            raise PromptError(
-                f"prompt set {name!r} has {len(suite[name])} prompts",
-                expected=f"at least {_MIN_DIRECTION}; some hundred are usual",
-                fix=f"add prompts to {name}.jsonl",
-            )
 
 
 def open_model(config: ModelConfig, device: str, reporter: Reporter) -> LoadedModel:
@@ -176,14 +162,14 @@ def run_pipeline(
         ConceptBasisError: whatever is wrong with the input, said before anything is written
             where it can be known before.
     """
-    _check_budget(target_config, config)
+    check_budget(target_config, config)
     suite = load_prompts(config)
     with folder_lock(folder):
         # Both models are opened before any SAE is trained, so that a bad one costs no training.
         models = [
             (c, open_model(c, config.device, reporter)) for c in (donor_config, target_config)
         ]
-        _check_context([loaded for _, loaded in models], suite, config)
+        check_context([loaded for _, loaded in models], suite, config)
         donor, target = (_with_saes(c, loaded, suite, reporter) for c, loaded in models)
         overview = measure_overview(donor, target, suite, config, folder)
         for line in overview_lines(donor, target, config, overview, folder):
@@ -233,7 +219,11 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
     intervention, replayed = run_replay(study, harvest, guarded)
     write_recipe(study, recipes, transfer, intervention)
     on_stage(replayed)
-    on_stage(run_atoms(study, rebuilder, direction, recipes, transfer, guarded))
+    atoms = run_atoms(study, rebuilder, direction, recipes, transfer, guarded)
+    on_stage(atoms)
+    stability = run_stability(study, rebuilder, direction, alignment, transfer)
+    if stability is not None:
+        on_stage(stability)
     baselines = run_baselines(study, rebuilder, direction, alignment)
     on_stage(baselines.output)
     outputs = (matches, direction, alignment, recipes, transfer, guarded, baselines)
@@ -247,55 +237,10 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
     curve = run_curve(study, parts, evaluation)
     if curve is not None:
         on_stage(curve)
-    return write_summary(study, recipes, transfer, forecast, evaluation, curve)
-
-
-def _check_budget(target: ModelConfig, config: RunConfig) -> None:
-    """The target's own SAEs must not have been trained on more than the budget allows."""
-    training = target.saes.train
-    if training is not None and not budget_allows(config.budget, training.budget):
-        raise ConfigError(
-            f"{target.name}: its SAEs are trained on text of budget {training.budget}, "
-            f"but the transfer's budget is {config.budget}",
-            expected=f"saes.train.budget of at most {config.budget}",
-            fix=f"set saes.train.budget: {config.budget} in the target's file, or widen `budget` "
-            f"(order: {' < '.join(BUDGETS)})",
-        )
-
-
-def _check_context(models: list[LoadedModel], suite: PromptSuite, config: RunConfig) -> None:
-    """Every prompt must fit both models together with its answer."""
-    groups = {f"{name}.jsonl": prompts for name, prompts in suite.prompts.items()}
-    for concept in suite.concepts:
-        groups[f"concept {concept.name}"] = (*concept.positive, *concept.negative)
-    for loaded in models:
-        if loaded.max_length is None:
-            continue
-        room = loaded.max_length - config.evaluate.max_new_tokens
-        if room < 1:
-            raise PromptError(
-                f"evaluate.max_new_tokens is {config.evaluate.max_new_tokens}",
-                expected=f"less than the context of {loaded.name}, {loaded.max_length}",
-                fix="lower evaluate.max_new_tokens",
-            )
-        for where, prompts in groups.items():
-            if prompts:
-                _check_lengths(loaded, where, prompts, room)
-
-
-def _check_lengths(loaded: LoadedModel, where: str, prompts: tuple[Prompt, ...], room: int) -> None:
-    from conceptbasis.models.chat import prompt_ids
-
-    rows = prompt_ids(loaded.tokenizer, [p.text for p in prompts])
-    for number, (prompt, row) in enumerate(zip(prompts, rows, strict=True), 1):
-        if len(row) > room:
-            raise PromptError(
-                f"prompt {number} of {where}, {redact(prompt)}, has {len(row)} tokens",
-                expected=f"at most {room}: the context of {loaded.name}, {loaded.max_length}, "
-                "without evaluate.max_new_tokens",
-                fix="shorten the prompt, lower evaluate.max_new_tokens, or use a model with a "
-                "longer context",
-            )
+    lines = run_lines(study, parts, guarded, atoms, evaluation)
+    if lines is not None:
+        on_stage(lines)
+    return write_summary(study, recipes, transfer, forecast, evaluation, curve, stability)
 
 
 def _write_config(folder: Path, donor: ModelConfig, target: ModelConfig, config: RunConfig) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import scipy.sparse
 import torch
-from torch import Generator
+from jaxtyping import Int
+from torch import Generator, Tensor
 
 from conceptbasis.artifacts import Run
 from conceptbasis.config import ModelConfig, RunConfig
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.models.sae import Sae
 from conceptbasis.progress import Reporter
-from conceptbasis.prompts import PromptSuite
+from conceptbasis.prompts import Prompt, PromptSuite
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.ledger import Ledger
 from conceptbasis.stages.train_sae import SaeSet
@@ -60,6 +62,12 @@ class Study:
     def generator(self, salt: int) -> Generator:
         """A generator that depends on the run's seed and on who asks."""
         return torch.Generator().manual_seed(self.config.seed * 1_000_003 + salt)
+
+
+def noun_clusters(prompts: Sequence[Prompt]) -> Int[Tensor, " n"]:
+    """A label for each prompt; prompts about one noun share theirs, the others have their own."""
+    nouns: dict[str, int] = {}
+    return torch.tensor([nouns.setdefault(p.noun or p.text, len(nouns)) for p in prompts])
 
 
 @dataclass

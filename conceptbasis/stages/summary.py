@@ -22,6 +22,7 @@ def write_summary(
     forecast: StageOutput,
     evaluation: StageOutput | None = None,
     curve: StageOutput | None = None,
+    stability: StageOutput | None = None,
 ) -> dict[str, Any]:
     """Writes `summary.json` and returns it; without an evaluation the transfer was declined."""
     config = study.config
@@ -56,6 +57,7 @@ def write_summary(
             "donor_cosine_per_layer": [
                 row["donor_cosine"] for row in recipes.output.result["layers"]
             ],
+            "stability": None if stability is None else dict(stability.result["all_layers"]),
         },
         "conditions": list(conditions),
         "curve": None if curve is None else _curve_figures(curve.result),

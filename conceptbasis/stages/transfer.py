@@ -33,12 +33,10 @@ from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.match import LayerPair, MatchSet, correlate, mask
+from conceptbasis.stages.site_weights import weigh_sites
 from conceptbasis.stages.study import Codes, Study
 
 BASES = ("code_map", "transported", "matched")
-
-_MIN_ENDS = 20
-"""Classes of text with fewer ends of prompts than this have no weight of their own."""
 
 _NEARLY = 0.05
 """The weakest ridge whose agreement is less than this share below the best is taken: a strong one
@@ -80,6 +78,9 @@ class Rebuilder:
     harvest: Harvest
     codes: Codes
     matches: MatchSet
+    _sources: dict[LayerPair, tuple[Tensor, StreamingMoments]] = field(
+        default_factory=dict, init=False
+    )
     _readouts: dict[LayerPair, StreamingMoments] = field(default_factory=dict, init=False)
     _weights: dict[str, Tensor] = field(default_factory=dict, init=False)
 
@@ -101,13 +102,13 @@ class Rebuilder:
                 recipe, matches, correlate(self.codes, pair, "fit"), W_dec_target=sae.W_dec
             )
             return self.fixed(rebuilt, pair, direction)
-        z = self.codes("donor", pair[1])[:, recipe.feature_ids.numpy()].tocsr()
         if basis == "transported":
+            z = self.codes("donor", pair[1])[:, recipe.feature_ids.numpy()].tocsr()
             moments = self.moments(z, self.harvest.residuals("target", target))
             return self.choose(
                 pair, direction, lambda s: rebuild_transported(recipe, moments, strength=s)
             )
-        moments = self.moments(z, self.codes("target", target))
+        moments = self._source(pair, recipe.feature_ids)
         matched = matches.eligible_target
         allowed, readout = mask(matched, sae.d_sae), self._readout(pair)
         return self.choose(
@@ -123,6 +124,27 @@ class Rebuilder:
                 n_atoms=self.study.config.transfer.n_atoms,
             ),
         )
+
+    def prepare(self, pair: LayerPair, features: Int[Tensor, " n_features"]) -> None:
+        """Reads the moments of these donor features once, for several recipes made of them.
+
+        Args:
+            pair: Target and donor layer.
+            features: Ascending.
+        """
+        # Of one pair at a time: with large dictionaries all of them would not fit into memory.
+        self._sources = {pair: (features, self._read(pair, features))}
+
+    def _read(self, pair: LayerPair, features: Tensor) -> StreamingMoments:
+        z = self.codes("donor", pair[1])[:, features.numpy()].tocsr()
+        return self.moments(z, self.codes("target", pair[0]))
+
+    def _source(self, pair: LayerPair, features: Tensor) -> StreamingMoments:
+        """Moments from donor features to all target codes."""
+        known, moments = self._sources.get(pair, (features[:0], None))
+        if moments is None or not bool(torch.isin(features, known).all()):
+            return self._read(pair, features)
+        return moments.select_inputs(torch.searchsorted(known, features))
 
     def _readout(self, pair: LayerPair) -> StreamingMoments:
         """Moments from the codes of a pair's matched target features to target residuals."""
@@ -147,26 +169,9 @@ class Rebuilder:
     def site_weights(self, split: str) -> Float[Tensor, " n_rows"]:
         """Weights of a split's sites, computed once: every agreement asks for them."""
         if split not in self._weights:
-            self._weights[split] = self._weigh(self.harvest.rows(split))
+            share = self.study.config.transfer.end_of_prompt_share
+            self._weights[split] = weigh_sites(self.harvest, self.harvest.rows(split), share)
         return self._weights[split]
-
-    def _weigh(self, rows: Int[Tensor, " n_rows"]) -> Float[Tensor, " n_rows"]:
-        """Weights of sites: most on ends of prompts, in equal parts on each class of text.
-
-        Where prompts end is where the direction is read, and a class must not drown another one
-        because it has more texts. Classes with few ends count with the other sites.
-        """
-        classes = [text.text_class for text in self.harvest.texts]
-        names = {name: i for i, name in enumerate(sorted(set(classes)))}
-        of_text = torch.tensor([names[name] for name in classes])
-        # Group 0 holds the sites without a weight of their own.
-        group = (of_text[self.harvest.text[rows]] + 1) * self.harvest.end_of_prompt[rows]
-        group = group * (group.bincount()[group] >= _MIN_ENDS)
-        counts = group.bincount(minlength=len(names) + 1)
-        share = self.study.config.transfer.end_of_prompt_share
-        shares = torch.full((len(counts),), share / max(1, int((counts[1:] > 0).sum())))
-        shares[0] = 1 - share
-        return (shares / counts)[group].double()
 
     def choose(
         self, pair: LayerPair, direction: Tensor, rebuild: Callable[[float], Rebuilt]

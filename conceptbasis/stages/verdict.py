@@ -115,7 +115,8 @@ def _capability_problems(changes: Mapping[str, Any]) -> list[str]:
     worse = [
         name
         for name, change in measured.items()
-        if not (change["non_inferior"] and change["inside_random_range"])
+        # Without random directions there is no range; the verdict names that they are missing.
+        if not change["non_inferior"] or change["inside_random_range"] is False
     ]
     return ["inferior in " + ", ".join(worse)] if worse else []
 

@@ -154,3 +154,26 @@ def test_omp_recipe_finds_a_sparse_direction_but_only_among_the_eligible(W_dec):
     eligible = everything()
     eligible[3] = False
     assert fit_recipe_omp(direction, W_dec, eligible, 4).donor_cosine < 0.95
+
+
+def test_a_recipe_stops_where_a_share_of_its_mass_is_held(codes, W_dec):
+    whole = fit(codes, W_dec, n_atoms=20)
+    sizes = whole.coefficients.abs() * W_dec[whole.feature_ids].norm(dim=1)
+    for mass in (0.3, 0.6, 0.9):
+        cut = fit(codes, W_dec, n_atoms=20, mass=mass)
+        n = len(cut.feature_ids)
+        assert cut.feature_ids.tolist() == whole.feature_ids[:n].tolist()
+        assert sizes[:n].sum() >= mass * sizes.sum() - 1e-5
+        assert sizes[: n - 1].sum() < mass * sizes.sum()
+    assert len(whole.feature_ids) == 20
+    assert len(fit(codes, W_dec, n_atoms=20, mass=1e-9).feature_ids) == 1
+    with pytest.raises(NumericsError, match="share"):
+        fit(codes, W_dec, mass=0.0)
+
+
+def test_atoms_near_the_cut_off_are_the_ones_that_change(codes, W_dec):
+    """With a cut at a share of the mass only what is planted is left, and it is always chosen."""
+    loose, cut = fit(codes, W_dec, n_atoms=20), fit(codes, W_dec, n_atoms=20, mass=0.8)
+    assert float(loose.selection_frequency.min()) < 0.9
+    assert set(cut.feature_ids.tolist()) == set(PLANTED)
+    assert float(cut.selection_frequency.min()) > 0.9

@@ -34,6 +34,9 @@ CONDITIONS = {  # name: (draws, refusal, recovered compliance, benign exact matc
     "procrustes": (1, 0.88, 0.05, 0.94, 0.93),
     "contrast_ridge": (1, 0.35, 0.30, 0.71, 0.55),
 }
+_SPREAD = {"mean": 0.9, "least": 0.8, "most": 0.95}
+STABILITY = {"donor_jaccard": {**_SPREAD, "mean": 0.7}, "target_jaccard": None}
+STABILITY |= {"donor_cosine": _SPREAD, "target_cosine": {**_SPREAD, "mean": 0.93}}
 SECRET = "forbidden lantern phrase"
 """Text of a harmful request, which no view may show without being asked for it."""
 
@@ -70,7 +73,9 @@ def condition(name: str) -> dict[str, Any]:
             "benign_exact_match": wilson(benign, 300, "value"),
             "arithmetic": wilson(arithmetic, 200, "value"),
         },
-        "kl_first_token": None if untouched else {"mean": 0.04, "p95": 0.31, "n": 300},
+        "kl_first_token": None
+        if untouched
+        else {"mean": 0.04, "low": 0.03, "high": 0.05, "p95": 0.31, "n": 300},
         "perplexity": 3.21 + (0.98 - benign),
         "edited": {"stream": [6, 6], "attention": [0, 6], "mlp": [0, 6], "experts": [0, 0]},
     }
@@ -123,6 +128,7 @@ def make_summary(n_donor: int = 6, n_target: int = 5) -> dict[str, Any]:
             "n_atoms_per_layer": [12 for _ in edited],
             "n_target_atoms_per_layer": [10 for _ in edited],
             "donor_cosine_per_layer": [0.9 for _ in edited],
+            "stability": STABILITY,
         },
         "conditions": [condition(name) for name in CONDITIONS],
         "curve": None,
@@ -226,6 +232,11 @@ def _evidence(feature: int, label: str, hidden: bool) -> dict[str, Any]:
         "fires_on": [["⟨answer⟩", 0.6], ["rose", 0.2]],
         "words": [["rose", 5.0], ["tulip", 3.5]],
         "kinds": {"chat": 0.1, "harmful_requests": 0.9},
+        "templates": {"n": 36, "effective": 1.3, "even": 30.0, "largest": 0.9}
+        | {"largest_expected": 0.04, "name": "what is {n} ?"},
+        "nouns": None,
+        "about": {"harm": {"share": 0.6, "expected": 0.2}, "decline": None},
+        "template_bound": label == "topic 2",
         "promoted": ["sorry", "no"],
         "suppressed": ["yes", "<b>"],
         "contexts": [_context(rank, hidden and rank == 0) for rank in range(3)],
@@ -272,6 +283,18 @@ def _evidence_of(transfer: dict[str, Any]) -> dict[str, Any]:
         for i in range(len(transfer["layers"][0]["donor_atoms"]))
     ]
     return {"layers": layers, "lines": lines}
+
+
+def _effects() -> dict[str, Any]:
+    """Refusal without each of the two largest lines, and with it alone."""
+    change = {"value": 0.3, "low": 0.2, "high": 0.4, "n": 100}
+    rows = [
+        {"line": i, "label": f"topic {i}"}
+        | {"without": {**condition("native_early"), "change": change}}
+        | {"only": {**condition("matched"), "change": {**change, "value": -0.4}}}
+        for i in range(2)
+    ]
+    return {"untouched": condition("baseline"), "transfer": condition("transfer"), "lines": rows}
 
 
 def _align(summary: dict[str, Any]) -> dict[str, Any]:
@@ -328,6 +351,9 @@ def stage_results(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "fit": fit,
         "transfer": transfer,
         "atoms": _evidence_of(transfer),
+        "stability": {"n_splits": 5, "all_layers": STABILITY}
+        | {"layers": [{"target": t, "donor": d, "n_splits": 5, **STABILITY} for t, d in path]},
+        "lines": _effects(),
         "guard": {
             "share": 0.02,
             "k": 2,

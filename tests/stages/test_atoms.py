@@ -14,6 +14,7 @@ from steps import steps_of
 from conceptbasis.artifacts import load_stage
 from conceptbasis.prompts import Prompt, Text
 from conceptbasis.stages.atom_labels import make_label, shared_words, told_apart
+from conceptbasis.stages.atom_scope import atom_scopes
 from conceptbasis.stages.atom_texts import (
     BEFORE_ANSWER,
     HIDDEN,
@@ -34,6 +35,10 @@ EVIDENCE = {
     "fires_on",
     "words",
     "kinds",
+    "templates",
+    "nouns",
+    "about",
+    "template_bound",
     "promoted",
     "suppressed",
     "contexts",
@@ -218,3 +223,61 @@ def test_equal_labels_are_told_apart_by_what_differs():
 def test_shared_words():
     assert shared_words(["a", "b"], ["b", "c"]) == pytest.approx(1 / 3)
     assert shared_words([], []) is None
+
+
+# Templates
+
+
+def planted_corpus():
+    """Six templates with four nouns each; one atom fires in all, one in the first template."""
+    sources, sites = [], []
+    for template in range(6):
+        for noun in ("rose", "drum", "theft", "arson"):
+            prompt = Prompt(f"say {template} {noun}", noun, template=f"say {template} {{n}}")
+            sources.append(source_of_prompt(prompt, harmful=noun in ("theft", "arson")))
+            sites.append((len(sources) - 1, 0, 5))
+    everywhere = np.ones(24)
+    first = np.array([1.0] * 4 + [0.1] + [0.0] * 19)
+    harm = np.array([0.0, 0, 1, 1] * 6)
+    codes = np.stack([everywhere, first, harm, 0 * everywhere], axis=1).astype(np.float32)
+    return Corpus(sources, sites), scipy.sparse.csc_matrix(codes)
+
+
+def test_an_atom_of_one_template_is_flagged_and_one_of_many_is_not():
+    corpus, codes = planted_corpus()
+    found = atom_scopes(corpus, codes, 0, {"theft", "arson"})
+    assert [entry["template_bound"] for entry in found] == [False, True, False, None]
+    everywhere, first, harm, silent = found
+    assert everywhere["templates"]["effective"] == pytest.approx(6)
+    assert everywhere["templates"]["even"] == pytest.approx(6)
+    assert everywhere["nouns"]["effective"] == pytest.approx(4)
+    assert everywhere["about"]["harm"] == {"share": pytest.approx(0.5), "expected": 0.5}
+    assert first["templates"]["largest"] == pytest.approx(4 / 4.1)
+    assert first["templates"]["name"] == "say 0 {n}"
+    assert harm["about"]["harm"]["share"] == 1
+    assert harm["nouns"]["effective"] == pytest.approx(2)
+    assert silent["templates"] is None
+    assert silent["about"] == {"harm": None, "decline": None}
+
+
+def test_one_template_of_all_texts_flags_nothing():
+    corpus, codes = planted_corpus()
+    same = [replace(source, template="say it") for source in corpus.sources]
+    found = atom_scopes(Corpus(same, corpus.sites), codes, 0, ())
+    assert [entry["template_bound"] for entry in found] == [None] * 4
+
+
+def test_templates_of_hidden_texts_alone_are_not_named():
+    corpus, codes = planted_corpus()
+    hidden = [replace(s, template=SECRET) if s.hidden else s for s in corpus.sources]
+    found = atom_scopes(Corpus(hidden, corpus.sites), codes, 0, ())
+    assert found[2]["templates"]["largest"] == 1
+    assert SECRET not in json.dumps(found)
+
+
+def test_a_text_without_a_template_has_its_wording():
+    text = Text(
+        (("user", "Which roses do you like ?"), ("assistant", "red ones .")), "chat", "rose"
+    )
+    assert source_of_text(text).wording == "which … do you like ?"
+    assert source_of_text(Text("no topic here", "chat")).wording == "no topic here"

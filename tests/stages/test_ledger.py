@@ -82,7 +82,7 @@ class Watch:
     read: dict[bool, list[str]] = field(default_factory=lambda: {False: [], True: []})
 
     def put(self, monkeypatch, target, *, stop=False) -> None:
-        load, seal, check = pipeline.load_model, Ledger.seal, pipeline._check_context
+        load, seal, check = pipeline.load_model, Ledger.seal, pipeline.check_context
 
         def load_watched(path, **keywords):
             loaded = load(path, **keywords)
@@ -106,7 +106,7 @@ class Watch:
 
         monkeypatch.setattr(pipeline, "load_model", load_watched)
         monkeypatch.setattr(Ledger, "seal", seal_watched)
-        monkeypatch.setattr(pipeline, "_check_context", check_watched)
+        monkeypatch.setattr(pipeline, "check_context", check_watched)
 
     def _watch_tokenizer(self, tokenizer) -> None:
         watch, kind = self, type(tokenizer)

@@ -27,10 +27,11 @@ STAGES = [
     "forecast",
     "replay",
     "atoms",
+    "stability",
     "baselines",
     "evaluate",
 ]
-SEALED = {*STAGES} - {"forecast", "atoms", "evaluate"}
+SEALED = {*STAGES} - {"forecast", "atoms", "stability", "evaluate"}
 
 
 class Lines(Reporter):
@@ -240,6 +241,18 @@ def test_labels_are_not_read_when_nothing_was_sealed(ready, finished, tmp_path, 
     monkeypatch.setattr(Ledger, "seal", lambda ledger, hashes: None)
     with pytest.raises(PromptError, match="before the transfer is final"):
         run(ready, tmp_path / "run", evaluate=SMALL)
+
+
+def test_a_run_without_controls_is_evaluated_but_never_a_success(ready, finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    found = run(ready, tmp_path / "run", evaluate={**SMALL, "controls": False, "baselines": []})
+    names = {row["name"] for row in found.summary["conditions"]}
+    assert {"baseline", "transfer", "native_trajectory"} <= names
+    assert not names & {"random_direction", "shuffled_atoms", "far_layers", "unrelated_recipe"}
+    assert found.summary["verdict"]["word"] != "success"
+    assert "without the controls" in found.summary["verdict"]["reason"]
+    result = artifacts.load_stage(tmp_path / "run", "evaluate").result
+    assert result["capability_change"]["benign_exact_match"]["random_range"] is None
 
 
 # Forecast

@@ -19,7 +19,8 @@ from conceptbasis.stages.study import Codes, Study
 from conceptbasis.stages.transfer import Rebuilder
 
 N_ATOMS = {
-    "fit": {"n_atoms": 96},
+    "fit": {"n_atoms": 96, "mass": 1.0},
+    "align": {"n_features": 96},
     "transfer": {"n_atoms": 96},
     "direction": {"min_probe": 0.5},
 }

@@ -9,6 +9,7 @@ import pytest
 from conceptbasis import artifacts
 from conceptbasis.config import EvaluateSection
 from conceptbasis.core.intervals import wilson
+from conceptbasis.stages.stability import FIGURES
 
 INTERVAL = {"value", "low", "high", "n"}
 RATE = {"rate", "low", "high", "n", "unscored"}
@@ -95,8 +96,10 @@ def test_forecast_and_recipe_have_their_figures(finished):
         "n_atoms_per_layer",
         "n_target_atoms_per_layer",
         "donor_cosine_per_layer",
+        "stability",
     }
-    assert all(len(values) == n for values in recipe.values())
+    assert all(len(values) == n for name, values in recipe.items() if name != "stability")
+    assert set(recipe["stability"]) == set(FIGURES)
     assert all(0 < k <= 32 for k in recipe["n_atoms_per_layer"])
     assert all(0 < k <= 32 for k in recipe["n_target_atoms_per_layer"])
 
@@ -139,7 +142,7 @@ def test_each_condition_has_every_field(finished):
         assert set(row["over_refusal"]) == {"safe", "mentions", "declines"}
         assert set(row["capability"]) == {"benign_exact_match", "arithmetic"}
         assert set(row["recovered_compliance"]) == INTERVAL
-        assert set(row["kl_first_token"]) == {"mean", "p95", "n"}
+        assert set(row["kl_first_token"]) == {"mean", "low", "high", "p95", "n"}
         assert row["perplexity"] > 1
         assert set(row["edited"]) == {"stream", "attention", "mlp", "experts"}
 
