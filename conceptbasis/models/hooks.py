@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from conceptbasis.core import edits as formulas
 from conceptbasis.errors import InterventionError, ModelError
-from conceptbasis.models.architecture import Architecture
+from conceptbasis.models.binding import Architecture
 from conceptbasis.models.edit_report import (
     EditReport,
     Scope,
@@ -23,7 +23,8 @@ from conceptbasis.models.edit_report import (
     nothing_edited,
 )
 from conceptbasis.models.hook_points import input_hook, reading_hook, replacing_hook
-from conceptbasis.models.loading import LoadedModel
+from conceptbasis.models.loaded import LoadedModel
+from conceptbasis.models.placement import execution_device
 
 Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"]
 EditMode = Literal["ablate", "affine", "add"]
@@ -83,28 +84,70 @@ def capture(
     Raises:
         ModelError: Unknown site, or a layer out of range.
     """
+    found = capture_sites(
+        loaded,
+        input_ids,
+        attention_mask,
+        layers=layers,
+        sites=(site,),
+        stop_after_last=stop_after_last,
+    )
+    return found[site]
+
+
+def capture_sites(
+    loaded: LoadedModel,
+    input_ids: Int[Tensor, "batch pos"],
+    attention_mask: Int[Tensor, "batch pos"],
+    *,
+    layers: Iterable[int],
+    sites: Sequence[Site],
+    stop_after_last: bool = True,
+) -> dict[Site, dict[int, Float[Tensor, "batch pos d_model"]]]:
+    """Reads several sites of several layers in one forward pass, as `capture` reads one.
+
+    Args:
+        loaded: The model.
+        input_ids: Token ids, padded on either side.
+        attention_mask: 1 for tokens, 0 for padding.
+        layers: Indices of blocks.
+        sites: Where to read.
+        stop_after_last: Whether to end the pass after the last wanted block.
+
+    Returns:
+        The activations by site and layer; values at padding mean nothing.
+
+    Raises:
+        ModelError: Unknown site, or a layer out of range.
+    """
     wanted = sorted(set(layers))
     architecture = loaded.architecture
-    if site not in get_args(Site):
-        raise ModelError(
-            f"unknown site {site!r}", expected=f"one of {get_args(Site)}", fix="name one of them"
-        )
-    for layer in wanted:
-        if not 0 <= layer < architecture.n_layers:
-            raise ModelError(
-                f"layer {layer} of {loaded.name}",
-                expected=f"0 to {architecture.n_layers - 1}",
-                fix="name a layer the model has",
-            )
-    found: dict[int, Tensor] = {}
+    _check_places(loaded, wanted, sites)
+    found: dict[Site, dict[int, Tensor]] = {site: {} for site in sites}
     with ExitStack() as stack, torch.no_grad():
-        for layer in wanted:
-            _read(stack, architecture, layer, site, found)
+        for site in sites:
+            for layer in wanted:
+                _read(stack, architecture, layer, site, found[site])
         if stop_after_last and wanted:
             stack.enter_context(reading_hook(architecture.blocks[wanted[-1]], _stop))
         with suppress(_LastLayerReached):
             forward_body(loaded, input_ids, attention_mask)
-    return {layer: found[layer] for layer in wanted}
+    return {site: {layer: found[site][layer] for layer in wanted} for site in sites}
+
+
+def _check_places(loaded: LoadedModel, layers: list[int], sites: Sequence[Site]) -> None:
+    for site in sites:
+        if site not in get_args(Site):
+            raise ModelError(
+                f"unknown site {site!r}", expected=f"one of {get_args(Site)}", fix="name one"
+            )
+    for layer in layers:
+        if not 0 <= layer < loaded.architecture.n_layers:
+            raise ModelError(
+                f"layer {layer} of {loaded.name}",
+                expected=f"0 to {loaded.architecture.n_layers - 1}",
+                fix="name a layer the model has",
+            )
 
 
 def forward_body(
@@ -166,17 +209,16 @@ def intervene(
     """
     architecture = loaded.architecture
     by_layer: dict[int, list[Callable[[Tensor], Tensor]]] = {}
-    parameter = next(architecture.embed.parameters())
     for edit in edits:
         check_layer(architecture, edit.layer)
-        by_layer.setdefault(edit.layer, []).append(_formula(edit, parameter, architecture))
+        by_layer.setdefault(edit.layer, []).append(_formula(edit, architecture))
     if not by_layer and embedding is None:
         raise nothing_edited()
     with ExitStack() as stack:
         if embedding is not None:
-            first = check_direction(embedding, architecture, "embedding").to(parameter)
+            first = check_direction(embedding, architecture, "embedding")
             stack.enter_context(
-                input_hook(architecture.blocks[0], lambda h: formulas.ablate(h, first))
+                input_hook(architecture.blocks[0], lambda h: formulas.ablate(h, first.to(h.device)))
             )
         for layer, steps in by_layer.items():
             for module in _edited_modules(architecture, layer, scope):
@@ -210,18 +252,18 @@ def splice(
         yield
 
 
-def _formula(
-    edit: Edit, parameter: Tensor, architecture: Architecture
-) -> Callable[[Tensor], Tensor]:
+def _formula(edit: Edit, architecture: Architecture) -> Callable[[Tensor], Tensor]:
+    """The edit as a function of activations; the vectors wait where the block runs."""
     where = f"layer {edit.layer}"
-    r = check_direction(edit.direction, architecture, where).to(parameter)
+    device = execution_device(architecture.blocks[edit.layer])
+    r = check_direction(edit.direction, architecture, where).to(device)
     if edit.mode == "ablate":
-        return lambda h: formulas.ablate(h, r, gamma=edit.gamma)
+        return lambda h: formulas.ablate(h, r.to(h.device), gamma=edit.gamma)
     if edit.mode == "add":
-        return lambda h: formulas.add(h, r, edit.amount)
+        return lambda h: formulas.add(h, r.to(h.device), edit.amount)
     if edit.mode == "affine" and edit.mean is not None:
-        mean = edit.mean.to(parameter)
-        return lambda h: formulas.affine(h, r, mean, gamma=edit.gamma)
+        mean = edit.mean.to(device)
+        return lambda h: formulas.affine(h, r.to(h.device), mean.to(h.device), gamma=edit.gamma)
     raise InterventionError(
         f"mode {edit.mode!r} at {where} with mean {'given' if edit.mean is not None else 'None'}",
         expected="ablate, add, or affine with a mean",
@@ -255,7 +297,7 @@ def _read(
         found[layer] = h
 
     def keep_sum(h: Tensor) -> None:
-        found[layer] = found[layer] + h
+        found[layer] = found[layer].to(h.device) + h  # a block may run on another device
 
     block = architecture.blocks[layer]
     if site == "resid_post":

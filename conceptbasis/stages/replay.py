@@ -15,7 +15,7 @@ from torch import Tensor
 from conceptbasis.artifacts import StageOutput, load_stage
 from conceptbasis.config import Mode, ReplaySection, Scope
 from conceptbasis.errors import InterventionError
-from conceptbasis.models.architecture import resolve
+from conceptbasis.models.binding import resolve
 from conceptbasis.models.edit_report import EditReport
 from conceptbasis.models.generation import generate
 from conceptbasis.models.hooks import Edit, intervene

@@ -5,7 +5,8 @@ import torch
 from tiny import make_loaded, make_model
 
 from conceptbasis.errors import ModelError
-from conceptbasis.models.architecture import ARCHITECTURES, resolve
+from conceptbasis.models.architecture import ARCHITECTURES
+from conceptbasis.models.binding import resolve
 
 
 @pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))

@@ -63,22 +63,99 @@ _EXTRA = {
         "moe_intermediate_size": 12,
         "shared_expert_intermediate_size": 12,
     },
+    "qwen3_vl_moe": {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 12,
+        "decoder_sparse_step": 1,
+    },
+    "olmoe": {"num_experts": 4, "num_experts_per_tok": 2},
+    "gpt_oss": {
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "sliding_window": 8,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
+    },
+    "deepseek_v3": {
+        "num_key_value_heads": 2,
+        "head_dim": 4,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 12,
+        "n_shared_experts": 1,
+        "n_group": 2,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+        "q_lora_rank": 8,
+        "kv_lora_rank": 8,
+        "qk_rope_head_dim": 4,
+        "qk_nope_head_dim": 4,
+        "v_head_dim": 8,
+    },
     "gpt_neox": {"tie_word_embeddings": False},
     "phi3": {"original_max_position_embeddings": 128},
+    "ministral3": {
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 1e4,
+            "factor": 4.0,
+            "original_max_position_embeddings": 32,
+            "llama_4_scaling_beta": 0.1,
+        }
+    },
 }
+_MROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
+_VISION = {
+    "hidden_size": 16,
+    "embed_dim": 16,
+    "out_hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "depth": 1,
+    "num_attention_heads": 2,
+    "num_heads": 2,
+    "image_size": 16,
+    "patch_size": 8,
+}
+WRAPPERS = {
+    "gemma3": {"mm_tokens_per_image": 1, "image_token_index": 319},
+    "qwen2_vl": {},
+    "qwen2_5_vl": {},
+    "qwen3_vl": {},
+    "qwen3_vl_moe": {},
+    "mistral3": {"image_token_index": 319},
+}
+"""Model types with a tower for images beside that for text."""
+
+
+def make_config(model_type: str, **changes: object) -> object:
+    """The configuration of a tiny model; changes go to its text tower."""
+    from transformers import AutoConfig
+
+    base = dict(_GPT2) if model_type == "gpt2" else {**_SMALL, **_EXTRA.get(model_type, {})}
+    base.update(changes)
+    if model_type not in WRAPPERS:
+        return AutoConfig.for_model(model_type, **base)
+    text, vision = base, dict(_VISION)
+    if model_type.startswith("qwen"):
+        text = {"rope_parameters": _MROPE, **text}
+    if model_type == "mistral3":
+        text, vision = {"model_type": "mistral", **text}, {"model_type": "pixtral", **vision}
+    tied = {"tie_word_embeddings": changes.get("tie_word_embeddings", False)}
+    towers = {"text_config": text, "vision_config": vision}
+    return AutoConfig.for_model(model_type, **towers, **tied, **WRAPPERS[model_type])
 
 
 def make_model(model_type: str, *, seed: int = 0, **changes: object) -> torch.nn.Module:
     """A random model of a few thousand parameters with non-zero biases and varied norms."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from conceptbasis.models.sources import model_class
 
-    base = dict(_GPT2) if model_type == "gpt2" else {**_SMALL, **_EXTRA.get(model_type, {})}
-    config = AutoConfig.for_model(model_type, **{**base, **changes})
+    config = make_config(model_type, **changes)
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config)
+    model = model_class(config).from_config(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.endswith("bias") or "norm" in name:
+            if name.endswith(("bias", "sinks")) or "norm" in name:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     return model
 
