@@ -34,6 +34,9 @@ def prove_sites(loaded: LoadedModel) -> None:
     found = read_sites(loaded)
     for layer in range(loaded.architecture.n_layers):
         parts = [found[site][layer] for site in _SITES]
+        for site, part in zip(_SITES, parts, strict=True):
+            if part.shape != parts[0].shape:
+                raise _wrong_row(loaded, f"{site} of layer {layer} has {part.shape[-1]} columns")
         added = parts[0] + parts[1] + parts[2]
         _require(loaded, layer, added, parts[3], "resid_pre + attn_out + mlp_out")
         if layer:

@@ -224,7 +224,8 @@ def _placement_options(placement: Placement) -> dict[str, Any]:
             )
         )
     if placement.max_memory is not None:
-        options["max_memory"] = dict(placement.max_memory)
+        memory = placement.max_memory.items()
+        options["max_memory"] = {int(k) if str(k).isdigit() else k: v for k, v in memory}
     if placement.offload_folder is not None:
         options["offload_folder"] = placement.offload_folder
     return options

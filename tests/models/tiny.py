@@ -160,8 +160,13 @@ def make_model(model_type: str, *, seed: int = 0, **changes: object) -> torch.nn
     return model
 
 
-def make_tokenizer(kind: str = "bpe", *, template: str = CHAT_TEMPLATE) -> object:
-    """A byte-level BPE (offsets with or without spaces), WordPiece or Unigram tokenizer."""
+def make_tokenizer(
+    kind: str = "bpe", *, template: str = CHAT_TEMPLATE, special: tuple[str, ...] = ()
+) -> object:
+    """A byte-level BPE (offsets with or without spaces), WordPiece or Unigram tokenizer.
+
+    `special` adds special tokens to those that every tokenizer here has.
+    """
     from tokenizers import (
         Tokenizer,
         decoders,
@@ -173,7 +178,8 @@ def make_tokenizer(kind: str = "bpe", *, template: str = CHAT_TEMPLATE) -> objec
     )
     from transformers import PreTrainedTokenizerFast
 
-    special = ["<pad>", "<s>", "</s>", "<unk>", "<|user|>", "<|assistant|>", "<|system|>"]
+    roles = ["<|user|>", "<|assistant|>", "<|system|>", *special]
+    all_special = ["<pad>", "<s>", "</s>", "<unk>", *roles]
     if kind.startswith("bpe"):
         core = Tokenizer(models.BPE())
         core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -182,7 +188,7 @@ def make_tokenizer(kind: str = "bpe", *, template: str = CHAT_TEMPLATE) -> objec
             core.post_processor = processors.ByteLevel(trim_offsets=True)
         trainer = trainers.BpeTrainer(
             vocab_size=310,
-            special_tokens=special,
+            special_tokens=all_special,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
@@ -192,14 +198,14 @@ def make_tokenizer(kind: str = "bpe", *, template: str = CHAT_TEMPLATE) -> objec
         core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         core.decoder = decoders.WordPiece()
         trainer = trainers.WordPieceTrainer(
-            vocab_size=200, special_tokens=special, show_progress=False
+            vocab_size=200, special_tokens=all_special, show_progress=False
         )
     else:
         core = Tokenizer(models.Unigram())
         core.pre_tokenizer = pre_tokenizers.Metaspace()
         core.decoder = decoders.Metaspace()
         trainer = trainers.UnigramTrainer(
-            vocab_size=160, special_tokens=special, unk_token="<unk>", show_progress=False
+            vocab_size=160, special_tokens=all_special, unk_token="<unk>", show_progress=False
         )
     core.train_from_iterator(SENTENCES * 5, trainer)
     tokenizer = PreTrainedTokenizerFast(
@@ -208,7 +214,7 @@ def make_tokenizer(kind: str = "bpe", *, template: str = CHAT_TEMPLATE) -> objec
         bos_token="<s>",
         eos_token="</s>",
         unk_token="<unk>",
-        additional_special_tokens=["<|user|>", "<|assistant|>", "<|system|>"],
+        additional_special_tokens=roles,
     )
     tokenizer.chat_template = template
     return tokenizer

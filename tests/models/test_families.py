@@ -1,0 +1,309 @@
+"""Each family of the table against a forward pass by hand: sites, edits, coverage, restoration."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+import torch
+from hand_run import SEQUENTIAL, TOPOLOGIES, hand_run, model_logits
+from tiny import WRAPPERS, make_loaded, make_model, make_tokenizer, unit
+
+from conceptbasis.errors import InterventionError, ModelError
+from conceptbasis.models.architecture import ARCHITECTURES
+from conceptbasis.models.binding import resolve
+from conceptbasis.models.hooks import Edit, capture, capture_sites, intervene
+from conceptbasis.models.loading import wrap_model
+from conceptbasis.models.proof import prove_sites, prove_writers
+from conceptbasis.models.weights import iter_residual_writers, orthogonalise_weights
+
+FAMILIES = sorted(TOPOLOGIES)
+ALLOWED = [name for name in FAMILIES if TOPOLOGIES[name].after_attention is None]
+REFUSED = [name for name in FAMILIES if name not in ALLOWED]
+LAYERS = range(3)
+SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
+
+
+def sites_of(loaded, batch):
+    found = capture_sites(loaded, batch.input_ids, batch.attention_mask, layers=LAYERS, sites=SITES)
+    kept = batch.attention_mask.bool()
+    return {site: [found[site][layer][kept] for layer in LAYERS] for site in SITES}
+
+
+def test_the_table_and_this_file_know_the_same_families():
+    assert set(TOPOLOGIES) == set(ARCHITECTURES)
+    assert {name for name in TOPOLOGIES if TOPOLOGIES[name].text_tower} == set(WRAPPERS)
+    assert all(row.family for row in ARCHITECTURES.values())
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_sites_equal_a_forward_pass_by_hand(models, batch, model_type):
+    loaded, kept = models[model_type], batch.attention_mask.bool()
+    ids, mask = batch.input_ids, batch.attention_mask
+    by_hand, logits = hand_run(loaded.model, ids, mask, TOPOLOGIES[model_type])
+    torch.testing.assert_close(logits[kept], model_logits(loaded.model, ids, mask)[kept])
+    found = sites_of(loaded, batch)
+    for site in SITES:
+        for layer in LAYERS:
+            torch.testing.assert_close(found[site][layer], by_hand[site][layer][kept])
+
+
+@pytest.mark.parametrize("model_type", ["gemma2", "olmo2", "gpt_neox"])
+def test_a_wrong_forward_by_hand_is_seen_in_the_logits(models, batch, model_type):
+    """Negative control: norms or branches in the wrong order do not give the model's logits."""
+    loaded, kept = models[model_type], batch.attention_mask.bool()
+    wrong = replace(
+        TOPOLOGIES[model_type],
+        after_attention=None,
+        before_mlp=SEQUENTIAL.before_mlp,
+        parallel=False,
+    )
+    _, logits = hand_run(loaded.model, batch.input_ids, batch.attention_mask, wrong)
+    own = model_logits(loaded.model, batch.input_ids, batch.attention_mask)
+    assert not torch.allclose(logits[kept], own[kept], atol=1e-2)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_ablation_removes_the_component_at_every_site(models, batch, model_type):
+    loaded, r = models[model_type], unit(16, 5)
+    plain = sites_of(loaded, batch)
+    edits = [Edit(layer, r) for layer in LAYERS]
+    with intervene(loaded, edits, scope="writers", embedding=r):
+        edited = sites_of(loaded, batch)
+    for site in SITES:
+        for layer in LAYERS:
+            scale = edited[site][layer].norm(dim=-1).mean()
+            assert (edited[site][layer] @ r).abs().max() < 1e-4 * scale, site
+            # Negative control: it was there before.
+            before = plain[site][layer]
+            assert (before @ r).abs().mean() > 1e-3 * before.norm(dim=-1).mean(), site
+
+
+@pytest.mark.parametrize("model_type", ALLOWED)
+def test_orthogonal_weights_equal_hooks(models, batch, model_type):
+    loaded = models[model_type]
+    directions = {layer: unit(16, 10 + layer) for layer in LAYERS}
+    edits = [Edit(layer, r) for layer, r in directions.items()]
+    plain = sites_of(loaded, batch)
+    with intervene(loaded, edits, scope="writers", embedding=unit(16, 9)) as hooks:
+        by_hooks = sites_of(loaded, batch)
+    with orthogonalise_weights(loaded, directions, embedding=unit(16, 9)) as weights:
+        by_weights = sites_of(loaded, batch)
+    assert weights == hooks
+    for site in SITES:
+        for layer in LAYERS:
+            torch.testing.assert_close(
+                by_weights[site][layer], by_hooks[site][layer], rtol=1e-3, atol=2e-4
+            )
+            assert not torch.allclose(by_weights[site][layer], plain[site][layer], atol=1e-2)
+
+
+@pytest.mark.parametrize("model_type", REFUSED)
+def test_weights_are_refused_where_a_norm_follows_and_would_not_hold(models, batch, model_type):
+    loaded, r = models[model_type], unit(16, 4)
+    with (
+        pytest.raises(InterventionError, match=f"{model_type}, whose writers are followed by a no"),
+        orthogonalise_weights(loaded, {0: r}),
+    ):
+        pass
+    # Why: the norm's weight turns what was orthogonal, so a forced edit leaves a component.
+    writers = list(iter_residual_writers(loaded, 0))
+    kept = [writer.parameter.clone() for writer in writers]
+    try:
+        for writer in writers:
+            writer.parameter.sub_(torch.outer(r, r @ writer.parameter))
+        after = sites_of(loaded, batch)["attn_out"][0]
+    finally:
+        for writer, values in zip(writers, kept, strict=True):
+            writer.parameter.copy_(values)
+    assert (after @ r).abs().mean() > 1e-3 * after.norm(dim=-1).mean()
+
+
+@pytest.mark.parametrize("model_type", ALLOWED)
+def test_every_writer_is_covered_and_restored_after_an_exception(models, model_type):
+    loaded, r = models[model_type], unit(16, 6)
+    prove_writers(loaded)
+    before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
+    objects = [id(p) for p in loaded.model.parameters()]
+    with orthogonalise_weights(loaded, dict.fromkeys(LAYERS, r), embedding=r):
+        for layer in LAYERS:
+            for writer in iter_residual_writers(loaded, layer):
+                assert (r @ writer.matrix).abs().max() < 1e-5, writer.name
+                assert writer.bias is None or abs(float(r @ writer.bias)) < 1e-5, writer.name
+    with (
+        pytest.raises(RuntimeError, match="inside"),
+        orthogonalise_weights(loaded, dict.fromkeys(LAYERS, r), embedding=r),
+    ):
+        raise RuntimeError("inside")
+    assert [id(p) for p in loaded.model.parameters()] == objects
+    after = loaded.model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    # Negative control: outside the context the writers do write along r.
+    first = next(iter_residual_writers(loaded, 0))
+    assert (r @ first.matrix).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("model_type", REFUSED)
+def test_rows_with_a_norm_after_the_writers_are_proved_too(models, model_type):
+    prove_writers(models[model_type])
+
+
+WRITERS = {
+    "gpt2": {"attention", "mlp"},
+    "mixtral": {"attention", "expert"},
+    "olmoe": {"attention", "expert"},
+    "gpt_oss": {"attention", "expert"},
+    "qwen3_vl_moe": {"attention", "expert"},
+    "qwen3_moe": {"attention", "mlp", "expert"},
+    "qwen2_moe": {"attention", "expert", "shared_expert"},
+    "deepseek_v3": {"attention", "mlp", "expert", "shared_expert"},
+}
+
+
+@pytest.mark.parametrize("model_type", WRITERS)
+def test_kinds_of_writers(models, model_type):
+    slots = [s for layer in LAYERS for s in models[model_type].architecture.writers(layer)]
+    assert {slot.kind for slot in slots} == WRITERS[model_type]
+    biased = {slot.kind for slot in slots if slot.bias is not None}
+    assert biased == (WRITERS[model_type] if model_type in ("gpt2", "gpt_oss") else set())
+    turned = {slot.kind for slot in slots if slot.orientation == "in_out"}
+    assert turned == {"gpt2": {"attention", "mlp"}, "gpt_oss": {"expert"}}.get(model_type, set())
+
+
+TIED = [name for name in FAMILIES if name not in ("gpt_oss",)]
+
+
+@pytest.mark.parametrize("model_type", TIED)
+def test_tied_embeddings_are_edited_on_one_side_only(batch, model_type):
+    loaded, r = make_loaded(model_type, tie_word_embeddings=True), unit(16, 3)
+    assert loaded.architecture.tied
+    ids, mask = batch.input_ids, batch.attention_mask
+    edits = [] if model_type in REFUSED else [Edit(layer, r) for layer in LAYERS]
+    with orthogonalise_weights(loaded, {e.layer: r for e in edits}, embedding=r):
+        weights = model_logits(loaded.model, ids, mask)
+        assert not loaded.architecture.tied
+    assert loaded.architecture.tied
+    with intervene(loaded, edits, scope="writers", embedding=r):
+        hooks = model_logits(loaded.model, ids, mask)
+    kept = mask.bool()
+    torch.testing.assert_close(weights[kept], hooks[kept], rtol=1e-3, atol=1e-3)
+    # Negative control: an edit of the shared parameter changes the unembedding too.
+    shared = loaded.architecture.embed.weight
+    original = shared.clone()
+    shared.copy_(original - torch.outer(original @ r, r))
+    with intervene(loaded, edits, scope="writers") if edits else nullcontext():
+        naive = model_logits(loaded.model, ids, mask)
+    assert not torch.allclose(naive[kept], weights[kept], atol=1e-2)
+
+
+# The proof at load
+
+
+BAD_ROWS = {
+    "a shared expert is left out": (
+        "qwen2_moe",
+        {"like": "qwen2_moe", "shared_expert": None},
+        r"mlp_out of layer 0 does not double with its writers",
+    ),
+    "a norm is left out": (
+        "gemma2",
+        {"like": "llama"},
+        "the stream at layer 0 is not resid_pre",
+    ),
+    "a bias is left out": (
+        "gpt_oss",
+        {"like": "gpt_oss", "experts_bias": None},
+        r"mlp_out of layer 0 does not double",
+    ),
+    "a norm that is none": (
+        "llama",
+        {"like": "llama", "mlp_norm": "mlp.act_fn"},
+        "mlp_out of layer 0 has 24 columns",
+    ),
+    "a writer taken for a norm": (
+        "llama",
+        {"like": "llama", "attention_norm": "self_attn.o_proj"},
+        "self_attn.o_proj does not act on attn_out of layer 0",
+    ),
+    "experts the wrong way round": (
+        "mixtral",
+        {"like": "mixtral", "experts_orientation": "in_out"},
+        "has shape",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_a_row_that_does_not_describe_the_model_is_refused_at_load(name):
+    model_type, row, message = BAD_ROWS[name]
+    model, tokenizer = make_model(model_type), make_tokenizer()
+    with pytest.raises(ModelError, match=message):
+        wrap_model(model, tokenizer, name=name, architecture=row)
+    assert wrap_model(model, tokenizer, name=name).architecture.n_layers == 3
+
+
+def test_the_proof_leaves_the_weights_as_they_were():
+    for model_type in ("gpt_oss", "qwen2_moe"):
+        loaded = make_loaded(model_type)
+        before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
+        prove_writers(loaded)
+        after = loaded.model.state_dict()
+        assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_a_model_that_scales_its_branches_is_refused():
+    """Granite multiplies what a writer adds, which no row can say."""
+    model = make_model("granite", residual_multiplier=0.5)
+    with pytest.raises(ModelError, match="the stream at layer 0 is not") as caught:
+        wrap_model(model, make_tokenizer(), name="granite", architecture={"like": "llama"})
+    assert "scales its residual branches" in caught.value.fix
+    unscaled = make_model("granite", residual_multiplier=1.0)
+    wrap_model(unscaled, make_tokenizer(), name="granite", architecture={"like": "llama"})
+
+
+# Rows of the user's own
+
+
+def test_a_row_of_the_users_own_opens_a_family_outside_the_table(batch):
+    model = make_model("starcoder2")
+    with pytest.raises(ModelError, match="unknown model type 'starcoder2'") as caught:
+        resolve(model)
+    assert "key `architecture`" in caught.value.fix
+    row = {"like": "llama", "mlp_writer": "mlp.c_proj"}
+    loaded = wrap_model(model, make_tokenizer(), name="starcoder2", architecture=row)
+    r = unit(16, 2)
+    with intervene(loaded, [Edit(layer, r) for layer in LAYERS], scope="writers"):
+        hooks = capture(loaded, batch.input_ids, batch.attention_mask, layers=[2])[2]
+    with orthogonalise_weights(loaded, dict.fromkeys(LAYERS, r)):
+        weights = capture(loaded, batch.input_ids, batch.attention_mask, layers=[2])[2]
+    torch.testing.assert_close(weights, hooks, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"like": "lama"}, "like: 'lama'"),
+        ({"atention": "x"}, "unknown field 'atention'"),
+        ({"attention": 3}, "attention: 3"),
+        ({"attention": None}, "attention: None"),
+        ({"attention_norm": ""}, "attention_norm: ''"),
+        ({"orientation": "sideways"}, "orientation: 'sideways'"),
+        ({"mlp_writer": "mlp.no_such"}, r"blocks\[0\]\.mlp\.no_such"),
+        ({"mlp": "ffn"}, r"blocks\[0\]\.ffn"),
+        ({"body": "transformer"}, "has no transformer"),
+    ],
+)
+def test_a_row_with_a_mistake_names_it(row, message):
+    with pytest.raises(ModelError, match=message):
+        wrap_model(make_model("llama"), make_tokenizer(), name="x", architecture=row)
+
+
+def test_a_broken_stream_is_seen_at_load(models):
+    """Negative control of the proof at load: it passes, and fails when a block adds something."""
+    loaded = make_loaded("llama")
+    prove_sites(loaded)
+    handle = loaded.architecture.blocks[1].register_forward_hook(lambda _m, _a, out: out * 1.1)
+    try:
+        with pytest.raises(ModelError, match="the stream at layer 1"):
+            prove_sites(loaded)
+    finally:
+        handle.remove()
