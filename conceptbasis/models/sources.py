@@ -31,6 +31,7 @@ UNREADABLE = (
     TypeError,
     AttributeError,
     RuntimeError,
+    AssertionError,
     ArithmeticError,
     ImportError,
     SafetensorError,
@@ -159,13 +160,15 @@ def load_weights(source: Source, placement: Placement) -> Any:
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are errors too, said by _check_weights
         )
+        model, found = answer
+        if "device_map" not in options:
+            model = model.to(placement.device)
     except UNREADABLE as error:
         raise unreadable("model", source, error) from error
-    model, found = answer
     _check_weights(found, source.name)
     if getattr(model, "_hf_peft_config_loaded", False):
         raise _is_adapter(source.name)
-    return model if "device_map" in options else model.to(placement.device)
+    return model
 
 
 def check_placement(placement: Placement) -> None:
