@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from conceptbasis.errors import ModelError
-from conceptbasis.models.sources import UNREADABLE, Source, require_package, unreadable
+from conceptbasis.models.fetching import require_package
+from conceptbasis.models.source import UNREADABLE, Source, unreadable
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 

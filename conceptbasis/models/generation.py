@@ -34,7 +34,7 @@ def generate(
         loaded: The model, under hooks or not.
         prompts: One user message each.
         max_new_tokens: The most tokens to add.
-        batch_size: Prompts at a time.
+        batch_size: Prompts at a time, fewer where memory runs out.
         forced: The start of each answer, put after the prompt; not part of the completion.
         first_logits: Filled with the float32 logits of each first token, in the order of the
             prompts, for a caller who would otherwise run `first_token_logits` on the same ones.
@@ -71,7 +71,7 @@ def first_token_logits(
     Args:
         loaded: The model, under hooks or not.
         prompts: One user message each.
-        batch_size: Prompts at a time.
+        batch_size: Prompts at a time, fewer where memory runs out.
 
     Returns:
         Float32 logits in the order of the prompts.
@@ -109,7 +109,7 @@ def text_nll(
     Args:
         loaded: The model, under hooks or not.
         texts: Plain strings or chats, as in `encode_texts`; all tokens after the first count.
-        batch_size: Texts at a time.
+        batch_size: Texts at a time, fewer where memory runs out.
 
     Returns:
         Sum of the negative log-likelihood (nats, float64) and number of tokens, by text.

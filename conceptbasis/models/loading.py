@@ -13,16 +13,11 @@ from conceptbasis.errors import ModelError
 from conceptbasis.models.adapters import merge_adapter
 from conceptbasis.models.architecture import parse_row
 from conceptbasis.models.binding import resolve
+from conceptbasis.models.fetching import Placement, check_placement, load_tokenizer, load_weights
 from conceptbasis.models.loaded import LoadedModel
 from conceptbasis.models.placement import execution_device
 from conceptbasis.models.proof import prove_sites, prove_writers
-from conceptbasis.models.sources import (
-    Placement,
-    Source,
-    check_placement,
-    load_tokenizer,
-    load_weights,
-)
+from conceptbasis.models.source import Source
 from conceptbasis.models.template import ChatOptions, apply_chat_options
 
 

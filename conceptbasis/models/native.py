@@ -15,9 +15,10 @@ from torch import Tensor
 
 from conceptbasis.core.directions import Selection, difference_of_means, select_direction
 from conceptbasis.models.batches import run_batches
+from conceptbasis.models.capture import capture
 from conceptbasis.models.chat import end_of_prompt_ids, pad_left, prompt_ids
 from conceptbasis.models.generation import first_token_logits
-from conceptbasis.models.hooks import Edit, capture, intervene
+from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.loaded import LoadedModel
 
 Progress = Callable[[int, int], None]
@@ -52,7 +53,7 @@ def end_activations(
     Args:
         loaded: The model.
         prompts: One user message each.
-        batch_size: Prompts at a time.
+        batch_size: Prompts at a time, fewer where memory runs out.
     """
     n_positions = len(end_of_prompt_ids(loaded.tokenizer))
     layers = range(loaded.architecture.n_layers)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from conceptbasis.errors import ModelError, reason
 from conceptbasis.models.binding import WriterSlot
-from conceptbasis.models.hooks import Site, capture_sites
+from conceptbasis.models.capture import Site, capture_sites
 from conceptbasis.models.loaded import LoadedModel
 
 _SITES: tuple[Site, ...] = ("resid_pre", "attn_out", "mlp_out", "resid_post")
@@ -62,7 +62,8 @@ def prove_writers(loaded: LoadedModel) -> None:
     found = read_sites(loaded)
     row = architecture.row
     for layer in range(architecture.n_layers):
-        for site, norm in (("attn_out", row.attention_norm), ("mlp_out", row.mlp_norm)):
+        norms: dict[Site, str | None] = {"attn_out": row.attention_norm, "mlp_out": row.mlp_norm}
+        for site, norm in norms.items():
             slots = [s for s in architecture.writers(layer) if _writes(s, site)]
             with _doubled(slots):
                 now = read_sites(loaded)[site][layer]

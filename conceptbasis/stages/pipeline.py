@@ -21,9 +21,9 @@ from conceptbasis.artifacts import (
 )
 from conceptbasis.config import ModelConfig, RunConfig
 from conceptbasis.errors import ConfigError, CoverageError, ModelError, PromptError
+from conceptbasis.models.fetching import Placement
 from conceptbasis.models.loading import LoadedModel, load_model
 from conceptbasis.models.placement import iter_parameters
-from conceptbasis.models.sources import Placement
 from conceptbasis.models.template import ChatOptions
 from conceptbasis.organisms.build import ensure_organism
 from conceptbasis.organisms.spec import FORM, PREFIX, parse_spec

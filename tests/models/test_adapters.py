@@ -9,9 +9,9 @@ from tiny import PROMPTS, make_model, make_tokenizer, unit
 
 from conceptbasis.errors import ModelError
 from conceptbasis.models.chat import encode_prompts
+from conceptbasis.models.fetching import Placement
 from conceptbasis.models.generation import first_token_logits
 from conceptbasis.models.loading import load_model
-from conceptbasis.models.sources import Placement
 from conceptbasis.models.weights import iter_residual_writers, orthogonalise_weights
 
 needs_peft = pytest.mark.skipif(

@@ -11,7 +11,8 @@ from tiny import WRAPPERS, make_loaded, make_model, make_tokenizer, unit
 from conceptbasis.errors import InterventionError, ModelError
 from conceptbasis.models.architecture import ARCHITECTURES
 from conceptbasis.models.binding import resolve
-from conceptbasis.models.hooks import Edit, capture, capture_sites, intervene
+from conceptbasis.models.capture import capture, capture_sites
+from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.loading import wrap_model
 from conceptbasis.models.proof import prove_sites, prove_writers
 from conceptbasis.models.weights import iter_residual_writers, orthogonalise_weights

@@ -6,7 +6,8 @@ from tiny import unit
 
 from conceptbasis.errors import InterventionError, ModelError
 from conceptbasis.models.architecture import ARCHITECTURES
-from conceptbasis.models.hooks import Edit, capture, forward_body, intervene, splice
+from conceptbasis.models.capture import capture, forward_body
+from conceptbasis.models.hooks import Edit, intervene, splice
 
 ALL = sorted(ARCHITECTURES)
 LAYERS = range(3)

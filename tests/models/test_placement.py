@@ -7,12 +7,13 @@ import torch
 from tiny import PROMPTS, make_model, make_tokenizer, unit
 
 from conceptbasis.errors import InterventionError, ModelError
+from conceptbasis.models.capture import capture
+from conceptbasis.models.fetching import Placement
 from conceptbasis.models.generation import first_token_logits, generate
-from conceptbasis.models.hooks import Edit, capture, intervene
+from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.loading import load_model
 from conceptbasis.models.native import end_activations
 from conceptbasis.models.placement import execution_device, iter_parameters
-from conceptbasis.models.sources import Placement
 from conceptbasis.models.weights import orthogonalise_weights, writer_matrices
 
 LAYERS = range(3)

@@ -5,7 +5,8 @@ import torch
 from tiny import make_loaded, unit
 
 from conceptbasis.errors import InterventionError
-from conceptbasis.models.hooks import Edit, capture, intervene
+from conceptbasis.models.capture import capture
+from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.weights import (
     iter_residual_writers,
     orthogonalise_weights,

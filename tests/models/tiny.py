@@ -148,7 +148,7 @@ def make_config(model_type: str, **changes: object) -> object:
 
 def make_model(model_type: str, *, seed: int = 0, **changes: object) -> torch.nn.Module:
     """A random model of a few thousand parameters with non-zero biases and varied norms."""
-    from conceptbasis.models.sources import model_class
+    from conceptbasis.models.fetching import model_class
 
     config = make_config(model_type, **changes)
     torch.manual_seed(seed)
