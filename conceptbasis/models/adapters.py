@@ -51,7 +51,7 @@ def merge_adapter(model: Any, adapter: Source) -> Any:
 
 def _adapter_folder(adapter: Source) -> Path:
     """The adapter's folder, fetched from the hub where it is none; never pickled weights."""
-    folder = Path(adapter.name)
+    folder = Path(adapter.name).expanduser()
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
 

@@ -142,6 +142,7 @@ def parse_row(values: Mapping[str, Any]) -> ArchitectureRow:
     like = changes.pop("like", None)
     if like is not None and like not in ARCHITECTURES:
         raise _bad_row(f"like: {like!r}", f"one of {', '.join(sorted(ARCHITECTURES))}")
+    changes.setdefault("family", "a row of your own" + (f", like {like}" if like else ""))
     known = [field.name for field in fields(ArchitectureRow)]
     base = ARCHITECTURES[like] if like is not None else _PRE_NORM
     defaults = {name: getattr(_PRE_NORM, name) for name in known}

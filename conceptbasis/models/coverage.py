@@ -111,7 +111,7 @@ def examine_coverage(
     return Coverage(
         name=source.name,
         model_type=bound.model_type,
-        family=bound.row.family or "a row of your own",
+        family=bound.row.family,
         n_layers=bound.n_layers,
         d_model=bound.d_model,
         d_vocab=bound.d_vocab,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from conceptbasis.core.edits import orthogonalise
 from conceptbasis.errors import InterventionError
 from conceptbasis.models.architecture import Orientation
-from conceptbasis.models.binding import WriterKind, WriterSlot
+from conceptbasis.models.binding import Architecture, WriterKind, WriterSlot
 from conceptbasis.models.edit_report import (
     EditReport,
     check_direction,
@@ -99,6 +99,23 @@ def writer_matrices(loaded: LoadedModel, layer: int) -> list[Float[Tensor, "d_mo
     return [writer.matrix for writer in iter_residual_writers(loaded, layer)]
 
 
+def check_weight_edits(architecture: Architecture) -> None:
+    """Raises where the writers' weights cannot be edited, so that it can be said before any work.
+
+    Args:
+        architecture: The model's architecture.
+
+    Raises:
+        InterventionError: A norm follows the writers, or they are quantised or offloaded.
+    """
+    if refusal := architecture.refuses_weights():
+        raise InterventionError(
+            f"weight edits on {refusal}",
+            expected="a model whose writers are plain weights that add to the stream directly",
+            fix="use mode ablate with scope writers or stream, which edit by hooks",
+        )
+
+
 @contextmanager
 def orthogonalise_weights(
     loaded: LoadedModel,
@@ -133,12 +150,8 @@ def orthogonalise_weights(
     Source: Arditi et al. 2024 (2406.11717), weight orthogonalisation.
     """
     architecture = loaded.architecture
-    if refusal := architecture.refuses_weights() if directions else None:
-        raise InterventionError(
-            f"weight edits on {refusal}",
-            expected="a model whose writers are plain weights that add to the stream directly",
-            fix="use mode ablate with scope writers or stream, which edit by hooks",
-        )
+    if directions:
+        check_weight_edits(architecture)
     if which not in ("all", "attention"):
         raise InterventionError(
             f"unknown writers {which!r}", expected="all or attention", fix="name one of them"

@@ -25,6 +25,7 @@ from conceptbasis.models.fetching import Placement
 from conceptbasis.models.loading import LoadedModel, load_model
 from conceptbasis.models.placement import iter_parameters
 from conceptbasis.models.template import ChatOptions
+from conceptbasis.models.weights import check_weight_edits
 from conceptbasis.organisms.build import ensure_organism
 from conceptbasis.organisms.spec import FORM, PREFIX, parse_spec
 from conceptbasis.organisms.suite import build_suite
@@ -197,6 +198,8 @@ def run_pipeline(
         models = [
             (c, open_model(c, config.device, reporter)) for c in (donor_config, target_config)
         ]
+        if config.replay.mode == "orthogonalise":
+            check_weight_edits(models[1][1].architecture)
         _check_context([loaded for _, loaded in models], suite, config)
         donor, target = (_with_saes(c, loaded, suite, reporter) for c, loaded in models)
         overview = measure_overview(donor, target, suite, config, folder)

@@ -48,6 +48,46 @@ def test_sites_equal_a_forward_pass_by_hand(models, batch, model_type):
             torch.testing.assert_close(found[site][layer], by_hand[site][layer][kept])
 
 
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 5e5,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+VARIANTS = {
+    "Llama 2, every head its own key": ("llama", {"num_key_value_heads": 2}),
+    "Llama 3.x, scaled rotations": ("llama", {"rope_parameters": LLAMA3}),
+    "Llama with biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
+    "GPT-NeoX with sequential branches": ("gpt_neox", {"use_parallel_residual": False}),
+    "Mistral with a window": ("mistral", {"sliding_window": 3}),
+    "Mixtral with a window": ("mixtral", {"sliding_window": 3}),
+    "Qwen2-MoE with a dense layer": ("qwen2_moe", {"mlp_only_layers": [1]}),
+    "DeepSeek-V3 with whole queries": ("deepseek_v3", {"q_lora_rank": None}),
+    "DeepSeek-V3 without dense layers": ("deepseek_v3", {"first_k_dense_replace": 0}),
+    "GPT-OSS with a window": ("gpt_oss", {"sliding_window": 3}),
+    "Gemma 3 with a window": ("gemma3_text", {"sliding_window": 3}),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_of_a_family_fit_its_row(batch, name):
+    model_type, changes = VARIANTS[name]
+    loaded, ids, mask = make_loaded(model_type, **changes), batch.input_ids, batch.attention_mask
+    topology = TOPOLOGIES[model_type]
+    if "use_parallel_residual" in changes:
+        topology = replace(topology, parallel=False)
+    by_hand, logits = hand_run(loaded.model, ids, mask, topology)
+    kept = mask.bool()
+    torch.testing.assert_close(logits[kept], model_logits(loaded.model, ids, mask)[kept])
+    found = sites_of(loaded, batch)
+    for site in SITES:
+        for layer in LAYERS:
+            torch.testing.assert_close(found[site][layer], by_hand[site][layer][kept])
+    prove_writers(loaded)
+
+
 @pytest.mark.parametrize("model_type", ["gemma2", "olmo2", "gpt_neox"])
 def test_a_wrong_forward_by_hand_is_seen_in_the_logits(models, batch, model_type):
     """Negative control: norms or branches in the wrong order do not give the model's logits."""
