@@ -201,7 +201,9 @@ def _chat(source: Source, options: ChatOptions) -> dict[str, Any]:
         tokenizer = load_tokenizer(source)
         if not getattr(tokenizer, "chat_template", None):
             return {"problem": "no chat template: use the instruction-tuned model"}
+        facts = chat_facts(tokenizer)
         apply_chat_options(tokenizer, options)
-        return chat_facts(tokenizer)
+        # What can be set is said of the template; where prompts end, of the template as set.
+        return facts | {"end_of_prompt": chat_facts(tokenizer)["end_of_prompt"]}
     except ConceptBasisError as error:
         return {"problem": error.what}

@@ -16,6 +16,7 @@ Value = str | bool | int | float | None
 THINKING_SWITCHES = ("enable_thinking", "thinking")
 """Names under which templates read whether the model is to think first."""
 _GIVEN = {"messages", "add_generation_prompt", "raise_exception", "strftime_now", "namespace"}
+_END = "{# end of the chat options #}{{ '' }}"
 _PROBE = [{"role": "user", "content": MARK.format(0)}]
 
 
@@ -40,8 +41,9 @@ class ChatOptions:
 def apply_chat_options(tokenizer: Any, options: ChatOptions) -> None:
     """Writes the options into the tokenizer's chat template, so that every rendering obeys them.
 
-    They become assignments before the template's own text. So whatever is read from the template
-    afterwards (ends of prompts, sites, hashes) is read with them.
+    They become assignments before the template's own text, in the place of earlier ones. So
+    whatever is read from the template afterwards (ends of prompts, sites, hashes) is read with
+    them.
 
     Args:
         tokenizer: A tokenizer with a chat template; it is changed.
@@ -52,26 +54,27 @@ def apply_chat_options(tokenizer: Any, options: ChatOptions) -> None:
             no system prompt.
         ModelError: The template is not valid Jinja.
     """
+    template = _template_text(tokenizer).rpartition(_END)[2]
     if options == ChatOptions():
+        if _END in _template_text(tokenizer):
+            tokenizer.chat_template = template
         return
-    template = _template_text(tokenizer)
+    tokenizer.chat_template = template
     variables = dict(options.variables)
     if options.thinking is not None:
         variables[_thinking_switch(tokenizer, variables)] = options.thinking
-    unread = set(variables) - template_variables(tokenizer)
-    if unread:
+    read = template_variables(tokenizer)
+    if set(variables) - read:
         raise PromptError(
-            f"the chat template does not read {', '.join(sorted(unread))}",
-            expected=f"variables it reads: {_listed(template_variables(tokenizer))}",
+            f"the chat template does not read {', '.join(sorted(set(variables) - read))}",
+            expected=f"variables it reads: {_listed(read)}",
             fix="correct the names in chat.variables of the model configuration",
         )
     prelude = "".join(f"{{% set {k} = {_literal(v)} %}}" for k, v in variables.items())
     if options.system is not None:
+        _require_system(tokenizer, options)
         prelude += _system_prelude(options)
-    if not template.startswith(prelude):
-        tokenizer.chat_template = prelude + "{{ '' }}" + template
-    if options.system is not None:
-        _require_system(tokenizer, options, template)
+    tokenizer.chat_template = prelude + _END + template
 
 
 def template_variables(tokenizer: Any) -> set[str]:
@@ -176,15 +179,13 @@ def _system_prelude(options: ChatOptions) -> str:
     return "{% if messages[0]['role'] != 'system' %}{% set messages = " + turn + " %}{% endif %}"
 
 
-def _require_system(tokenizer: Any, options: ChatOptions, template: str) -> None:
-    changed, tokenizer.chat_template = tokenizer.chat_template, template
+def _require_system(tokenizer: Any, options: ChatOptions) -> None:
     if options.system_as == "system" and not _takes_system(tokenizer, options.system or ""):
         raise PromptError(
             "the chat template takes no system prompt",
             expected="a template that writes a system turn",
             fix="set chat.system_as: user, which puts it before the user's words",
         )
-    tokenizer.chat_template = changed
 
 
 def _takes_system(tokenizer: Any, text: str) -> bool:

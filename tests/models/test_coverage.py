@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import make_config, make_tokenizer, unit
+from tiny import CHAT_TEMPLATE, make_config, make_tokenizer, unit
 
 from conceptbasis.cli import main
 from conceptbasis.errors import ModelError
@@ -12,6 +12,7 @@ from conceptbasis.models.architecture import ARCHITECTURES
 from conceptbasis.models.coverage import examine_coverage, supported_table
 from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.source import Source
+from conceptbasis.models.template import ChatOptions
 from conceptbasis.models.weights import orthogonalise_weights, writer_matrices
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -103,6 +104,17 @@ def test_doctor_prints_coverage_and_what_would_be_edited(described, capsys, tmp_
     assert "a row of your own" in " ".join(capsys.readouterr().out.split())
 
 
+def test_doctor_tells_what_the_template_allows_and_what_is_set(described):
+    source = described("qwen3")
+    template = CHAT_TEMPLATE + "{% if enable_thinking is false %}<|system|>{% endif %}"
+    make_tokenizer(template=template).save_pretrained(source.name)
+    plain = examine_coverage(source).chat
+    told = examine_coverage(source, chat=ChatOptions(thinking=False, system="be brief")).chat
+    assert plain["thinking"] == told["thinking"] == "enable_thinking"
+    assert plain["system_prompt"]
+    assert told["end_of_prompt"] == [*plain["end_of_prompt"], "<|system|>"]
+
+
 def test_doctor_names_what_is_missing(described, tmp_path, capsys):
     source = described("llama")
     (tmp_path / "tokenizer.json").unlink()
@@ -120,6 +132,8 @@ def test_doctor_names_what_is_missing(described, tmp_path, capsys):
 def test_the_documented_table_is_the_table():
     assert supported_table() in (DOCS / "method.md").read_text(encoding="utf-8")
     assert supported_table().count("\n") == len(ARCHITECTURES) + 2
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert f"{len(ARCHITECTURES)} architectures" in readme
 
 
 def test_row_of_a_described_model_is_checked_before_weights_are_fetched(described):

@@ -127,6 +127,18 @@ def test_a_template_without_a_system_turn_says_so_and_takes_it_as_user():
         assert "be brief\n\nsalt ?" in opened(told)
 
 
+def test_options_can_be_set_again_and_taken_back():
+    options = {"thinking": False, "system": "be brief"}
+    tokenizer = tokenizer_of("qwen3", **options)
+    once = tokenizer.chat_template
+    apply_chat_options(tokenizer, ChatOptions(**options))
+    assert tokenizer.chat_template == once
+    apply_chat_options(tokenizer, ChatOptions(thinking=True))
+    assert opened(tokenizer) == opened(tokenizer_of("qwen3", thinking=True))
+    apply_chat_options(tokenizer, ChatOptions())
+    assert tokenizer.chat_template == QWEN3
+
+
 def test_thinking_is_switched_by_the_templates_own_variable():
     off, on, plain = (tokenizer_of("qwen3", thinking=t) for t in (False, True, None))
     assert opened(off).endswith("<think>\n\n</think>\n\n")
