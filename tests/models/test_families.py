@@ -304,19 +304,28 @@ def test_a_model_that_scales_its_branches_is_refused():
 # Rows of the user's own
 
 
-def test_a_row_of_the_users_own_opens_a_family_outside_the_table(batch):
-    model = make_model("starcoder2")
-    with pytest.raises(ModelError, match="unknown model type 'starcoder2'") as caught:
+OWN_ROWS = {
+    "starcoder2": {"like": "llama", "mlp_writer": "mlp.c_proj"},
+    "llava": {"like": "llama", "body": "model.language_model"},
+}
+
+
+@pytest.mark.parametrize("model_type", OWN_ROWS)
+def test_a_row_of_the_users_own_opens_a_family_outside_the_table(batch, model_type):
+    model = make_model(model_type)
+    with pytest.raises(ModelError, match=f"unknown model type '{model_type}'") as caught:
         resolve(model)
     assert "key `architecture`" in caught.value.fix
-    row = {"like": "llama", "mlp_writer": "mlp.c_proj"}
-    loaded = wrap_model(model, make_tokenizer(), name="starcoder2", architecture=row)
+    row = OWN_ROWS[model_type]
+    loaded = wrap_model(model, make_tokenizer(), name=model_type, architecture=row)
     r = unit(16, 2)
     with intervene(loaded, [Edit(layer, r) for layer in LAYERS], scope="writers"):
         hooks = capture(loaded, batch.input_ids, batch.attention_mask, layers=[2])[2]
     with orthogonalise_weights(loaded, dict.fromkeys(LAYERS, r)):
         weights = capture(loaded, batch.input_ids, batch.attention_mask, layers=[2])[2]
     torch.testing.assert_close(weights, hooks, rtol=1e-3, atol=1e-4)
+    plain = capture(loaded, batch.input_ids, batch.attention_mask, layers=[2])[2]
+    assert not torch.allclose(weights, plain, atol=1e-2)
 
 
 @pytest.mark.parametrize(

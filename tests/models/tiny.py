@@ -117,6 +117,7 @@ _VISION = {
     "image_size": 16,
     "patch_size": 8,
 }
+_TOWERS = {"llava": ("llama", "clip_vision_model"), "mistral3": ("mistral", "pixtral")}
 WRAPPERS = {
     "gemma3": {"mm_tokens_per_image": 1, "image_token_index": 319},
     "qwen2_vl": {},
@@ -134,16 +135,17 @@ def make_config(model_type: str, **changes: object) -> object:
 
     base = dict(_GPT2) if model_type == "gpt2" else {**_SMALL, **_EXTRA.get(model_type, {})}
     base.update(changes)
-    if model_type not in WRAPPERS:
+    if model_type not in (*WRAPPERS, "llava"):
         return AutoConfig.for_model(model_type, **base)
     text, vision = base, dict(_VISION)
     if model_type.startswith("qwen"):
         text = {"rope_parameters": _MROPE, **text}
-    if model_type == "mistral3":
-        text, vision = {"model_type": "mistral", **text}, {"model_type": "pixtral", **vision}
+    if model_type in _TOWERS:
+        text = {"model_type": _TOWERS[model_type][0], **text}
+        vision["model_type"] = _TOWERS[model_type][1]
     tied = {"tie_word_embeddings": changes.get("tie_word_embeddings", False)}
     towers = {"text_config": text, "vision_config": vision}
-    return AutoConfig.for_model(model_type, **towers, **tied, **WRAPPERS[model_type])
+    return AutoConfig.for_model(model_type, **towers, **tied, **WRAPPERS.get(model_type, {}))
 
 
 def make_model(model_type: str, *, seed: int = 0, **changes: object) -> torch.nn.Module:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conceptbasis.config import ModelConfig, parse_config
+from conceptbasis.config import ChatSection, ModelConfig, parse_config
 from conceptbasis.errors import ConfigError, InterventionError, ModelError, PromptError
 from conceptbasis.models.chat import render
 from conceptbasis.progress import Reporter
@@ -83,3 +83,9 @@ def test_a_weight_edit_that_will_be_refused_is_refused_before_any_work(world, tm
             QUIET,
         )
     assert not any(run.rglob("*.safetensors"))
+
+
+def test_every_key_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    keys = [*ModelConfig.model_fields, *(f"chat.{name}" for name in ChatSection.model_fields)]
+    assert [key for key in keys if f"| `{key}` |" not in text] == []
