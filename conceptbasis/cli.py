@@ -197,6 +197,11 @@ def _add_reading(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     doctor = _command(commands, "doctor", "Versions, devices, caches, and what is missing.")
     doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.add_argument(
+        "--model",
+        metavar="ID",
+        help="what of a model can be read and edited: a hub id, a folder, or sae_configs/NAME.yaml",
+    )
     report = _command(commands, "report", "Rebuild report.html from artifacts.")
     report.add_argument("folder", type=Path, metavar="DIR", help="a run folder")
     _add_show_text(report)

@@ -112,7 +112,16 @@ def run_report(options: argparse.Namespace) -> None:
 
 
 def run_doctor(options: argparse.Namespace) -> None:
-    """Says what is installed, what is cached and what is missing."""
+    """Says what is installed, what is cached and what is missing; or what a model allows."""
+    if options.model:
+        from conceptbasis.report.doctor_model import examine_model, model_view
+
+        coverage = examine_model(options.model)
+        if options.json:
+            print(json.dumps(coverage, indent=1))
+        else:
+            console().print(model_view(coverage))
+        return
     from conceptbasis.report.doctor import doctor_view, examine
 
     facts = examine()

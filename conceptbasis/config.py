@@ -96,6 +96,15 @@ class SaeSource(Section):
         return self
 
 
+class ChatSection(Section):
+    """What is set in a model's chat template (docs/configuration.md, "Chat")."""
+
+    system: str | None = None
+    system_as: Literal["system", "user"] = "system"
+    thinking: bool | None = None
+    variables: dict[str, str | bool | int | float | None] = {}
+
+
 class ModelConfig(Section):
     """One model with its SAEs.
 
@@ -105,7 +114,16 @@ class ModelConfig(Section):
     name: str
     model: str
     revision: str | None = None
+    adapter: str | None = None
+    adapter_revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quantization: Literal["8bit", "4bit"] | None = None
+    device_map: str | dict[str, int | str] | None = None
+    max_memory: dict[int | str, str] | None = None
+    offload_folder: str | None = None
+    offline: bool = False
+    chat: ChatSection = ChatSection()
+    architecture: dict[str, str | None] | None = None
     site: Literal["resid_post"] = "resid_post"
     layers: Literal["all"] | tuple[int, ...] = "all"
     trust_remote_code: bool = False

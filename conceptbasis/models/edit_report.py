@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from conceptbasis.errors import InterventionError
-from conceptbasis.models.architecture import Architecture
+from conceptbasis.models.binding import Architecture
 
 Scope = Literal["stream", "writers"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,8 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from conceptbasis.errors import NumericsError
+from conceptbasis.models.batches import run_batches
 from conceptbasis.models.chat import Text, encode_texts, pad_left, prompt_ids
-from conceptbasis.models.loading import LoadedModel
+from conceptbasis.models.loaded import LoadedModel
+from conceptbasis.models.template import end_of_turn_ids
 
 
 def generate(
@@ -23,7 +25,7 @@ def generate(
     forced: list[str] | None = None,
     first_logits: list[Tensor] | None = None,
 ) -> list[str]:
-    """Greedy completions, the same tokens as `model.generate(do_sample=False)`.
+    """Greedy completions, the tokens of `model.generate(do_sample=False)` up to `stop_ids`.
 
     Prompts are batched by length; a finished row leaves its batch, so the last long answer
     does not keep the others running.
@@ -32,7 +34,7 @@ def generate(
         loaded: The model, under hooks or not.
         prompts: One user message each.
         max_new_tokens: The most tokens to add.
-        batch_size: Prompts at a time.
+        batch_size: Prompts at a time, fewer where memory runs out.
         forced: The start of each answer, put after the prompt; not part of the completion.
         first_logits: Filled with the float32 logits of each first token, in the order of the
             prompts, for a caller who would otherwise run `first_token_logits` on the same ones.
@@ -51,8 +53,13 @@ def generate(
     if first_logits is not None:
         first_logits[:] = [torch.empty(0)] * len(rows)
     with torch.inference_mode():
-        for chosen in _by_length(rows, batch_size):
-            _decode_batch(loaded, rows, chosen, max_new_tokens, completions, first_logits)
+        run_batches(
+            _by_length(rows),
+            batch_size,
+            lambda chosen: _decode_batch(
+                loaded, rows, list(chosen), max_new_tokens, completions, first_logits
+            ),
+        )
     return loaded.tokenizer.batch_decode(completions, skip_special_tokens=True)
 
 
@@ -64,7 +71,7 @@ def first_token_logits(
     Args:
         loaded: The model, under hooks or not.
         prompts: One user message each.
-        batch_size: Prompts at a time.
+        batch_size: Prompts at a time, fewer where memory runs out.
 
     Returns:
         Float32 logits in the order of the prompts.
@@ -75,19 +82,22 @@ def first_token_logits(
     """
     rows = prompt_ids(loaded.tokenizer, prompts, max_length=_room(loaded, 0))
     logits: list[Tensor] = [torch.empty(0)] * len(rows)
+
+    def read(chosen: Sequence[int]) -> None:
+        batch = pad_left(loaded.tokenizer, [rows[i] for i in chosen])
+        mask = batch.attention_mask.to(loaded.device)
+        output = loaded.model(
+            input_ids=batch.input_ids.to(loaded.device),
+            attention_mask=mask,
+            position_ids=_positions(mask),
+            use_cache=False,
+            logits_to_keep=1,
+        )
+        for i, row in zip(chosen, _finite(output.logits[:, -1]).float().cpu(), strict=True):
+            logits[i] = row
+
     with torch.no_grad():
-        for chosen in _by_length(rows, batch_size):
-            batch = pad_left(loaded.tokenizer, [rows[i] for i in chosen])
-            mask = batch.attention_mask.to(loaded.device)
-            output = loaded.model(
-                input_ids=batch.input_ids.to(loaded.device),
-                attention_mask=mask,
-                position_ids=_positions(mask),
-                use_cache=False,
-                logits_to_keep=1,
-            )
-            for i, row in zip(chosen, _finite(output.logits[:, -1]).float().cpu(), strict=True):
-                logits[i] = row
+        run_batches(_by_length(rows), batch_size, read)
     return torch.stack(logits)
 
 
@@ -99,7 +109,7 @@ def text_nll(
     Args:
         loaded: The model, under hooks or not.
         texts: Plain strings or chats, as in `encode_texts`; all tokens after the first count.
-        batch_size: Texts at a time.
+        batch_size: Texts at a time, fewer where memory runs out.
 
     Returns:
         Sum of the negative log-likelihood (nats, float64) and number of tokens, by text.
@@ -111,18 +121,23 @@ def text_nll(
     nll = torch.zeros(len(texts), dtype=torch.float64)
     tokens = torch.zeros(len(texts), dtype=torch.long)
     order = sorted(range(len(texts)), key=lambda i: len(str(texts[i])))
+    if not texts:
+        encode_texts(loaded.tokenizer, texts)  # says that there are none
+
+    def read(chosen: Sequence[int]) -> None:
+        batch = encode_texts(
+            loaded.tokenizer, [texts[i] for i in chosen], max_length=_room(loaded, 0)
+        )
+        ids, mask = batch.input_ids.to(loaded.device), batch.attention_mask.to(loaded.device)
+        logits = loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        log_probs = _finite(logits[:, :-1]).float().log_softmax(-1)
+        ids, mask = ids.to(logits.device), mask.to(logits.device)
+        picked = log_probs.gather(-1, ids[:, 1:, None])[..., 0].double()
+        nll[list(chosen)] = -(picked * mask[:, 1:]).sum(-1).cpu()
+        tokens[list(chosen)] = mask[:, 1:].sum(-1).cpu()
+
     with torch.no_grad():
-        for start in range(0, max(len(order), 1), batch_size):
-            chosen = order[start : start + batch_size]
-            batch = encode_texts(
-                loaded.tokenizer, [texts[i] for i in chosen], max_length=_room(loaded, 0)
-            )
-            ids, mask = batch.input_ids.to(loaded.device), batch.attention_mask.to(loaded.device)
-            logits = loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-            log_probs = _finite(logits[:, :-1]).float().log_softmax(-1)
-            picked = log_probs.gather(-1, ids[:, 1:, None])[..., 0].double()
-            nll[chosen] = -(picked * mask[:, 1:]).sum(-1).cpu()
-            tokens[chosen] = mask[:, 1:].sum(-1).cpu()
+        run_batches(order, batch_size, read)
     return nll, tokens
 
 
@@ -130,22 +145,29 @@ def _room(loaded: LoadedModel, reserved: int) -> int | None:
     return None if loaded.max_length is None else loaded.max_length - reserved
 
 
-def _by_length(rows: list[list[int]], batch_size: int) -> Iterator[list[int]]:
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+def _by_length(rows: list[list[int]]) -> list[int]:
+    return sorted(range(len(rows)), key=lambda i: len(rows[i]))
 
 
 def _positions(mask: Tensor) -> Tensor:
     return (mask.cumsum(-1) - 1).clamp(min=0)
 
 
-def _eos_ids(loaded: LoadedModel) -> set[int]:
-    """The ids at which `model.generate` stops: those of the generation configuration."""
-    eos = loaded.model.generation_config.eos_token_id
+def stop_ids(loaded: LoadedModel) -> set[int]:
+    """The tokens that end an answer.
+
+    Those of the generation configuration, or else the tokenizer's; and the special token that
+    the chat template writes after an answer, which fine-tuned models often fail to list.
+
+    Args:
+        loaded: The model.
+    """
+    config = getattr(loaded.model, "generation_config", None)
+    eos = getattr(config, "eos_token_id", None)
     if eos is None:
         eos = loaded.tokenizer.eos_token_id
-    return set() if eos is None else set(eos if isinstance(eos, list) else [eos])
+    listed = set() if eos is None else set(eos if isinstance(eos, list) else [eos])
+    return listed | end_of_turn_ids(loaded.tokenizer)
 
 
 def _decode_batch(
@@ -158,7 +180,9 @@ def _decode_batch(
 ) -> None:
     from transformers import DynamicCache
 
-    eos = _eos_ids(loaded)
+    eos = stop_ids(loaded)
+    for row in chosen:
+        completions[row] = []  # a batch that ran out of memory is done again
     batch = pad_left(loaded.tokenizer, [rows[i] for i in chosen])
     ids, mask = batch.input_ids.to(loaded.device), batch.attention_mask.to(loaded.device)
     positions = _positions(mask)
@@ -176,7 +200,7 @@ def _decode_batch(
         if step == 0 and first_logits is not None:
             for row, values in zip(chosen, logits.float().cpu(), strict=True):
                 first_logits[row] = values
-        new = logits.argmax(-1)
+        new = logits.argmax(-1).to(mask.device)
         going = []
         for place, (row, token) in enumerate(zip(chosen, new.tolist(), strict=True)):
             if token in eos:

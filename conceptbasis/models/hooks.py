@@ -1,19 +1,18 @@
-"""Reads and edits residual streams by forward hooks that are always removed."""
+"""Edits residual streams by forward hooks that are always removed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from conceptbasis.core import edits as formulas
-from conceptbasis.errors import InterventionError, ModelError
-from conceptbasis.models.architecture import Architecture
+from conceptbasis.errors import InterventionError
+from conceptbasis.models.binding import Architecture
 from conceptbasis.models.edit_report import (
     EditReport,
     Scope,
@@ -22,10 +21,10 @@ from conceptbasis.models.edit_report import (
     count_edits,
     nothing_edited,
 )
-from conceptbasis.models.hook_points import input_hook, reading_hook, replacing_hook
-from conceptbasis.models.loading import LoadedModel
+from conceptbasis.models.hook_points import input_hook, replacing_hook
+from conceptbasis.models.loaded import LoadedModel
+from conceptbasis.models.placement import execution_device
 
-Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"]
 EditMode = Literal["ablate", "affine", "add"]
 
 
@@ -48,90 +47,6 @@ class Edit:
     mean: Float[Tensor, " d_model"] | None = None
     amount: float = 0.0
     gamma: float = 1.0
-
-
-class _LastLayerReached(Exception):
-    """Ends the forward pass once every wanted layer was read."""
-
-
-def capture(
-    loaded: LoadedModel,
-    input_ids: Int[Tensor, "batch pos"],
-    attention_mask: Int[Tensor, "batch pos"],
-    *,
-    layers: Iterable[int],
-    site: Site = "resid_post",
-    stop_after_last: bool = True,
-) -> dict[int, Float[Tensor, "batch pos d_model"]]:
-    """Reads a site of several layers in one forward pass of the base model.
-
-    `attn_out` and `mlp_out` are what is added to the stream, so after a post norm where there
-    is one, and resid_mid = resid_pre + attn_out. In a block with parallel residual branches
-    resid_mid is that sum too, although its MLP does not read it.
-
-    Args:
-        loaded: The model.
-        input_ids: Token ids, padded on either side.
-        attention_mask: 1 for tokens, 0 for padding.
-        layers: Indices of blocks.
-        site: Where to read.
-        stop_after_last: Whether to end the pass after the last wanted block.
-
-    Returns:
-        The activations by layer; values at padding mean nothing.
-
-    Raises:
-        ModelError: Unknown site, or a layer out of range.
-    """
-    wanted = sorted(set(layers))
-    architecture = loaded.architecture
-    if site not in get_args(Site):
-        raise ModelError(
-            f"unknown site {site!r}", expected=f"one of {get_args(Site)}", fix="name one of them"
-        )
-    for layer in wanted:
-        if not 0 <= layer < architecture.n_layers:
-            raise ModelError(
-                f"layer {layer} of {loaded.name}",
-                expected=f"0 to {architecture.n_layers - 1}",
-                fix="name a layer the model has",
-            )
-    found: dict[int, Tensor] = {}
-    with ExitStack() as stack, torch.no_grad():
-        for layer in wanted:
-            _read(stack, architecture, layer, site, found)
-        if stop_after_last and wanted:
-            stack.enter_context(reading_hook(architecture.blocks[wanted[-1]], _stop))
-        with suppress(_LastLayerReached):
-            forward_body(loaded, input_ids, attention_mask)
-    return {layer: found[layer] for layer in wanted}
-
-
-def forward_body(
-    loaded: LoadedModel,
-    input_ids: Int[Tensor, "batch pos"],
-    attention_mask: Int[Tensor, "batch pos"],
-) -> Tensor:
-    """Runs the base model once, without unembedding and without a cache.
-
-    Args:
-        loaded: The model.
-        input_ids: Token ids, padded on either side.
-        attention_mask: 1 for tokens, 0 for padding.
-
-    Returns:
-        The output of the final norm, `(batch, pos, d_model)`.
-    """
-    mask = attention_mask.to(loaded.device)
-    # Learned positions do not follow the mask by themselves, so left padding needs them given.
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    body: Any = loaded.architecture.body
-    return body(
-        input_ids=input_ids.to(loaded.device),
-        attention_mask=mask,
-        position_ids=positions,
-        use_cache=False,
-    ).last_hidden_state
 
 
 @contextmanager
@@ -166,17 +81,16 @@ def intervene(
     """
     architecture = loaded.architecture
     by_layer: dict[int, list[Callable[[Tensor], Tensor]]] = {}
-    parameter = next(architecture.embed.parameters())
     for edit in edits:
         check_layer(architecture, edit.layer)
-        by_layer.setdefault(edit.layer, []).append(_formula(edit, parameter, architecture))
+        by_layer.setdefault(edit.layer, []).append(_formula(edit, architecture))
     if not by_layer and embedding is None:
         raise nothing_edited()
     with ExitStack() as stack:
         if embedding is not None:
-            first = check_direction(embedding, architecture, "embedding").to(parameter)
+            first = check_direction(embedding, architecture, "embedding")
             stack.enter_context(
-                input_hook(architecture.blocks[0], lambda h: formulas.ablate(h, first))
+                input_hook(architecture.blocks[0], lambda h: formulas.ablate(h, first.to(h.device)))
             )
         for layer, steps in by_layer.items():
             for module in _edited_modules(architecture, layer, scope):
@@ -210,18 +124,18 @@ def splice(
         yield
 
 
-def _formula(
-    edit: Edit, parameter: Tensor, architecture: Architecture
-) -> Callable[[Tensor], Tensor]:
+def _formula(edit: Edit, architecture: Architecture) -> Callable[[Tensor], Tensor]:
+    """The edit as a function of activations; the vectors wait where the block runs."""
     where = f"layer {edit.layer}"
-    r = check_direction(edit.direction, architecture, where).to(parameter)
+    device = execution_device(architecture.blocks[edit.layer])
+    r = check_direction(edit.direction, architecture, where).to(device)
     if edit.mode == "ablate":
-        return lambda h: formulas.ablate(h, r, gamma=edit.gamma)
+        return lambda h: formulas.ablate(h, r.to(h.device), gamma=edit.gamma)
     if edit.mode == "add":
-        return lambda h: formulas.add(h, r, edit.amount)
+        return lambda h: formulas.add(h, r.to(h.device), edit.amount)
     if edit.mode == "affine" and edit.mean is not None:
-        mean = edit.mean.to(parameter)
-        return lambda h: formulas.affine(h, r, mean, gamma=edit.gamma)
+        mean = edit.mean.to(device)
+        return lambda h: formulas.affine(h, r.to(h.device), mean.to(h.device), gamma=edit.gamma)
     raise InterventionError(
         f"mode {edit.mode!r} at {where} with mean {'given' if edit.mean is not None else 'None'}",
         expected="ablate, add, or affine with a mean",
@@ -246,29 +160,3 @@ def _chain(steps: list[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor
         return h
 
     return run
-
-
-def _read(
-    stack: ExitStack, architecture: Architecture, layer: int, site: Site, found: dict[int, Tensor]
-) -> None:
-    def keep(h: Tensor) -> None:
-        found[layer] = h
-
-    def keep_sum(h: Tensor) -> None:
-        found[layer] = found[layer] + h
-
-    block = architecture.blocks[layer]
-    if site == "resid_post":
-        stack.enter_context(reading_hook(block, keep))
-    elif site == "attn_out":
-        stack.enter_context(reading_hook(architecture.attention_added(layer), keep))
-    elif site == "mlp_out":
-        stack.enter_context(reading_hook(architecture.mlp_added(layer), keep))
-    else:
-        stack.enter_context(input_hook(block, keep))
-        if site == "resid_mid":
-            stack.enter_context(reading_hook(architecture.attention_added(layer), keep_sum))
-
-
-def _stop(h: Tensor) -> None:
-    raise _LastLayerReached

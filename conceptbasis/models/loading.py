@@ -3,66 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 
-from conceptbasis.errors import ModelError, reason
-from conceptbasis.models.architecture import Architecture, resolve
-
-_DTYPES = {
-    "float64": torch.float64,
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    ArithmeticError,
-    SafetensorError,
-    StrictDataclassError,
-)
-"""What transformers raises over files that are missing, damaged, or do not fit each other."""
-_FILES = {
-    "model": "config.json and safetensors weights that fit it",
-    "tokenizer": "config.json, tokenizer.json and tokenizer_config.json",
-}
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A causal language model in evaluation mode, its tokenizer and its bound architecture.
-
-    Args:
-        model: The transformers model; no parameter requires a gradient.
-        tokenizer: A fast tokenizer with a chat template.
-        architecture: The table row bound to the model.
-        name: The hub id or folder it was loaded from.
-    """
-
-    model: Any
-    tokenizer: Any
-    architecture: Architecture
-    name: str
-
-    @property
-    def device(self) -> torch.device:
-        """Where the embedding lives, so where token ids must go."""
-        return next(self.architecture.embed.parameters()).device
-
-    @property
-    def max_length(self) -> int | None:
-        """The longest sequence the model was made for, or None when it does not say."""
-        return getattr(self.model.config, "max_position_embeddings", None)
+from conceptbasis.errors import ModelError
+from conceptbasis.models.adapters import merge_adapter
+from conceptbasis.models.architecture import parse_row
+from conceptbasis.models.binding import resolve
+from conceptbasis.models.fetching import Placement, check_placement, load_tokenizer, load_weights
+from conceptbasis.models.loaded import LoadedModel
+from conceptbasis.models.placement import execution_device
+from conceptbasis.models.proof import prove_sites, prove_writers
+from conceptbasis.models.source import Source
+from conceptbasis.models.template import ChatOptions, apply_chat_options
 
 
 def load_model(
@@ -72,8 +28,16 @@ def load_model(
     dtype: str = "float32",
     device: str = "cpu",
     trust_remote_code: bool = False,
+    offline: bool = False,
+    placement: Placement | None = None,
+    adapter: str | None = None,
+    adapter_revision: str | None = None,
+    chat: ChatOptions | None = None,
+    architecture: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
     """Loads a model from a local folder or the hub, safetensors only.
+
+    A gated model is loaded with the token of the environment (HF_TOKEN, or that of `hf auth`).
 
     Args:
         path_or_id: A local folder or a hub id.
@@ -81,109 +45,81 @@ def load_model(
         dtype: One of float32, float64, bfloat16, float16.
         device: A torch device.
         trust_remote_code: Whether code shipped with the model may run.
+        offline: Whether only local files and the hub's cache may be read.
+        placement: Device map, offloading and quantisation; stands over `dtype` and `device`.
+        adapter: A PEFT adapter, merged into the model.
+        adapter_revision: Its hub branch, tag or commit.
+        chat: System prompt, thinking and variables of the chat template.
+        architecture: A row of the architecture table of the user's own (`parse_row`).
 
     Returns:
         The model, ready to be hooked.
 
     Raises:
-        ModelError: Not found, damaged, unknown dtype or architecture, weights that do not cover
-            the model, no tokenizer, no chat template, or a tokenizer that gives no character
-            offsets.
+        ModelError: Not found, damaged, gated, unknown dtype or architecture, weights that do not
+            cover the model, no tokenizer, no chat template, a tokenizer that gives no character
+            offsets, or an optional package that is missing.
+        PromptError: The chat template does not take the chat options.
     """
-    name = str(path_or_id)
-    if dtype not in _DTYPES:
-        raise ModelError(
-            f"unknown dtype {dtype!r}", expected=f"one of {', '.join(_DTYPES)}", fix="name one"
-        )
-    from transformers import AutoModelForCausalLM
-
-    tokenizer = _load_tokenizer(name, revision, trust_remote_code)
-    answer: Any
-    try:
-        answer = AutoModelForCausalLM.from_pretrained(
-            name,
-            revision=revision,
-            dtype=_DTYPES[dtype],
-            trust_remote_code=trust_remote_code,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are errors too, said by _check_weights
-        )
-    except _UNREADABLE as error:
-        raise _unreadable("model", name, error) from error
-    model, found = answer
-    _check_weights(found, name)
-    return wrap_model(model.to(device), tokenizer, name=name)
+    source = Source(str(path_or_id), revision, trust_remote_code, offline)
+    placement = placement or Placement(dtype, device)
+    check_placement(placement)
+    tokenizer = load_tokenizer(source)
+    model = load_weights(source, placement)
+    name = source.name
+    if adapter is not None:
+        model = merge_adapter(model, replace(source, name=adapter, revision=adapter_revision))
+        name = f"{name} with {adapter}"
+    return wrap_model(model, tokenizer, name=name, chat=chat, architecture=architecture)
 
 
-def wrap_model(model: Any, tokenizer: Any, *, name: str) -> LoadedModel:
+def wrap_model(
+    model: Any,
+    tokenizer: Any,
+    *,
+    name: str,
+    chat: ChatOptions | None = None,
+    architecture: Mapping[str, Any] | None = None,
+) -> LoadedModel:
     """Makes a `LoadedModel` of a model and a tokenizer that are already in memory.
 
     Args:
         model: A transformers causal language model; set to evaluation mode, without gradients.
-        tokenizer: Its tokenizer.
+        tokenizer: Its tokenizer; its chat template is changed where `chat` says so.
         name: How to call it in messages and artifacts.
+        chat: System prompt, thinking and variables of the chat template.
+        architecture: A row of the architecture table of the user's own.
 
     Returns:
         The model, ready to be hooked.
 
     Raises:
-        ModelError: Unknown architecture, no chat template, or no character offsets.
+        ModelError: Unknown architecture, no chat template, no character offsets, or a row that
+            does not describe what the model computes.
+        PromptError: The chat template does not take the chat options.
     """
     _check_tokenizer(tokenizer, name)
+    apply_chat_options(tokenizer, chat or ChatOptions())
     model.eval().requires_grad_(False)
-    architecture = resolve(model)
-    if len(tokenizer) > architecture.d_vocab:
+    bound = resolve(model, parse_row(architecture) if architecture is not None else None)
+    if len(tokenizer) > bound.d_vocab:
         raise ModelError(
             f"the tokenizer of {name} knows {len(tokenizer)} tokens",
-            expected=f"at most the model's {architecture.d_vocab} embedding rows",
+            expected=f"at most the model's {bound.d_vocab} embedding rows",
             fix="load the tokenizer that belongs to the model",
         )
-    _choose_expert_kernel(model)
-    return LoadedModel(model, tokenizer, architecture, name)
+    _choose_expert_kernel(model, execution_device(bound.embed))
+    loaded = LoadedModel(model, tokenizer, bound, name)
+    prove_sites(loaded)
+    if architecture is not None:
+        prove_writers(loaded)  # rows of the table are proved by the tests
+    return loaded
 
 
-def _choose_expert_kernel(model: Any) -> None:
+def _choose_expert_kernel(model: Any, device: torch.device) -> None:
     """Loops over experts on the CPU: the grouped kernel rejects float64 there and is slower."""
-    if next(model.parameters()).device.type == "cpu" and model._can_set_experts_implementation():
+    if device.type == "cpu" and model._can_set_experts_implementation():
         model.set_experts_implementation("eager")
-
-
-def _load_tokenizer(name: str, revision: str | None, trust_remote_code: bool) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(
-            name, revision=revision, trust_remote_code=trust_remote_code
-        )
-    except Exception as error:
-        # The tokenizers library raises plain Exception over a damaged tokenizer.json.
-        raise _unreadable("tokenizer", name, error) from error
-
-
-def _unreadable(kind: str, name: str, error: Exception) -> ModelError:
-    return ModelError(
-        f"no {kind} could be loaded from {name}: {reason(error)}",
-        expected=f"a folder or hub id with {_FILES[kind]}",
-        fix="check the path or id and replace files that are missing or damaged; without a "
-        "network, download the model beforehand",
-    )
-
-
-def _check_weights(found: Mapping[str, Any], name: str) -> None:
-    """Refuses weights that leave a part of the model out, which would stay random."""
-    missing = sorted(found["missing_keys"])
-    unfit = sorted(
-        f"{key} has {tuple(has)}, not {tuple(wants)}"
-        for key, has, wants in found["mismatched_keys"]
-    )
-    if missing or unfit:
-        raise ModelError(
-            f"the weights of {name} do not fit its config.json: "
-            + (f"{len(missing)} tensors are missing, e.g. {missing[0]}" if missing else unfit[0]),
-            expected="safetensors with every tensor that config.json calls for, in its shape",
-            fix="restore the config.json (model_type, sizes, number of layers) or the weights",
-        )
 
 
 def _check_tokenizer(tokenizer: Any, name: str) -> None:

@@ -14,10 +14,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from conceptbasis.core.directions import Selection, difference_of_means, select_direction
+from conceptbasis.models.batches import run_batches
+from conceptbasis.models.capture import capture
 from conceptbasis.models.chat import end_of_prompt_ids, pad_left, prompt_ids
 from conceptbasis.models.generation import first_token_logits
-from conceptbasis.models.hooks import Edit, capture, intervene
-from conceptbasis.models.loading import LoadedModel
+from conceptbasis.models.hooks import Edit, intervene
+from conceptbasis.models.loaded import LoadedModel
 
 Progress = Callable[[int, int], None]
 MIN_TOKEN_GAIN = 0.02
@@ -51,17 +53,20 @@ def end_activations(
     Args:
         loaded: The model.
         prompts: One user message each.
-        batch_size: Prompts at a time.
+        batch_size: Prompts at a time, fewer where memory runs out.
     """
     n_positions = len(end_of_prompt_ids(loaded.tokenizer))
     layers = range(loaded.architecture.n_layers)
     rows = prompt_ids(loaded.tokenizer, list(prompts), max_length=loaded.max_length)
     parts = []
-    for start in range(0, len(rows), batch_size):
-        batch = pad_left(loaded.tokenizer, rows[start : start + batch_size])
+
+    def read(some: Sequence[list[int]]) -> None:
+        batch = pad_left(loaded.tokenizer, list(some))
         found = capture(loaded, batch.input_ids, batch.attention_mask, layers=layers)
         stacked = torch.stack([found[layer][:, -n_positions:].float().cpu() for layer in layers])
         parts.append(stacked.permute(2, 0, 1, 3))
+
+    run_batches(rows, batch_size, read)
     return torch.cat(parts, dim=2)
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.models.loading import LoadedModel
+from conceptbasis.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from conceptbasis.core.edits import orthogonalise
 from conceptbasis.errors import InterventionError
-from conceptbasis.models.architecture import Orientation, WriterKind, WriterSlot
+from conceptbasis.models.architecture import Orientation
+from conceptbasis.models.binding import Architecture, WriterKind, WriterSlot
 from conceptbasis.models.edit_report import (
     EditReport,
     check_direction,
@@ -21,7 +22,8 @@ from conceptbasis.models.edit_report import (
     count_edits,
     nothing_edited,
 )
-from conceptbasis.models.loading import LoadedModel
+from conceptbasis.models.loaded import LoadedModel
+from conceptbasis.models.placement import read_weight
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def iter_residual_writers(loaded: LoadedModel, layer: int) -> Iterator[Writer]:
     """
     check_layer(loaded.architecture, layer)
     for slot in loaded.architecture.writers(layer):
-        weight: Tensor = getattr(slot.module, slot.weight)
+        weight = read_weight(slot)
         bias: Tensor | None = getattr(slot.module, slot.bias) if slot.bias else None
         if slot.n_experts is None:
             yield Writer(slot.name, slot.kind, weight, slot.orientation, bias)
@@ -97,6 +99,23 @@ def writer_matrices(loaded: LoadedModel, layer: int) -> list[Float[Tensor, "d_mo
     return [writer.matrix for writer in iter_residual_writers(loaded, layer)]
 
 
+def check_weight_edits(architecture: Architecture) -> None:
+    """Raises where the writers' weights cannot be edited, so that it can be said before any work.
+
+    Args:
+        architecture: The model's architecture.
+
+    Raises:
+        InterventionError: A norm follows the writers, or they are quantised or offloaded.
+    """
+    if refusal := architecture.refuses_weights():
+        raise InterventionError(
+            f"weight edits on {refusal}",
+            expected="a model whose writers are plain weights that add to the stream directly",
+            fix="use mode ablate with scope writers or stream, which edit by hooks",
+        )
+
+
 @contextmanager
 def orthogonalise_weights(
     loaded: LoadedModel,
@@ -124,18 +143,15 @@ def orthogonalise_weights(
         What is edited.
 
     Raises:
-        InterventionError: Nothing to edit, a norm sits between writer and stream, a layer out
-            of range, an unknown `which`, or a direction that is not a finite unit vector.
+        InterventionError: Nothing to edit, a norm sits between writer and stream, weights that
+            are quantised or offloaded, a layer out of range, an unknown `which`, or a direction
+            that is not a finite unit vector.
 
     Source: Arditi et al. 2024 (2406.11717), weight orthogonalisation.
     """
     architecture = loaded.architecture
-    if architecture.post_norm and directions:
-        raise InterventionError(
-            f"weight edits on {architecture.model_type}, whose writers are followed by a norm",
-            expected="a model whose writers add to the stream directly",
-            fix="use mode ablate with scope writers or stream, which edit by hooks",
-        )
+    if directions:
+        check_weight_edits(architecture)
     if which not in ("all", "attention"):
         raise InterventionError(
             f"unknown writers {which!r}", expected="all or attention", fix="name one of them"
@@ -172,6 +188,13 @@ def _chosen_slots(
     if embedding is not None:
         check_direction(embedding, loaded.architecture, "embedding")
         slots += [(slot, embedding) for slot in _embedding_slots(loaded)]
+    for slot, _ in slots:
+        if slot.locked is not None:
+            raise InterventionError(
+                f"weight edits where {slot.locked}",
+                expected="weights in memory in a floating-point format",
+                fix="edit by hooks (mode ablate), or load the model unquantised on one device",
+            )
     return slots
 
 
@@ -190,7 +213,7 @@ def _embedding_slots(loaded: LoadedModel) -> list[WriterSlot]:
 def _swap(slot: WriterSlot, r: Tensor, gamma: float, restore: list[Callable[[], None]]) -> None:
     """Puts an edited parameter in the place of the writer's weight, and of its bias."""
     weight: Tensor = getattr(slot.module, slot.weight)
-    r = r.to(weight)
+    r = r.to(weight.device)
     if slot.n_experts is None:
         _replace(slot.module, slot.weight, _edited(weight, r, gamma, slot.orientation), restore)
     else:

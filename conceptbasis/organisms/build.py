@@ -23,7 +23,7 @@ from conceptbasis.artifacts import (
     writing,
 )
 from conceptbasis.errors import OrganismError
-from conceptbasis.models.architecture import Architecture
+from conceptbasis.models.binding import Architecture
 from conceptbasis.models.creation import create_model, save_folder
 from conceptbasis.models.loading import LoadedModel, wrap_model
 from conceptbasis.organisms import corpus, tokenizers, training

@@ -202,9 +202,7 @@ def _obstacle(study: Study, name: str, section: ReplaySection, layers: Sequence[
         return "it moves no direction to the layers that this run edits"
     if name in OWN_FORM and strengthens(study.config.replay):
         return "its own form removes a direction, and this run strengthens refusal"
-    if section.mode == "orthogonalise" and architecture.post_norm:
-        return (
-            f"its own form edits weights, and a norm follows the writers of "
-            f"{architecture.model_type}"
-        )
+    refusal = architecture.refuses_weights()
+    if section.mode == "orthogonalise" and refusal is not None:
+        return f"its own form edits weights, which is refused on {refusal}"
     return None

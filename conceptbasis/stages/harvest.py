@@ -28,8 +28,9 @@ from conceptbasis.artifacts import (
 )
 from conceptbasis.config import RunConfig
 from conceptbasis.errors import NumericsError, PromptError
+from conceptbasis.models.batches import run_batches
+from conceptbasis.models.capture import capture
 from conceptbasis.models.chat import encode_texts
-from conceptbasis.models.hooks import capture
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.progress import Reporter
 from conceptbasis.prompts import PromptSuite, Text
@@ -105,7 +106,8 @@ def read_residuals(
         loaded: The model.
         texts: What it reads.
         layers: Blocks after which residuals are read.
-        batch_size: Texts at a time; texts of similar length share a batch.
+        batch_size: Texts at a time, fewer where memory runs out; texts of similar length share a
+            batch.
         end_of_prompt: Whether the last template token before an answer is a site.
         reporter: Told the progress.
         label: Names the work.
@@ -117,28 +119,34 @@ def read_residuals(
     found: dict[SiteId, int] = {}
     parts: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     n_read = 0
+    n_texts = 0
+
+    def read(chosen: Sequence[int]) -> None:
+        nonlocal n_read, n_texts
+        batch = encode_texts(
+            loaded.tokenizer,
+            [texts[i].as_messages() for i in chosen],
+            end_of_prompt=end_of_prompt,
+            max_length=loaded.max_length,
+        )
+        places = [
+            (row, token, (chosen[row], *key))
+            for row, keys in enumerate(batch.site_keys)
+            for token, key in enumerate(keys)
+            if key is not None
+        ]
+        index = torch.tensor([(row, token) for row, token, _ in places]).reshape(-1, 2)
+        stream = capture(loaded, batch.input_ids, batch.attention_mask, layers=layers)
+        rows = [stream[layer][index[:, 0], index[:, 1]].float().cpu() for layer in layers]
+        for layer, some in zip(layers, rows, strict=True):
+            parts[layer].append(some)
+        found.update({site: n_read + i for i, (_, _, site) in enumerate(places)})
+        n_read += len(places)
+        n_texts += len(chosen)
+        advance(n_texts, len(order), "")
+
     with reporter.bar(label) as advance:
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            batch = encode_texts(
-                loaded.tokenizer,
-                [texts[i].as_messages() for i in chosen],
-                end_of_prompt=end_of_prompt,
-                max_length=loaded.max_length,
-            )
-            places = [
-                (row, token, (chosen[row], *key))
-                for row, keys in enumerate(batch.site_keys)
-                for token, key in enumerate(keys)
-                if key is not None
-            ]
-            index = torch.tensor([(row, token) for row, token, _ in places]).reshape(-1, 2)
-            read = capture(loaded, batch.input_ids, batch.attention_mask, layers=layers)
-            for layer in layers:
-                parts[layer].append(read[layer][index[:, 0], index[:, 1]].float().cpu())
-            found.update({site: n_read + i for i, (_, _, site) in enumerate(places)})
-            n_read += len(places)
-            advance(start + len(chosen), len(order), "")
+        run_batches(order, batch_size, read)
     sites = sorted(found)
     rows = torch.tensor([found[site] for site in sites], dtype=torch.long)
     values = {layer: torch.cat(parts[layer])[rows] for layer in layers}

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from conceptbasis.config import RunConfig
+from conceptbasis.models.capture import forward_body
 from conceptbasis.models.chat import encode_texts
-from conceptbasis.models.hooks import forward_body
 from conceptbasis.prompts import PromptSuite, Text
 from conceptbasis.stages.conditions import COMPARED
 from conceptbasis.stages.harvest import shared_texts

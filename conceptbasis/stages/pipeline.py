@@ -21,7 +21,11 @@ from conceptbasis.artifacts import (
 )
 from conceptbasis.config import ModelConfig, RunConfig
 from conceptbasis.errors import ConfigError, CoverageError, ModelError
+from conceptbasis.models.fetching import Placement
 from conceptbasis.models.loading import LoadedModel, load_model
+from conceptbasis.models.placement import iter_parameters
+from conceptbasis.models.template import ChatOptions
+from conceptbasis.models.weights import check_weight_edits
 from conceptbasis.organisms.build import ensure_organism
 from conceptbasis.organisms.spec import FORM, PREFIX, parse_spec
 from conceptbasis.organisms.suite import build_suite
@@ -110,16 +114,27 @@ def open_model(config: ModelConfig, device: str, reporter: Reporter) -> LoadedMo
     return load_model(
         path,
         revision=config.revision,
-        dtype=config.dtype,
-        device=device,
         trust_remote_code=config.trust_remote_code,
+        offline=config.offline,
+        placement=Placement(
+            config.dtype,
+            device,
+            config.device_map,
+            config.max_memory,
+            config.offload_folder,
+            config.quantization,
+        ),
+        adapter=config.adapter,
+        adapter_revision=config.adapter_revision,
+        chat=ChatOptions(**config.chat.model_dump()),
+        architecture=config.architecture,
     )
 
 
 def hash_model(loaded: LoadedModel) -> str:
     """A hash of shapes and sampled values of all weights, quick for large models too."""
     parts = []
-    for name, parameter in loaded.model.named_parameters():
+    for name, parameter in iter_parameters(loaded.model):
         flat = parameter.detach().reshape(-1)
         sample = flat[:: max(1, flat.numel() // 1024)].float().cpu()
         parts.append((name, list(parameter.shape), str(parameter.dtype), sample.tolist()))
@@ -170,6 +185,8 @@ def run_pipeline(
             (c, open_model(c, config.device, reporter)) for c in (donor_config, target_config)
         ]
         check_context([loaded for _, loaded in models], suite, config)
+        if config.replay.mode == "orthogonalise":
+            check_weight_edits(models[1][1].architecture)
         donor, target = (_with_saes(c, loaded, suite, reporter) for c, loaded in models)
         overview = measure_overview(donor, target, suite, config, folder)
         for line in overview_lines(donor, target, config, overview, folder):

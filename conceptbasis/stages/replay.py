@@ -15,7 +15,8 @@ from torch import Tensor
 from conceptbasis.artifacts import StageOutput, load_stage
 from conceptbasis.config import Mode, ReplaySection, Scope
 from conceptbasis.errors import InterventionError
-from conceptbasis.models.architecture import resolve
+from conceptbasis.models.architecture import parse_row
+from conceptbasis.models.binding import resolve
 from conceptbasis.models.edit_report import EditReport
 from conceptbasis.models.generation import generate
 from conceptbasis.models.hooks import Edit, intervene
@@ -255,8 +256,10 @@ def load_intervention(folder: Path) -> tuple[Intervention, StageOutput]:
 
 def replay_folder(model: Any, folder: Path) -> AbstractContextManager[EditReport]:
     """The context in which a transformers model runs under a finished transfer."""
-    intervention, _ = load_intervention(folder)
-    loaded = LoadedModel(model, None, resolve(model), type(model).__name__)
+    intervention, output = load_intervention(folder)
+    own = output.result["target"].get("architecture")
+    row = None if own is None else parse_row(own)
+    loaded = LoadedModel(model, None, resolve(model, row), type(model).__name__)
     return apply_intervention(loaded, intervention)
 
 

@@ -5,7 +5,8 @@ import torch
 from tiny import make_loaded, make_model
 
 from conceptbasis.errors import ModelError
-from conceptbasis.models.architecture import ARCHITECTURES, resolve
+from conceptbasis.models.architecture import ARCHITECTURES
+from conceptbasis.models.binding import resolve
 
 
 @pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))
@@ -28,7 +29,7 @@ def test_mixed_dense_and_expert_layers(models):
 
 def test_post_norm_and_orientation_come_from_the_table(models):
     flagged = {name for name, loaded in models.items() if loaded.architecture.post_norm}
-    assert flagged == {"gemma2", "gemma3_text", "olmo2"}
+    assert flagged == {"gemma2", "gemma3", "gemma3_text", "olmo2", "olmo3"}
     assert next(models["gpt2"].architecture.writers(0)).orientation == "in_out"
     assert models["gpt2"].architecture.tied
     assert not models["llama"].architecture.tied

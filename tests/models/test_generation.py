@@ -9,7 +9,8 @@ from conceptbasis.models.chat import encode_prompts, encode_texts, prompt_ids
 from conceptbasis.models.generation import first_token_logits, generate, text_nll
 from conceptbasis.models.hooks import Edit, intervene
 
-MODELS = ["llama", "mixtral", "gemma2", "gpt2", "gpt_neox", "gemma3_text"]
+MODELS = ["llama", "mixtral", "gemma2", "gpt2", "gpt_neox", "gemma3_text", "olmo2", "olmoe"]
+MODELS += ["gpt_oss", "deepseek_v3", "ministral3", "gemma3", "qwen2_vl", "qwen3_vl", "mistral3"]
 
 
 def _reference_ids(loaded, prompts, max_new_tokens, forced=None):
@@ -41,8 +42,9 @@ def test_generate_equals_transformers(models, model_type):
     assert len(set(expected)) > 1
 
 
-def test_rows_that_stop_leave_the_batch(models):
-    loaded = models["mixtral"]
+@pytest.mark.parametrize("model_type", ["mixtral", "gpt_oss", "qwen2_vl"])
+def test_rows_that_stop_leave_the_batch(models, model_type):
+    loaded = models[model_type]
     ids = _reference_ids(loaded, PROMPTS, 10)
     # A token that one answer reaches early becomes the end of sequence.
     stop = ids[0][2]

@@ -117,3 +117,39 @@ def test_weights_that_do_not_fit_the_model_are_refused(folder, tmp_path, changes
     with pytest.raises(ModelError, match=message) as caught:
         load_model(copy)
     assert "config.json" in caught.value.fix
+
+
+CODE = """
+from pathlib import Path
+from transformers import LlamaConfig, LlamaForCausalLM
+
+Path(__file__).with_name("ran").touch()
+Path({sentinel!r}).touch()
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+class OwnModel(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+def test_code_of_a_model_runs_only_where_it_is_asked_for(tmp_path, monkeypatch):
+    copy, sentinel = tmp_path / "own", tmp_path / "ran"
+    make_model("llama").save_pretrained(copy)
+    make_tokenizer().save_pretrained(copy)
+    (copy / "own.py").write_text(CODE.format(sentinel=str(sentinel)))
+    own = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
+    edit(copy / "config.json", model_type="own", auto_map=own)
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "m"))
+    monkeypatch.syspath_prepend(str(tmp_path / "m"))
+    with pytest.raises(ModelError, match="could be loaded") as caught:
+        load_model(copy)
+    assert "trust_remote_code: true" in caught.value.fix
+    assert not sentinel.exists()
+    # Negative control: asked for, it runs; then its type is not in the table.
+    with pytest.raises(ModelError, match="unknown model type 'own'"):
+        load_model(copy, trust_remote_code=True)
+    assert sentinel.exists()
+    row = {"like": "llama"}
+    assert load_model(copy, trust_remote_code=True, architecture=row).architecture.n_layers == 3

@@ -8,8 +8,9 @@ import torch
 from tiny import make_loaded
 
 from conceptbasis.errors import SaeError
+from conceptbasis.models.capture import capture, forward_body
 from conceptbasis.models.hook_names import parse_hook_name
-from conceptbasis.models.hooks import capture, forward_body, splice
+from conceptbasis.models.hooks import splice
 from conceptbasis.models.sae import (
     import_sae_lens,
     load_sae_folder,

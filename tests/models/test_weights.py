@@ -5,7 +5,8 @@ import torch
 from tiny import make_loaded, unit
 
 from conceptbasis.errors import InterventionError
-from conceptbasis.models.hooks import Edit, capture, intervene
+from conceptbasis.models.capture import capture
+from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.weights import (
     iter_residual_writers,
     orthogonalise_weights,
@@ -13,7 +14,6 @@ from conceptbasis.models.weights import (
 )
 
 LAYERS = range(3)
-WITHOUT_POST_NORM = ["llama", "mixtral", "qwen2_moe", "qwen3_moe", "gpt2", "gpt_neox", "phi3"]
 
 
 def _directions():
@@ -34,22 +34,9 @@ def _assert_restored(loaded, before, objects):
         assert torch.equal(value, before[name]), name
 
 
-@pytest.mark.parametrize("model_type", WITHOUT_POST_NORM)
-def test_weights_equal_writer_hooks(models, batch, model_type):
-    loaded = models[model_type]
-    directions = _directions()
-    plain = _streams(loaded, batch)
-    with intervene(loaded, [Edit(k, r) for k, r in directions.items()], scope="writers") as hooks:
-        by_hooks = _streams(loaded, batch)
-    with orthogonalise_weights(loaded, directions) as weights:
-        by_weights = _streams(loaded, batch)
-    for layer in LAYERS:
-        torch.testing.assert_close(by_weights[layer], by_hooks[layer], rtol=1e-4, atol=1e-4)
-        assert not torch.allclose(by_weights[layer], plain[layer], atol=1e-2)
-    assert weights == hooks
-
-
-@pytest.mark.parametrize("model_type", ["llama", "mixtral"])
+@pytest.mark.parametrize(
+    "model_type", ["llama", "mixtral", "gpt_oss", "deepseek_v3", "gpt2", "mistral3"]
+)
 def test_weights_equal_writer_hooks_in_float64(batch, model_type):
     loaded = make_loaded(model_type)
     loaded.model.double()
@@ -67,42 +54,10 @@ def test_weights_equal_writer_hooks_in_float64(batch, model_type):
         )
 
 
-@pytest.mark.parametrize("model_type", WITHOUT_POST_NORM)
-def test_every_writer_and_bias_loses_the_direction(models, model_type):
-    loaded, r = models[model_type], unit(16, 1)
-    with orthogonalise_weights(loaded, dict.fromkeys(LAYERS, r), embedding=r):
-        for layer in LAYERS:
-            for writer in iter_residual_writers(loaded, layer):
-                assert (r @ writer.matrix).abs().max() < 1e-5, writer.name
-                assert writer.bias is None or abs(float(r @ writer.bias)) < 1e-5, writer.name
-        assert (loaded.architecture.embed.weight @ r).abs().max() < 1e-5
-
-
 def test_biases_are_part_of_the_edit(models):
     for model_type in ("gpt2", "gpt_neox"):
         writers = list(iter_residual_writers(models[model_type], 0))
         assert all(writer.bias is not None for writer in writers)
-
-
-@pytest.mark.parametrize("model_type", ["gemma2", "gemma3_text", "olmo2"])
-def test_refused_after_a_post_norm(models, model_type):
-    with (
-        pytest.raises(InterventionError, match="followed by a norm"),
-        orthogonalise_weights(models[model_type], {0: unit(16, 1)}),
-    ):
-        pass
-
-
-@pytest.mark.parametrize("model_type", ["llama", "mixtral", "gpt2", "gpt_neox"])
-def test_restores_bit_by_bit_after_an_exception(models, model_type):
-    loaded, r = models[model_type], unit(16, 1)
-    before, objects = _snapshot(loaded), [id(p) for p in loaded.model.parameters()]
-    with (
-        pytest.raises(RuntimeError, match="inside"),
-        orthogonalise_weights(loaded, _directions(), gamma=2.0, embedding=r),
-    ):
-        raise RuntimeError("inside")
-    _assert_restored(loaded, before, objects)
 
 
 def test_a_failure_while_editing_restores_too(models):
@@ -138,16 +93,6 @@ def test_all_writers_and_the_embedding_equal_the_hooks(models, batch):
         for layer in LAYERS:
             torch.testing.assert_close(weights[layer], hooks[layer], rtol=1e-3, atol=1e-3)
             assert (weights[layer] @ r).abs().max() < 1e-3
-
-
-def test_a_tied_unembedding_keeps_the_untouched_parameter(models):
-    loaded, r = models["gpt2"], unit(16, 3)
-    original = loaded.architecture.unembed.weight
-    with orthogonalise_weights(loaded, {}, embedding=r) as report:
-        assert loaded.architecture.unembed.weight is original
-        assert loaded.architecture.embed.weight is not original
-        assert report.embedding
-    assert loaded.architecture.embed.weight is loaded.architecture.unembed.weight is original
 
 
 def test_attention_only_and_the_report(models):

@@ -13,7 +13,7 @@ import torch
 from micro import MICRO_LLAMA, MICRO_MIXTRAL, QUIET, cut_mixture
 
 from conceptbasis.errors import OrganismError
-from conceptbasis.models.architecture import resolve
+from conceptbasis.models.binding import resolve
 from conceptbasis.models.loading import load_model
 from conceptbasis.organisms import build, corpus, tokenizers, training
 from conceptbasis.organisms.families import FAMILIES

@@ -133,7 +133,7 @@ def test_post_norms_leave_the_weight_edit_out_but_not_the_stream_form(made):
     assert again.output.result["contrast"]["guard"]["under"] == "ablate"
     planned, left_out = plan_baselines(study, steps.harvest, again)
     assert set(planned) == {"contrast_ridge_stream"}
-    assert "a norm follows the writers of mixtral" in left_out["contrast_ridge"]
+    assert "mixtral, whose writers are followed by a norm" in left_out["contrast_ridge"]
 
 
 def test_forms_that_remove_are_left_out_of_a_run_that_strengthens(made):

@@ -1,0 +1,209 @@
+"""What of a model can be read and edited, known before a single weight is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from conceptbasis.errors import ConceptBasisError
+from conceptbasis.models.architecture import ARCHITECTURES, ArchitectureRow, parse_row
+from conceptbasis.models.binding import Architecture, WriterSlot, resolve
+from conceptbasis.models.edit_report import count_edits
+from conceptbasis.models.fetching import load_config, load_tokenizer, model_class
+from conceptbasis.models.source import UNREADABLE, Source, unreadable
+from conceptbasis.models.template import ChatOptions, apply_chat_options, chat_facts
+
+
+@dataclass(frozen=True)
+class WriterGroup:
+    """All writers of one kind that stand at one path.
+
+    Args:
+        kind: attention, mlp, expert, shared_expert or embedding.
+        path: Inside a block; of the embedding inside the model.
+        layers: In how many blocks it stands.
+        matrices: How many matrices there are in all.
+        shape: Of one of them.
+        orientation: `out_in` when the stream is on the rows.
+        bias: Whether a bias is written with it.
+        norm: The norm that follows, through which a weight edit would not hold.
+    """
+
+    kind: str
+    path: str
+    layers: int
+    matrices: int
+    shape: tuple[int, ...]
+    orientation: str
+    bias: bool
+    norm: str | None
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What of one model can be read and edited.
+
+    Args:
+        name: Hub id or folder.
+        model_type: Key of the architecture table.
+        family: What people call it.
+        n_layers: Decoder blocks.
+        d_model: Width of the stream.
+        d_vocab: Rows of the embedding.
+        tied: Whether embedding and unembedding are one parameter.
+        groups: Writers by kind and path.
+        sites: The module that each site is read from.
+        by_hooks: What an edit of all writers by hooks covers.
+        by_weights: The same by weights, or None.
+        refusal: Why weight edits are refused, or None.
+        chat: What the chat template says of itself; `problem` where it says nothing.
+    """
+
+    name: str
+    model_type: str
+    family: str
+    n_layers: int
+    d_model: int
+    d_vocab: int
+    tied: bool
+    groups: tuple[WriterGroup, ...]
+    sites: dict[str, str]
+    by_hooks: str
+    by_weights: str | None
+    refusal: str | None
+    chat: dict[str, Any] = field(default_factory=dict)
+
+
+def examine_coverage(
+    source: Source,
+    *,
+    architecture: Mapping[str, Any] | None = None,
+    chat: ChatOptions | None = None,
+    quantization: str | None = None,
+) -> Coverage:
+    """Reads configuration and tokenizer only, and builds the model without memory for weights.
+
+    Args:
+        source: The model.
+        architecture: A row of the user's own.
+        chat: Chat options of the model configuration.
+        quantization: How the model is to be loaded.
+
+    Raises:
+        ModelError: Not found, damaged, or an architecture that is not in the table.
+    """
+    config = load_config(source)
+    options = {"trust_remote_code": True} if source.trust_remote_code else {}
+    try:
+        with torch.device("meta"):
+            model = model_class(config).from_config(config, **options)
+    except UNREADABLE as error:
+        raise unreadable("model", source, error) from error
+    row = parse_row(architecture) if architecture is not None else None
+    bound = resolve(model, row)
+    stored = getattr(config, "quantization_config", None)
+    refusal = _refusal(bound, quantization or (stored and _method(stored)))
+    layers = range(bound.n_layers)
+    edited = str(count_edits(bound, layers, embedding=True))
+    return Coverage(
+        name=source.name,
+        model_type=bound.model_type,
+        family=bound.row.family,
+        n_layers=bound.n_layers,
+        d_model=bound.d_model,
+        d_vocab=bound.d_vocab,
+        # Ties are made when weights are loaded, so they are not yet to be seen in the modules.
+        tied=bound.tied or bool(getattr(config, "tie_word_embeddings", False)),
+        groups=tuple(_groups(bound)),
+        sites=_sites(bound.row),
+        by_hooks=edited,
+        by_weights=None if refusal else edited,
+        refusal=refusal,
+        chat=_chat(source, chat or ChatOptions()),
+    )
+
+
+def supported_table() -> str:
+    """The architecture table as Markdown, for docs/method.md."""
+    lines = [
+        "| family | `model_type` | attention writer | MLP writer | experts | weight edits |",
+        "|---|---|---|---|---|---|",
+    ]
+    for model_type, row in ARCHITECTURES.items():
+        experts = "–"
+        if row.experts:
+            experts = f"`{row.experts}`"
+            experts += f", transposed, with `{row.experts_bias}`" if row.experts_bias else ""
+            experts += f" and `{row.shared_expert}`" if row.shared_expert else ""
+        weights = "refused: a norm follows" if row.post_norm else "yes"
+        writers = f"`{row.attention_writer}` | `{row.mlp_writer}`"
+        lines.append(f"| {row.family} | `{model_type}` | {writers} | {experts} | {weights} |")
+    return "\n".join(lines) + "\n"
+
+
+def _groups(architecture: Architecture) -> list[WriterGroup]:
+    found: dict[tuple[str, str], list[WriterSlot]] = {}
+    for layer in range(architecture.n_layers):
+        for slot in architecture.writers(layer):
+            found.setdefault((slot.kind, slot.name.partition(".")[2]), []).append(slot)
+    row = architecture.row
+    groups = []
+    for (kind, path), slots in found.items():
+        weight = getattr(slots[0].module, slots[0].weight)
+        groups.append(
+            WriterGroup(
+                kind,
+                path,
+                layers=len(slots),
+                matrices=sum(slot.n_experts or 1 for slot in slots),
+                shape=tuple(weight.shape[-2:]),
+                orientation=slots[0].orientation,
+                bias=slots[0].bias is not None,
+                norm=row.attention_norm if kind == "attention" else row.mlp_norm,
+            )
+        )
+    embeddings = {row.embed: architecture.embed, row.position_embed: architecture.position_embed}
+    for name, module in embeddings.items():
+        if name is not None and module is not None:
+            shape = tuple(next(module.parameters()).shape)
+            groups.append(WriterGroup("embedding", name, 0, 1, shape, "in_out", False, None))
+    return groups
+
+
+def _sites(row: ArchitectureRow) -> dict[str, str]:
+    attention, mlp = row.attention_norm or row.attention, row.mlp_norm or row.mlp
+    return {
+        "resid_pre": "input of a block",
+        "attn_out": f"output of {attention}",
+        "resid_mid": "resid_pre + attn_out",
+        "mlp_out": f"output of {mlp}",
+        "resid_post": "output of a block",
+    }
+
+
+def _refusal(architecture: Architecture, quantised: str | None) -> str | None:
+    if architecture.post_norm:
+        norms = (architecture.row.attention_norm, architecture.row.mlp_norm)
+        return f"{' and '.join(n for n in norms if n)} follow the writers"
+    return f"its weights are quantised ({quantised})" if quantised else None
+
+
+def _method(stored: Any) -> str:
+    found = stored if isinstance(stored, Mapping) else vars(stored)
+    return str(found.get("quant_method", "unknown method"))
+
+
+def _chat(source: Source, options: ChatOptions) -> dict[str, Any]:
+    try:
+        tokenizer = load_tokenizer(source)
+        if not getattr(tokenizer, "chat_template", None):
+            return {"problem": "no chat template: use the instruction-tuned model"}
+        facts = chat_facts(tokenizer)
+        apply_chat_options(tokenizer, options)
+        # What can be set is said of the template; where prompts end, of the template as set.
+        return facts | {"end_of_prompt": chat_facts(tokenizer)["end_of_prompt"]}
+    except ConceptBasisError as error:
+        return {"problem": error.what}

@@ -1,0 +1,117 @@
+"""What `doctor --model` says: what of a model is read, and what would be edited."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from conceptbasis.config import ModelConfig, load_model_config
+from conceptbasis.errors import ConfigError
+
+
+def examine_model(name: str) -> dict[str, Any]:
+    """Coverage of one model, without loading its weights.
+
+    Args:
+        name: A hub id, a local folder, `organism:FAMILY:SEED`, or a model configuration (YAML).
+
+    Raises:
+        ConceptBasisError: The model or its configuration cannot be used, or it is an organism
+            that is not built yet.
+    """
+    from conceptbasis.models.coverage import examine_coverage
+    from conceptbasis.models.loading import silence_transformers
+    from conceptbasis.models.source import Source
+    from conceptbasis.models.template import ChatOptions
+
+    silence_transformers()
+    is_file = name.endswith((".yaml", ".yml"))
+    config = load_model_config(Path(name)) if is_file else ModelConfig(name=name, model=name)
+    return asdict(
+        examine_coverage(
+            Source(_place(config.model), config.revision, config.trust_remote_code, config.offline),
+            architecture=config.architecture,
+            chat=ChatOptions(**config.chat.model_dump()),
+            quantization=config.quantization,
+        )
+    )
+
+
+def _place(model: str) -> str:
+    """A folder or hub id; that of an organism where one is named."""
+    from conceptbasis.organisms.build import is_complete, organism_folder
+    from conceptbasis.organisms.spec import parse_spec
+
+    spec = parse_spec(model)
+    if spec is None:
+        return str(Path(model).expanduser()) if model.startswith("~") else model
+    folder = organism_folder(spec)
+    if not is_complete(folder):
+        raise ConfigError(
+            f"{model} is not built yet",
+            expected="an organism in the cache",
+            fix=f"conceptbasis organisms build {spec.family} --seed {spec.seed}",
+        )
+    return str(folder)
+
+
+def model_view(facts: dict[str, Any]) -> RenderableType:
+    """Coverage as tables, what would be edited last."""
+    head = Text(
+        f"{facts['name']}: {facts['family']} ({facts['model_type']}), {facts['n_layers']} layers, "
+        f"width {facts['d_model']}, vocabulary {facts['d_vocab']}"
+        + (", tied embeddings" if facts["tied"] else "")
+    )
+    writers = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("writer", "where", "layers", "count", "shape", "weights"):
+        writers.add_column(column, overflow="fold", no_wrap=column != "where")
+    for group in facts["groups"]:
+        writers.add_row(*_writer_cells(group, facts))
+    return Group(head, writers, _facts_table(facts), *_edits(facts))
+
+
+def _writer_cells(group: dict[str, Any], facts: dict[str, Any]) -> list[str]:
+    refused = facts["refusal"] is not None and group["kind"] != "embedding"
+    return [
+        group["kind"].removesuffix("_expert"),
+        group["path"],
+        str(group["layers"] or "–"),
+        str(group["matrices"]),
+        "×".join(map(str, group["shape"])) + (" + bias" if group["bias"] else ""),
+        "refused" if refused else "yes",
+    ]
+
+
+def _facts_table(facts: dict[str, Any]) -> Table:
+    chat = facts["chat"]
+    rows = dict(facts["sites"])
+    if "problem" in chat:
+        rows["chat"] = chat["problem"]
+    else:
+        rows["system prompt"] = (
+            "taken" if chat["system_prompt"] else "not taken: set chat.system_as: user"
+        )
+        rows["thinking"] = f"switched by {chat['thinking']}" if chat["thinking"] else "no switch"
+        rows["variables"] = ", ".join(chat["variables"]) or "none"
+        rows["end of prompt"] = " ".join(chat["end_of_prompt"]).replace("\n", "\\n")
+        rows["end of answer"] = " ".join(chat["end_of_turn"]) or "plain text"
+    table = Table(box=SIMPLE_HEAD, show_header=False, padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, Text(value))
+    return table
+
+
+def _edits(facts: dict[str, Any]) -> list[Text]:
+    hooks = Text(f"edited by hooks:   {facts['by_hooks']}")
+    if facts["refusal"] is None:
+        return [hooks, Text(f"edited by weights: {facts['by_weights']}")]
+    reason = f"edited by weights: embedding only, since {facts['refusal']}"
+    return [hooks, Text(reason, style="yellow")]
