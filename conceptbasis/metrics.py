@@ -28,6 +28,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "matched",
         "early_layers_only",
         "last_layer_only",
+        "last_direction",
+        "last_direction_early",
         "no_guard",
         "sae_error_only",
     ),

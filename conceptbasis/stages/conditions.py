@@ -130,14 +130,21 @@ def _plan_on(parts: Parts, layers: Sequence[int], directions: Tensor) -> Interve
 
 
 def _layer_conditions(parts: Parts) -> list[Condition]:
-    """The same directions below 0.8 L only, and at the last layer only."""
+    """The same directions below 0.8 L only and at the last layer only; the last layer's direction
+    at every edited layer, as the native single one is applied, and that below 0.8 L only."""
     n_layers = parts.study.target.n_layers
     sets = {"early_layers_only": _early(parts), "last_layer_only": [n_layers - 1]}
-    return [
+    found = [
         Condition(name, intervention=parts.intervention.restrict(list(layers)))
         for name, layers in sets.items()
         if set(layers) & set(parts.intervention.layers)
     ]
+    edit = parts.intervention
+    last = _plan_on(parts, edit.layers, edit.directions[-1:].expand_as(edit.directions))
+    found.append(Condition("last_direction", intervention=last))
+    if set(_early(parts)) & set(edit.layers):
+        found.append(Condition("last_direction_early", intervention=last.restrict(_early(parts))))
+    return found
 
 
 def control_draws(parts: Parts) -> list[Condition]:

@@ -221,7 +221,7 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
     on_stage(alignment.output)
     recipes = run_fit(study, codes, matches, direction, alignment)
     on_stage(recipes.output)
-    rebuilder = Rebuilder(study, harvest, codes, matches)
+    rebuilder = Rebuilder(study, harvest, codes, matches, direction)
     transfer = run_transfer(study, rebuilder, recipes, direction, alignment)
     on_stage(transfer.output)
     guarded = run_guard(study, harvest, transfer)

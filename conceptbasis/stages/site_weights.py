@@ -2,37 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.harvest import Harvest
 
 _MIN_ENDS = 20
 """Classes of text with fewer ends of prompts than this have no weight of their own."""
 
 
-def weigh_sites(
-    harvest: Harvest, rows: Int[Tensor, " n_rows"], end_of_prompt_share: float
-) -> Float[Tensor, " n_rows"]:
-    """Weights of sites: most on ends of prompts, in equal parts on each class of text.
+def class_shares(harvest: Harvest, direction: DonorDirection) -> dict[str, float]:
+    """How the weight on ends of prompts is shared among the classes of text.
 
-    Where prompts end is where the direction is read, and a class must not drown another one
-    because it has more texts. Classes with few ends count with the other sites.
+    Formula: share_c ∝ mean over the donor's window of var(x_i r_i | c), each layer's variances
+    divided by their sum. A class at whose ends the donor's direction does not vary says nothing
+    about where it lies in the target, however many texts it has.
+
+    Args:
+        harvest: The shared texts and their sites.
+        direction: The donor's direction, labels of the donor only.
+    """
+    rows = harvest.rows("fit")
+    group, names = _groups(harvest, rows)
+    present = [g for g in group.unique().tolist() if g]
+    total = torch.zeros(len(present), dtype=torch.float64)
+    for layer in direction.window:
+        along = harvest.residuals("donor", layer)[rows] @ direction.trajectory[layer].float()
+        found = torch.stack([along[group == g].double().var() for g in present] or [total.sum()])
+        total += found[: len(present)] / found.sum().clamp_min(torch.finfo(torch.float64).tiny)
+    shares = total / total.sum() if len(present) else total
+    return {names[g - 1]: share for g, share in zip(present, shares.tolist(), strict=True)}
+
+
+def weigh_sites(
+    harvest: Harvest,
+    rows: Int[Tensor, " n_rows"],
+    shares: Mapping[str, float],
+    end_of_prompt_share: float,
+) -> Float[Tensor, " n_rows"]:
+    """Weights of sites: most on ends of prompts, shared among the classes of text.
+
+    Where prompts end is where the direction is read. Classes with few ends count with the other
+    sites.
 
     Args:
         harvest: The shared texts and their sites.
         rows: The sites to weigh.
+        shares: As `class_shares` gives them.
         end_of_prompt_share: Weight of all ends of prompts together.
     """
-    classes = [text.text_class for text in harvest.texts]
-    names = {name: i for i, name in enumerate(sorted(set(classes)))}
-    of_text = torch.tensor([names[name] for name in classes])
-    # Group 0 holds the sites without a weight of their own.
-    group = (of_text[harvest.text[rows]] + 1) * harvest.end_of_prompt[rows]
-    group = group * (group.bincount()[group] >= _MIN_ENDS)
+    group, names = _groups(harvest, rows)
     counts = group.bincount(minlength=len(names) + 1)
-    classes_with_ends = max(1, int((counts[1:] > 0).sum()))
-    shares = torch.full((len(counts),), end_of_prompt_share / classes_with_ends)
-    shares[0] = 1 - end_of_prompt_share
-    return (shares / counts)[group].double()
+    own = torch.tensor([0.0, *(shares.get(name, 0.0) for name in names)]) * (counts > 0)
+    weights = end_of_prompt_share * own / own.sum().clamp_min(torch.finfo(own.dtype).tiny)
+    weights[0] = 1 - end_of_prompt_share
+    return (weights / counts)[group].double()
+
+
+def _groups(
+    harvest: Harvest, rows: Int[Tensor, " n_rows"]
+) -> tuple[Int[Tensor, " n_rows"], list[str]]:
+    """The class of each end of a prompt, from 1; 0 for sites without a weight of their own."""
+    classes = [text.text_class for text in harvest.texts]
+    names = sorted(set(classes))
+    places = {name: i for i, name in enumerate(names, 1)}
+    of_text = torch.tensor([places[name] for name in classes])
+    group = of_text[harvest.text[rows]] * harvest.end_of_prompt[rows]
+    return group * (group.bincount()[group] >= _MIN_ENDS), names

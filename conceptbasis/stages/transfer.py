@@ -33,7 +33,7 @@ from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.match import LayerPair, MatchSet, correlate, mask
-from conceptbasis.stages.site_weights import weigh_sites
+from conceptbasis.stages.site_weights import class_shares, weigh_sites
 from conceptbasis.stages.study import Codes, Study
 
 BASES = ("code_map", "transported", "matched")
@@ -78,11 +78,17 @@ class Rebuilder:
     harvest: Harvest
     codes: Codes
     matches: MatchSet
+    direction: DonorDirection
     _sources: dict[LayerPair, tuple[Tensor, StreamingMoments]] = field(
         default_factory=dict, init=False
     )
     _readouts: dict[LayerPair, StreamingMoments] = field(default_factory=dict, init=False)
     _weights: dict[str, Tensor] = field(default_factory=dict, init=False)
+
+    @functools.cached_property
+    def shares(self) -> dict[str, float]:
+        """How much of the weight on ends of prompts each class of text has."""
+        return class_shares(self.harvest, self.direction)
 
     def rebuild(
         self, basis: str, pair: LayerPair, recipe: Recipe, direction: Float[Tensor, " d_donor"]
@@ -170,7 +176,9 @@ class Rebuilder:
         """Weights of a split's sites, computed once: every agreement asks for them."""
         if split not in self._weights:
             share = self.study.config.transfer.end_of_prompt_share
-            self._weights[split] = weigh_sites(self.harvest, self.harvest.rows(split), share)
+            self._weights[split] = weigh_sites(
+                self.harvest, self.harvest.rows(split), self.shares, share
+            )
         return self._weights[split]
 
     def choose(
@@ -233,7 +241,8 @@ def run_transfer(
             "direction": torch.stack(found[section.basis]),
             "steering": torch.stack(steering),
         }
-        return tensors, {"basis": section.basis, "layers": rows}
+        shares = rebuilder.shares
+        return tensors, {"basis": section.basis, "class_shares": shares, "layers": rows}
 
     output = study.run.stage(
         "transfer",

@@ -22,6 +22,8 @@ CONDITIONS = {  # name: (draws, refusal, recovered compliance, benign exact matc
     "matched": (1, 0.61, 0.22, 0.80, 0.85),
     "early_layers_only": (1, 0.28, 0.41, 0.97, 0.96),
     "last_layer_only": (1, 0.05, 0.50, 0.97, 0.97),
+    "last_direction": (1, 0.02, 0.70, 0.97, 0.97),
+    "last_direction_early": (1, 0.04, 0.68, 0.97, 0.97),
     "no_guard": (1, 0.02, 0.66, 0.97, 0.96),
     "sae_error_only": (1, 0.97, 0.01, 0.88, 0.91),
     "random_direction": (10, 0.98, 0.01, 0.96, 0.95),

@@ -28,7 +28,7 @@ class Steps:
     @property
     def rebuilder(self) -> Rebuilder:
         """The route into the target."""
-        return Rebuilder(self.study, self.harvest, self.codes, self.matches)
+        return Rebuilder(self.study, self.harvest, self.codes, self.matches, self.direction)
 
 
 def harvest_of(study: Study) -> Harvest:

@@ -23,6 +23,8 @@ CONDITIONS = {
     *BASELINES,
     "early_layers_only",
     "last_layer_only",
+    "last_direction",
+    "last_direction_early",
     "no_guard",
     "sae_error_only",
     "native",
