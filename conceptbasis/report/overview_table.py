@@ -44,6 +44,9 @@ def overview_table(summaries: Mapping[str, Summary]) -> Table:
         "compliance",
         "early",
         "early native",
+        "last direction",
+        "its compliance",
+        "early",
         "benign KL",
         "p95",
         "best baseline",
@@ -62,6 +65,7 @@ def _row(summary: Summary) -> list[str]:
     before, after, native = (figures_of(summary, n) for n in ("baseline", "transfer", "native"))
     early = figures_of(summary, "early_layers_only")
     early_native = figures_of(summary, "native_early")
+    last = figures_of(summary, "last_direction")
     return [
         format_interval(before.get("refusal")),
         format_interval(after.get("refusal")),
@@ -70,6 +74,9 @@ def _row(summary: Summary) -> list[str]:
         _ratio(after, native, "recovered_compliance"),
         format_interval(early.get("refusal")),
         format_interval(early_native.get("refusal")),
+        format_interval(last.get("refusal")),
+        _ratio(last, native, "recovered_compliance"),
+        format_interval(figures_of(summary, "last_direction_early").get("refusal")),
         _three(after.get("kl_first_token/mean")),
         _three(after.get("kl_first_token/p95")),
         _extreme(summary, _BASELINES),

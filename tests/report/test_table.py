@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from conceptbasis.metrics import Interval, deltas, format_delta, format_interval
+from conceptbasis.metrics import MISSING, Interval, deltas, format_delta, format_interval
+from conceptbasis.report.overview_table import overview_table
 from conceptbasis.report.table import before_after_table, compare_table, conditions_table
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -90,3 +91,23 @@ def test_terminal_views_load_no_tensor_library(module: str) -> None:
     code = f"import sys, conceptbasis.{module}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_overview_has_a_row_per_run_in_markdown() -> None:
+    summaries = {"runs/a": make_summary(), "runs/b": make_summary()}
+    summaries["runs/b"]["conditions"] = []
+    summaries["runs/b"]["verdict"]["word"] = "declined"
+    curve = {"area": {"value": 0.3}}
+    summaries["runs/a"]["curve"] = {"methods": {"transfer": curve, "affine": {"area": None}}}
+    out = io.StringIO()
+    Console(file=out, width=400).print(overview_table(summaries))
+    head, rule, *rows = [line for line in out.getvalue().splitlines() if line.strip()]
+    assert set(rule) <= set("|- ")
+    assert [row.split("|")[1].strip() for row in rows] == ["runs/a", "runs/b"]
+    assert len(rows[0].split("|")) == len(head.split("|"))
+    first = [cell.strip() for cell in rows[0].split("|")]
+    assert "99%" in first  # 0.97 of native's 0.98
+    assert "0.02 affine" in first  # the baseline that leaves least
+    assert "0.300" in first
+    assert rows[1].rstrip(" |").endswith("declined")
+    assert rows[1].count(MISSING) > 10
