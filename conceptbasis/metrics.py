@@ -30,6 +30,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "last_layer_only",
         "last_direction",
         "last_direction_early",
+        "trajectory",
+        "trajectory_early",
         "no_guard",
         "sae_error_only",
     ),

@@ -25,7 +25,13 @@ from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.match import LayerPair
 from conceptbasis.stages.parallel import map_unordered
-from conceptbasis.stages.replay import Intervention, chosen_layers, plan_intervention, strengthens
+from conceptbasis.stages.replay import (
+    Intervention,
+    chosen_layers,
+    plan_intervention,
+    spread,
+    strengthens,
+)
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import Rebuilder
 
@@ -189,7 +195,10 @@ def plan_baselines(
         if reason is not None:
             left_out[name] = reason
             continue
-        whole = plan_intervention(harvest, method.layers, method.directions, section)
+        # The reference method's own form edits weights layer by layer.
+        own = section.mode == "orthogonalise" and name in OWN_FORM
+        directions = method.directions if own else spread(method.directions, replay)
+        whole = plan_intervention(harvest, method.layers, directions, section)
         if method.means is not None:
             whole = replace(whole, means=method.means)
         planned[name] = whole.restrict(layers)

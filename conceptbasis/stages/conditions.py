@@ -18,8 +18,9 @@ from conceptbasis.stages.baselines import Baselines, plan_baselines
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.forecast import transfer_contrast
+from conceptbasis.stages.guard import Guarded
 from conceptbasis.stages.harvest import Harvest
-from conceptbasis.stages.replay import Intervention, plan_intervention
+from conceptbasis.stages.replay import Intervention, plan_intervention, spread
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import BASES, Rebuilder, Transfer
 
@@ -69,6 +70,7 @@ class Parts:
     transfer: Transfer
     intervention: Intervention
     baselines: Baselines
+    guarded: Guarded
 
 
 def method_conditions(parts: Parts) -> list[Condition]:
@@ -108,7 +110,8 @@ def native_conditions(parts: Parts, directions: Mapping[str, Tensor]) -> list[Co
         for name in NATIVE
         if name in directions
     }
-    planned["native_far"] = _displaced(parts, planned["native_trajectory"])
+    own = directions["native_trajectory"]
+    planned["native_far"] = _plan_on(parts, range(n_layers), _displaced(parts, own))
     if "native" in planned:
         planned["native_early"] = planned["native"].restrict(_early(parts))
     return [Condition(name, intervention=edit) for name, edit in planned.items()]
@@ -120,9 +123,9 @@ def _early(parts: Parts) -> range:
 
 
 def _plan(parts: Parts, directions: Tensor) -> Intervention:
-    """The run's own intervention with other directions, on the same layers."""
-    planned = _plan_on(parts, parts.transfer.layers, directions)
-    return planned.restrict(parts.intervention.layers)
+    """The run's own intervention with another trajectory, on the same layers."""
+    used = spread(directions, parts.study.config.replay)
+    return _plan_on(parts, parts.transfer.layers, used).restrict(parts.intervention.layers)
 
 
 def _plan_on(parts: Parts, layers: Sequence[int], directions: Tensor) -> Intervention:
@@ -130,8 +133,8 @@ def _plan_on(parts: Parts, layers: Sequence[int], directions: Tensor) -> Interve
 
 
 def _layer_conditions(parts: Parts) -> list[Condition]:
-    """The same directions below 0.8 L only and at the last layer only; the last layer's direction
-    at every edited layer, as the native single one is applied, and that below 0.8 L only."""
+    """The same directions below 0.8 L only and at the last layer only; then the other choice of
+    `replay.directions`, at all edited layers and below 0.8 L only."""
     n_layers = parts.study.target.n_layers
     sets = {"early_layers_only": _early(parts), "last_layer_only": [n_layers - 1]}
     found = [
@@ -139,11 +142,14 @@ def _layer_conditions(parts: Parts) -> list[Condition]:
         for name, layers in sets.items()
         if set(layers) & set(parts.intervention.layers)
     ]
-    edit = parts.intervention
-    last = _plan_on(parts, edit.layers, edit.directions[-1:].expand_as(edit.directions))
-    found.append(Condition("last_direction", intervention=last))
-    if set(_early(parts)) & set(edit.layers):
-        found.append(Condition("last_direction_early", intervention=last.restrict(_early(parts))))
+    layers, trajectory = parts.transfer.layers, parts.guarded.directions
+    name = "trajectory"
+    if parts.study.config.replay.directions == "trajectory":
+        name, trajectory = "last_direction", trajectory[-1:].expand_as(trajectory)
+    other = _plan_on(parts, layers, trajectory).restrict(parts.intervention.layers)
+    found.append(Condition(name, intervention=other))
+    if set(_early(parts)) & set(other.layers):
+        found.append(Condition(f"{name}_early", intervention=other.restrict(_early(parts))))
     return found
 
 
@@ -181,13 +187,17 @@ def random_condition(parts: Parts, draw: int) -> Condition:
     generator = parts.study.generator(50_000 + draw)
     directions = torch.randn(parts.intervention.directions.shape, generator=generator)
     unit = directions / directions.norm(dim=1, keepdim=True)
-    planned = _plan_on(parts, parts.intervention.layers, unit)
+    used = spread(unit, parts.study.config.replay)
+    planned = _plan_on(parts, parts.intervention.layers, used)
     return Condition("random_direction", draw, planned)
 
 
 def _from_directions(parts: Parts, directions: Mapping[int, Tensor]) -> Intervention:
     kept = [layer for layer in sorted(directions) if layer in parts.intervention.layers]
-    return _plan_on(parts, kept, torch.stack([directions[layer] for layer in kept]))
+    trajectory = torch.stack([directions[layer] for layer in sorted(directions)])
+    used = spread(trajectory, parts.study.config.replay)
+    places = [sorted(directions).index(layer) for layer in kept]
+    return _plan_on(parts, kept, used[places])
 
 
 def _shuffled(parts: Parts, draw: int) -> dict[int, Tensor]:
@@ -216,14 +226,20 @@ def _far_layers(parts: Parts) -> Intervention | None:
     Fitting the map anew at a far donor layer would only ask whether refusal is legible there
     too, and on organisms it is at every layer; this asks whether the map put it where it belongs.
     """
-    return _displaced(parts, parts.intervention) if len(parts.intervention.layers) > 1 else None
+    edit, layers = parts.intervention, parts.transfer.layers
+    if len(edit.layers) < 2:
+        return None
+    kept = [place for place, layer in enumerate(layers) if layer in edit.layers]
+    return _plan_on(parts, edit.layers, _displaced(parts, parts.guarded.directions[kept]))
 
 
-def _displaced(parts: Parts, edit: Intervention) -> Intervention:
-    """Each layer under the direction of the edited layer farthest from it."""
-    chosen = LayerMap(tuple((layer, place) for place, layer in enumerate(edit.layers)), None, ())
-    far = far_map(chosen, len(edit.layers))
-    return _plan_on(parts, edit.layers, edit.directions[[place for _, place in far.pairs]])
+def _displaced(parts: Parts, trajectory: Tensor) -> Tensor:
+    """The direction of the layer farthest from where it belongs: of each layer, or of the last."""
+    n = len(trajectory)
+    if parts.study.config.replay.directions == "last":
+        return trajectory[:1].expand_as(trajectory)
+    far = far_map(LayerMap(tuple((place, place) for place in range(n)), None, ()), n)
+    return trajectory[[place for _, place in far.pairs]]
 
 
 def _unrelated(parts: Parts) -> Iterator[dict[int, Tensor]]:

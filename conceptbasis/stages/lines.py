@@ -26,7 +26,7 @@ from conceptbasis.stages.evaluate import make_bench, summarise
 from conceptbasis.stages.fit import RECIPE_TENSORS
 from conceptbasis.stages.guard import Guarded
 from conceptbasis.stages.measure import Bench, Outcome, measure_all
-from conceptbasis.stages.replay import Intervention, plan_intervention
+from conceptbasis.stages.replay import Intervention, plan_intervention, spread
 from conceptbasis.stages.study import Study, noun_clusters
 
 Line = Mapping[str, Any]
@@ -57,7 +57,7 @@ class LineRoute:
             return None
         layers, directions = sorted(known), torch.stack([known[layer] for layer in sorted(known)])
         section = self.parts.study.config.replay
-        return plan_intervention(self.parts.harvest, layers, directions, section)
+        return plan_intervention(self.parts.harvest, layers, spread(directions, section), section)
 
     def _direction(self, pair: tuple[int, int], recipe: Recipe) -> Float[Tensor, " d"] | None:
         if not len(recipe.feature_ids):

@@ -247,7 +247,16 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
     hashes = {o.output.name: o.output.hash for o in outputs}
     study.ledger.seal({**hashes, "harvest": harvest.hash, "replay": replayed.hash})
     parts = Parts(
-        study, harvest, rebuilder, direction, alignment, recipes, transfer, intervention, baselines
+        study,
+        harvest,
+        rebuilder,
+        direction,
+        alignment,
+        recipes,
+        transfer,
+        intervention,
+        baselines,
+        guarded,
     )
     evaluation = run_evaluate(study, parts)
     on_stage(evaluation)

@@ -125,6 +125,18 @@ def _edits(intervention: Intervention) -> list[Edit]:
     return edits
 
 
+def spread(
+    directions: Float[Tensor, "n_edited d_model"], section: ReplaySection
+) -> Float[Tensor, "n_edited d_model"]:
+    """What `replay.directions` makes of a trajectory: itself, or its last direction at every layer.
+
+    Args:
+        directions: Unit directions, one row per layer in ascending order.
+        section: Says which.
+    """
+    return directions[-1:].expand_as(directions) if section.directions == "last" else directions
+
+
 def plan_intervention(
     harvest: Harvest,
     layers: Sequence[int],
@@ -193,7 +205,8 @@ def run_replay(
     section = study.config.replay
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        planned = plan_intervention(harvest, guarded.layers, guarded.directions, section)
+        directions = spread(guarded.directions, section)
+        planned = plan_intervention(harvest, guarded.layers, directions, section)
         kept = chosen_layers(section, planned.layers, study.target.n_layers)
         intervention = planned.restrict(kept)
         with apply_intervention(study.target.loaded, intervention) as report:

@@ -46,6 +46,7 @@ def route(request, ready, sides, tmp_path_factory):
         transfer,
         intervention,
         baselines,
+        guarded,
     )
     return LineRoute(parts, guarded)
 

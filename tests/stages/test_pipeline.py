@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+import torch
 from micro import QUIET, run_config
 from test_ledger import SMALL
 
@@ -15,6 +16,7 @@ from conceptbasis.progress import Reporter
 from conceptbasis.stages import evaluate, measure
 from conceptbasis.stages.ledger import Ledger
 from conceptbasis.stages.pipeline import run_pipeline
+from conceptbasis.stages.replay import load_intervention
 
 STAGES = [
     "harvest",
@@ -298,3 +300,13 @@ def test_configuration_of_a_run_is_written_beside_it(ready, finished):
     assert values["run"] == ready.config(curve={"measure": True}).model_dump(mode="json")
     assert values["donor"]["model"] == str(ready.donor)
     assert values["run"] != run_config(ready.prompts, seed=1).model_dump(mode="json")
+
+
+def test_a_run_can_replay_the_last_direction_everywhere(ready, tmp_path):
+    section = {"n_random": 1, "n_shuffled": 1, "n_unrelated": 1, "n_prompts": 10, "baselines": []}
+    found = run(ready, tmp_path / "run", replay={"directions": "last"}, evaluate=section)
+    intervention, _ = load_intervention(tmp_path / "run")
+    assert all(torch.equal(row, intervention.directions[-1]) for row in intervention.directions)
+    names = {row["name"] for row in found.summary["conditions"]}
+    assert {"trajectory", "trajectory_early", "far_layers", "native_far"} <= names
+    assert "last_direction" not in names
