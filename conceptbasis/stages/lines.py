@@ -24,7 +24,6 @@ from conceptbasis.prompts import PromptSuite
 from conceptbasis.stages.conditions import Condition, Parts
 from conceptbasis.stages.evaluate import make_bench, summarise
 from conceptbasis.stages.fit import RECIPE_TENSORS
-from conceptbasis.stages.guard import Guarded
 from conceptbasis.stages.measure import Bench, Outcome, measure_all
 from conceptbasis.stages.replay import Intervention, plan_intervention, spread
 from conceptbasis.stages.study import Study, noun_clusters
@@ -39,7 +38,6 @@ class LineRoute:
     """How part of a recipe gets into the target: exactly as the whole of it did."""
 
     parts: Parts
-    guarded: Guarded
 
     def plan(self, recipes: Mapping[int, Recipe]) -> Intervention | None:
         """The run's own intervention with directions of these recipes; None without any.
@@ -67,7 +65,8 @@ class LineRoute:
             found = self.parts.rebuilder.rebuild(basis, pair, recipe, r[pair[1]])
         except NumericsError:
             return None  # what is left of the recipe writes nothing into the target
-        place, guard = self.guarded.layers.index(pair[0]), self.guarded.output
+        guarded = self.parts.guarded
+        place, guard = guarded.layers.index(pair[0]), guarded.output
         if not guard.result["k"]:
             return found.rebuilt.direction
         kept_out = guard.tensors["basis"][place]
@@ -98,7 +97,7 @@ def _cut(recipe: Recipe, features: Collection[int], *, keep: bool) -> Recipe:
 
 
 def run_lines(
-    study: Study, parts: Parts, guarded: Guarded, atoms: StageOutput, evaluation: StageOutput
+    study: Study, parts: Parts, atoms: StageOutput, evaluation: StageOutput
 ) -> StageOutput | None:
     """Runs or reuses the stage; None where `lines.n_lines` is 0.
 
@@ -115,7 +114,7 @@ def run_lines(
         bench = make_bench(study, parts, evaluation.tensors["refusal_tokens"])
         prompts = {name: bench.suite[name] for name in _READ}
         bench = replace(bench, suite=PromptSuite(prompts, ()))
-        conditions = line_conditions(LineRoute(parts, guarded), lines, section.n_prompts)
+        conditions = line_conditions(LineRoute(parts), lines, section.n_prompts)
         folder = study.run.folder / "lines" / "conditions"
         with study.reporter.bar("lines") as advance:
             outcomes = measure_all(bench, conditions, folder, advance)

@@ -263,7 +263,7 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
     curve = run_curve(study, parts, evaluation)
     if curve is not None:
         on_stage(curve)
-    lines = run_lines(study, parts, guarded, atoms, evaluation)
+    lines = run_lines(study, parts, atoms, evaluation)
     if lines is not None:
         on_stage(lines)
     return write_summary(study, recipes, transfer, forecast, evaluation, curve, stability)

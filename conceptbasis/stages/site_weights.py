@@ -29,13 +29,15 @@ def class_shares(harvest: Harvest, direction: DonorDirection) -> dict[str, float
     rows = harvest.rows("fit")
     group, names = _groups(harvest, rows)
     present = [g for g in group.unique().tolist() if g]
+    if not present:
+        return {}
     total = torch.zeros(len(present), dtype=torch.float64)
     for layer in direction.window:
         along = harvest.residuals("donor", layer)[rows] @ direction.trajectory[layer].float()
-        found = torch.stack([along[group == g].double().var() for g in present] or [total.sum()])
-        total += found[: len(present)] / found.sum().clamp_min(torch.finfo(torch.float64).tiny)
-    shares = total / total.sum() if len(present) else total
-    return {names[g - 1]: share for g, share in zip(present, shares.tolist(), strict=True)}
+        found = torch.stack([along[group == g].double().var() for g in present])
+        total += found / found.sum().clamp_min(torch.finfo(torch.float64).tiny)
+    shares = (total / total.sum()).tolist()
+    return {names[g - 1]: share for g, share in zip(present, shares, strict=True)}
 
 
 def weigh_sites(

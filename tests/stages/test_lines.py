@@ -48,7 +48,7 @@ def route(request, ready, sides, tmp_path_factory):
         baselines,
         guarded,
     )
-    return LineRoute(parts, guarded)
+    return LineRoute(parts)
 
 
 def line_of(recipes, chosen):
