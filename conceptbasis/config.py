@@ -244,7 +244,7 @@ class ReplaySection(Section):
     scope: Scope = "stream"
     gamma: float = 1.0
     alpha: float = -4.0
-    directions: Literal["trajectory", "last"] = "trajectory"
+    directions: Literal["single", "trajectory"] = "single"
     layers: Literal["all", "early", "last"] = "all"
     early_fraction: float = Field(default=0.8, gt=0, le=1)
     which: Literal["all", "attention"] = "all"

@@ -43,10 +43,10 @@ def overview_table(summaries: Mapping[str, Summary]) -> Table:
         "share",
         "compliance",
         "early",
-        "early native",
-        "last direction",
         "its compliance",
-        "early",
+        "early native",
+        "trajectory",
+        "its compliance",
         "benign KL",
         "p95",
         "best baseline",
@@ -65,7 +65,7 @@ def _row(summary: Summary) -> list[str]:
     before, after, native = (figures_of(summary, n) for n in ("baseline", "transfer", "native"))
     early = figures_of(summary, "early_layers_only")
     early_native = figures_of(summary, "native_early")
-    last = figures_of(summary, "last_direction")
+    trajectory = figures_of(summary, "trajectory")
     return [
         format_interval(before.get("refusal")),
         format_interval(after.get("refusal")),
@@ -73,10 +73,10 @@ def _row(summary: Summary) -> list[str]:
         _percent(share_of_native(before, after, native)),
         _ratio(after, native, "recovered_compliance"),
         format_interval(early.get("refusal")),
+        _ratio(early, native, "recovered_compliance"),
         format_interval(early_native.get("refusal")),
-        format_interval(last.get("refusal")),
-        _ratio(last, native, "recovered_compliance"),
-        format_interval(figures_of(summary, "last_direction_early").get("refusal")),
+        format_interval(trajectory.get("refusal")),
+        _ratio(trajectory, native, "recovered_compliance"),
         _three(after.get("kl_first_token/mean")),
         _three(after.get("kl_first_token/p95")),
         _extreme(summary, _BASELINES),

@@ -29,9 +29,9 @@ from conceptbasis.stages.replay import (
     Intervention,
     chosen_layers,
     plan_intervention,
-    spread,
     strengthens,
 )
+from conceptbasis.stages.spread import single_layer, spread
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import Rebuilder
 
@@ -48,10 +48,18 @@ All of these remove a direction, so they have no place in a run that strengthens
 
 @dataclass(frozen=True)
 class Method:
-    """The directions of one baseline, and the benign means of its own replay form."""
+    """The directions of one baseline, and the benign means of its own replay form.
+
+    Args:
+        layers: Layers it has a direction for.
+        directions: Unit directions.
+        agreements: Projection agreement by layer.
+        means: Benign means, None where the run measures them.
+    """
 
     layers: tuple[int, ...]
     directions: Float[Tensor, "n_edited d_target"]
+    agreements: Mapping[int, float]
     means: Float[Tensor, "n_edited d_target"] | None
 
 
@@ -109,6 +117,7 @@ def run_baselines(
         name: Method(
             tuple(row["target"] for row in output.result["methods"][name]),
             output.tensors[f"{name}.directions"],
+            {row["target"]: row["agreement"] for row in output.result["methods"][name]},
             output.tensors.get(f"{name}.means"),
         )
         for name in names
@@ -197,7 +206,8 @@ def plan_baselines(
             continue
         # The reference method's own form edits weights layer by layer.
         own = section.mode == "orthogonalise" and name in OWN_FORM
-        directions = method.directions if own else spread(method.directions, replay)
+        single = None if own else single_layer(method.agreements, replay, n_layers)
+        directions = spread(method.directions, method.layers, single)
         whole = plan_intervention(harvest, method.layers, directions, section)
         if method.means is not None:
             whole = replace(whole, means=method.means)

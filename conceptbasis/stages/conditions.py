@@ -20,7 +20,8 @@ from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.forecast import transfer_contrast
 from conceptbasis.stages.guard import Guarded
 from conceptbasis.stages.harvest import Harvest
-from conceptbasis.stages.replay import Intervention, plan_intervention, spread
+from conceptbasis.stages.replay import Intervention, plan_intervention
+from conceptbasis.stages.spread import single_layer, spread
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import BASES, Rebuilder, Transfer
 
@@ -78,7 +79,7 @@ def method_conditions(parts: Parts) -> list[Condition]:
     found = [Condition("transfer", intervention=parts.intervention)]
     for name in BASES:
         if name != parts.study.config.transfer.basis:
-            planned = _plan(parts, parts.transfer.directions[name])
+            planned = _plan_basis(parts, name)
             found.append(Condition(name, intervention=planned))
     baselines, _ = plan_baselines(parts.study, parts.harvest, parts.baselines)
     return found + [Condition(name, intervention=edit) for name, edit in baselines.items()]
@@ -87,7 +88,7 @@ def method_conditions(parts: Parts) -> list[Condition]:
 def transfer_conditions(parts: Parts) -> list[Condition]:
     """Conditions that need no label of the target."""
     found = [Condition("baseline"), *method_conditions(parts), *_layer_conditions(parts)]
-    unguarded = _plan(parts, parts.transfer.output.tensors["direction"])
+    unguarded = _plan_basis(parts, parts.study.config.transfer.basis)
     found.append(Condition("no_guard", intervention=unguarded))
     found.append(Condition("sae_error_only", splice=parts.intervention.layers))
     return found + (_controls(parts) if parts.study.config.evaluate.controls else [])
@@ -111,7 +112,9 @@ def native_conditions(parts: Parts, directions: Mapping[str, Tensor]) -> list[Co
         if name in directions
     }
     own = directions["native_trajectory"]
-    planned["native_far"] = _plan_on(parts, range(n_layers), _displaced(parts, own))
+    planned["native_far"] = _plan_on(
+        parts, range(n_layers), _displaced(parts, own, range(n_layers))
+    )
     if "native" in planned:
         planned["native_early"] = planned["native"].restrict(_early(parts))
     return [Condition(name, intervention=edit) for name, edit in planned.items()]
@@ -122,10 +125,12 @@ def _early(parts: Parts) -> range:
     return range(int(parts.study.config.replay.early_fraction * parts.study.target.n_layers))
 
 
-def _plan(parts: Parts, directions: Tensor) -> Intervention:
-    """The run's own intervention with another trajectory, on the same layers."""
-    used = spread(directions, parts.study.config.replay)
-    return _plan_on(parts, parts.transfer.layers, used).restrict(parts.intervention.layers)
+def _plan_basis(parts: Parts, basis: str) -> Intervention:
+    """The run's own intervention with the directions of a basis, unguarded, on the same layers."""
+    transfer, study = parts.transfer, parts.study
+    single = single_layer(transfer.agreements(basis), study.config.replay, study.target.n_layers)
+    used = spread(transfer.directions[basis], transfer.layers, single)
+    return _plan_on(parts, transfer.layers, used).restrict(parts.intervention.layers)
 
 
 def _plan_on(parts: Parts, layers: Sequence[int], directions: Tensor) -> Intervention:
@@ -142,15 +147,25 @@ def _layer_conditions(parts: Parts) -> list[Condition]:
         for name, layers in sets.items()
         if set(layers) & set(parts.intervention.layers)
     ]
-    layers, trajectory = parts.transfer.layers, parts.guarded.directions
-    name = "trajectory"
-    if parts.study.config.replay.directions == "trajectory":
-        name, trajectory = "last_direction", trajectory[-1:].expand_as(trajectory)
-    other = _plan_on(parts, layers, trajectory).restrict(parts.intervention.layers)
+    name, other = _other_directions(parts)
     found.append(Condition(name, intervention=other))
     if set(_early(parts)) & set(other.layers):
         found.append(Condition(f"{name}_early", intervention=other.restrict(_early(parts))))
     return found
+
+
+def _other_directions(parts: Parts) -> tuple[str, Intervention]:
+    """The transfer with each layer's own direction, or with a single one where it has those."""
+    transfer, study = parts.transfer, parts.study
+    agreements = transfer.agreements(study.config.transfer.basis)
+    one = study.config.replay.model_copy(update={"directions": "single"})
+    single = single_layer(agreements, one, study.target.n_layers)
+    name, single = (
+        ("single_direction", single) if parts.guarded.single is None else ("trajectory", None)
+    )
+    used = spread(transfer.output.tensors["direction"], transfer.layers, single)
+    safe = parts.guarded.keep_out(used, transfer.layers)
+    return name, _plan_on(parts, transfer.layers, safe).restrict(parts.intervention.layers)
 
 
 def control_draws(parts: Parts) -> list[Condition]:
@@ -187,17 +202,16 @@ def random_condition(parts: Parts, draw: int) -> Condition:
     generator = parts.study.generator(50_000 + draw)
     directions = torch.randn(parts.intervention.directions.shape, generator=generator)
     unit = directions / directions.norm(dim=1, keepdim=True)
-    used = spread(unit, parts.study.config.replay)
-    planned = _plan_on(parts, parts.intervention.layers, used)
+    layers = parts.intervention.layers
+    planned = _plan_on(parts, layers, spread(unit, layers, parts.guarded.single))
     return Condition("random_direction", draw, planned)
 
 
 def _from_directions(parts: Parts, directions: Mapping[int, Tensor]) -> Intervention:
-    kept = [layer for layer in sorted(directions) if layer in parts.intervention.layers]
-    trajectory = torch.stack([directions[layer] for layer in sorted(directions)])
-    used = spread(trajectory, parts.study.config.replay)
-    places = [sorted(directions).index(layer) for layer in kept]
-    return _plan_on(parts, kept, used[places])
+    layers = sorted(directions)
+    trajectory = torch.stack([directions[layer] for layer in layers])
+    planned = _plan_on(parts, layers, spread(trajectory, layers, parts.guarded.single))
+    return planned.restrict(parts.intervention.layers)
 
 
 def _shuffled(parts: Parts, draw: int) -> dict[int, Tensor]:
@@ -227,17 +241,22 @@ def _far_layers(parts: Parts) -> Intervention | None:
     too, and on organisms it is at every layer; this asks whether the map put it where it belongs.
     """
     edit, layers = parts.intervention, parts.transfer.layers
-    if len(edit.layers) < 2:
+    if len(layers) < 2 or (parts.guarded.single is None and len(edit.layers) < 2):
         return None
-    kept = [place for place, layer in enumerate(layers) if layer in edit.layers]
-    return _plan_on(parts, edit.layers, _displaced(parts, parts.guarded.directions[kept]))
+    own = parts.transfer.output.tensors["direction"]
+    if parts.guarded.single is None:
+        kept = [place for place, layer in enumerate(layers) if layer in edit.layers]
+        own, layers = own[kept], edit.layers
+    planned = _plan_on(parts, layers, _displaced(parts, own, layers))
+    return planned.restrict(edit.layers)
 
 
-def _displaced(parts: Parts, trajectory: Tensor) -> Tensor:
-    """The direction of the layer farthest from where it belongs: of each layer, or of the last."""
-    n = len(trajectory)
-    if parts.study.config.replay.directions == "last":
-        return trajectory[:1].expand_as(trajectory)
+def _displaced(parts: Parts, trajectory: Tensor, layers: Sequence[int]) -> Tensor:
+    """Directions of the layer farthest from where they belong: from each layer, or from the one
+    whose direction is used everywhere."""
+    n, single = len(layers), parts.guarded.single
+    if single is not None:
+        return spread(trajectory, layers, max(layers, key=lambda layer: abs(layer - single)))
     far = far_map(LayerMap(tuple((place, place) for place in range(n)), None, ()), n)
     return trajectory[[place for _, place in far.pairs]]
 

@@ -25,6 +25,7 @@ from conceptbasis.models.loading import LoadedModel
 from conceptbasis.models.weights import writer_matrices
 from conceptbasis.prompts import BENIGN_CLASSES, TEXT_CLASS_BUDGET, Text
 from conceptbasis.stages.harvest import Harvest
+from conceptbasis.stages.spread import single_layer, spread
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import Transfer
 
@@ -33,11 +34,34 @@ MAX_TEXTS = 128
 
 @dataclass(frozen=True)
 class Guarded:
-    """Guarded unit directions, one row per edited layer."""
+    """Guarded unit directions, one row per edited layer.
+
+    Args:
+        layers: Edited layers.
+        directions: The direction of each.
+        single: The layer whose direction all of them share, None where each has its own.
+        output: The finished stage.
+    """
 
     layers: tuple[int, ...]
     directions: Float[Tensor, "n_edited d_target"]
+    single: int | None
     output: StageOutput
+
+    def keep_out(
+        self, directions: Float[Tensor, "n_some d_target"], layers: Sequence[int]
+    ) -> Float[Tensor, "n_some d_target"]:
+        """Other directions under the guard that was chosen for the transfer.
+
+        Args:
+            directions: Unit directions, one row per layer.
+            layers: Some of the edited layers.
+        """
+        k = self.output.result["k"]
+        if not k:
+            return directions
+        bases = [self.output.tensors["basis"][self.layers.index(layer)] for layer in layers]
+        return _guarded(directions, bases, k)
 
 
 def benign_texts(harvest: Harvest, split: str) -> list[Text]:
@@ -133,17 +157,21 @@ def choose_guard(
 
 def run_guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
     """Runs or reuses the stage."""
-    directions = transfer.output.tensors["direction"]
+    replay, layers = study.config.replay, transfer.layers
+    agreements = transfer.agreements(study.config.transfer.basis)
+    single = single_layer(agreements, replay, study.target.n_layers)
+    directions = spread(transfer.output.tensors["direction"], layers, single)
 
     def under(safe: Tensor) -> AbstractContextManager[Any]:
-        edits = [Edit(layer, r) for layer, r in zip(transfer.layers, safe, strict=True)]
+        edits = [Edit(layer, r) for layer, r in zip(layers, safe, strict=True)]
         return intervene(study.target.loaded, edits)
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        found = choose_guard(study, harvest, transfer.layers, directions, under)
+        found = choose_guard(study, harvest, layers, directions, under)
         study.reporter.say(_describe(found))
         curves = [overlap_curve(r, u) for r, u in zip(directions, found.bases, strict=True)]
         result = {
+            "single_layer": single,
             "share": found.share,
             "k": found.k,
             "within_bound": found.within,
@@ -157,14 +185,14 @@ def run_guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
                     "overlap_curve": curve.tolist(),
                     "overlap_energy": float(curve[found.k - 1]) if found.k else 0.0,
                 }
-                for layer, curve in zip(transfer.layers, curves, strict=True)
+                for layer, curve in zip(layers, curves, strict=True)
             ],
         }
         return {"direction": found.directions, "basis": torch.stack(list(found.bases))}, result
 
     output = study.run.stage(
         "guard",
-        config=study.config.guard.model_dump(),
+        config={**study.config.guard.model_dump(), "single_layer": single},
         inputs={
             "transfer": transfer.output.hash,
             "target": study.target.model_hash,
@@ -174,7 +202,7 @@ def run_guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
         seed=study.config.seed,
         device=study.config.device,
     )
-    return Guarded(transfer.layers, output.tensors["direction"], output)
+    return Guarded(layers, output.tensors["direction"], single, output)
 
 
 def _guarded(directions: Tensor, bases: Sequence[Tensor], k: int) -> Tensor:

@@ -16,7 +16,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput
-from conceptbasis.core.guard import apply_guard
 from conceptbasis.core.intervals import paired_bootstrap
 from conceptbasis.core.recipe import Recipe
 from conceptbasis.errors import NumericsError
@@ -25,7 +24,7 @@ from conceptbasis.stages.conditions import Condition, Parts
 from conceptbasis.stages.evaluate import make_bench, summarise
 from conceptbasis.stages.fit import RECIPE_TENSORS
 from conceptbasis.stages.measure import Bench, Outcome, measure_all
-from conceptbasis.stages.replay import Intervention, plan_intervention, spread
+from conceptbasis.stages.replay import Intervention, plan_intervention
 from conceptbasis.stages.study import Study, noun_clusters
 
 Line = Mapping[str, Any]
@@ -48,14 +47,19 @@ class LineRoute:
         found = {
             pair[0]: self._direction(pair, recipes[pair[0]])
             for pair in self.parts.alignment.layer_map.pairs
-            if pair[0] in self.parts.intervention.layers
+            if pair[0] in (*self.parts.intervention.layers, self.parts.guarded.single)
         }
         known = {layer: r for layer, r in found.items() if r is not None}
+        guarded, edited = self.parts.guarded, self.parts.intervention.layers
+        if guarded.single is not None:
+            # Without its own part of a recipe the one layer that counts writes nothing anywhere.
+            known = {layer: known[guarded.single] for layer in edited if guarded.single in known}
         if not known:
             return None
         layers, directions = sorted(known), torch.stack([known[layer] for layer in sorted(known)])
+        safe = guarded.keep_out(directions, layers)
         section = self.parts.study.config.replay
-        return plan_intervention(self.parts.harvest, layers, spread(directions, section), section)
+        return plan_intervention(self.parts.harvest, layers, safe, section)
 
     def _direction(self, pair: tuple[int, int], recipe: Recipe) -> Float[Tensor, " d"] | None:
         if not len(recipe.feature_ids):
@@ -65,12 +69,7 @@ class LineRoute:
             found = self.parts.rebuilder.rebuild(basis, pair, recipe, r[pair[1]])
         except NumericsError:
             return None  # what is left of the recipe writes nothing into the target
-        guarded = self.parts.guarded
-        place, guard = guarded.layers.index(pair[0]), guarded.output
-        if not guard.result["k"]:
-            return found.rebuilt.direction
-        kept_out = guard.tensors["basis"][place]
-        return apply_guard(found.rebuilt.direction, kept_out, k=guard.result["k"]).direction
+        return found.rebuilt.direction
 
 
 def cut_recipes(recipes: Mapping[int, Recipe], line: Line, *, keep: bool) -> dict[int, Recipe]:

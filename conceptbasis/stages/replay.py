@@ -125,18 +125,6 @@ def _edits(intervention: Intervention) -> list[Edit]:
     return edits
 
 
-def spread(
-    directions: Float[Tensor, "n_edited d_model"], section: ReplaySection
-) -> Float[Tensor, "n_edited d_model"]:
-    """What `replay.directions` makes of a trajectory: itself, or its last direction at every layer.
-
-    Args:
-        directions: Unit directions, one row per layer in ascending order.
-        section: Says which.
-    """
-    return directions[-1:].expand_as(directions) if section.directions == "last" else directions
-
-
 def plan_intervention(
     harvest: Harvest,
     layers: Sequence[int],
@@ -205,8 +193,7 @@ def run_replay(
     section = study.config.replay
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        directions = spread(guarded.directions, section)
-        planned = plan_intervention(harvest, guarded.layers, directions, section)
+        planned = plan_intervention(harvest, guarded.layers, guarded.directions, section)
         kept = chosen_layers(section, planned.layers, study.target.n_layers)
         intervention = planned.restrict(kept)
         with apply_intervention(study.target.loaded, intervention) as report:
@@ -216,6 +203,7 @@ def run_replay(
         tensors = {"directions": intervention.directions, "means": intervention.means}
         result = {
             "layers": list(intervention.layers),
+            "single_layer": guarded.single,
             "mode": section.mode,
             "scope": section.scope,
             "gamma": section.gamma,

@@ -8,6 +8,7 @@ from typing import Any
 from conceptbasis.artifacts import StageOutput, save_tensors, value_hash, write_json
 from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.replay import Intervention
+from conceptbasis.stages.spread import single_layer
 from conceptbasis.stages.study import Side, Study
 from conceptbasis.stages.transfer import Transfer
 from conceptbasis.stages.verdict import judge_transfer
@@ -47,6 +48,7 @@ def write_summary(
         "gamma": config.replay.gamma,
         "basis": transfer.output.result["basis"],
         "layer_map": [[row["target"], row["donor"]] for row in rows],
+        "single_layer": _single_layer(study, transfer),
         "max_new_tokens": config.evaluate.max_new_tokens,
         "verdict": verdict,
         "primary_judge": judge,
@@ -73,6 +75,12 @@ def _curve_figures(result: Mapping[str, Any]) -> dict[str, Any]:
         "native_half": result["native_half"],
         "methods": {row["method"]: {k: row[k] for k in keys} for row in result["methods"]},
     }
+
+
+def _single_layer(study: Study, transfer: Transfer) -> int | None:
+    """The layer whose direction is replayed everywhere, None where each layer has its own."""
+    agreements = transfer.agreements(study.config.transfer.basis)
+    return single_layer(agreements, study.config.replay, study.target.n_layers)
 
 
 def describe_side(side: Side) -> dict[str, Any]:
@@ -111,6 +119,7 @@ def write_recipe(
         "gamma": intervention.gamma,
         "amounts": list(intervention.amounts),
         "edited_layers": list(intervention.layers),
+        "single_layer": _single_layer(study, transfer),
         "layers": [
             {
                 "target": row["target"],

@@ -69,6 +69,11 @@ class Transfer:
     steering: Float[Tensor, "n_edited d_target"]
     output: StageOutput
 
+    def agreements(self, basis: str) -> dict[int, float]:
+        """Projection agreement of a basis by target layer."""
+        rows = self.output.result["layers"]
+        return {row["target"]: row["agreement_by_basis"][basis] for row in rows}
+
 
 @dataclass
 class Rebuilder:

@@ -150,7 +150,11 @@ def test_baselines_are_edited_where_the_run_edits(made):
     planned, _ = plan(found)
     assert {i.layers for i in planned.values()} == {(2,)}
     early = Baselines(
-        {"procrustes": Method((0,), found.baselines.methods["procrustes"].directions[:1], None)},
+        {
+            "procrustes": Method(
+                (0,), found.baselines.methods["procrustes"].directions[:1], {0: 0.5}, None
+            )
+        },
         {},
         found.baselines.output,
     )

@@ -302,11 +302,23 @@ def test_configuration_of_a_run_is_written_beside_it(ready, finished):
     assert values["run"] != run_config(ready.prompts, seed=1).model_dump(mode="json")
 
 
-def test_a_run_can_replay_the_last_direction_everywhere(ready, tmp_path):
+def test_a_run_can_replay_each_layers_own_direction(ready, finished, tmp_path):
     section = {"n_random": 1, "n_shuffled": 1, "n_unrelated": 1, "n_prompts": 10, "baselines": []}
-    found = run(ready, tmp_path / "run", replay={"directions": "last"}, evaluate=section)
+    found = run(ready, tmp_path / "run", replay={"directions": "trajectory"}, evaluate=section)
     intervention, _ = load_intervention(tmp_path / "run")
-    assert all(torch.equal(row, intervention.directions[-1]) for row in intervention.directions)
+    assert not torch.equal(intervention.directions[0], intervention.directions[-1])
     names = {row["name"] for row in found.summary["conditions"]}
-    assert {"trajectory", "trajectory_early", "far_layers", "native_far"} <= names
-    assert "last_direction" not in names
+    assert {"single_direction", "far_layers", "native_far"} <= names
+    assert "trajectory" not in names
+    assert found.summary["single_layer"] is None
+
+    single, _ = load_intervention(finished.folder)
+    chosen = finished.summary["single_layer"]
+    own = artifacts.load_stage(finished.folder, "transfer").tensors["direction"]
+    layers = [
+        row["target"] for row in artifacts.load_stage(finished.folder, "transfer").result["layers"]
+    ]
+    for row in single.directions:
+        assert torch.equal(row, own[layers.index(chosen)])
+    names = {row["name"] for row in finished.summary["conditions"]}
+    assert "trajectory" in names

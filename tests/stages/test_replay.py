@@ -19,7 +19,6 @@ from conceptbasis.stages.replay import (
     chosen_layers,
     load_intervention,
     plan_intervention,
-    spread,
 )
 
 PROMPTS = ["what is a rose ?", "tell me where opium is .", "translate plum into dorvish ."]
@@ -277,11 +276,3 @@ def test_finished_run_gives_its_intervention(finished, sides):
 def test_run_without_a_replay_is_an_error(tmp_path):
     with pytest.raises(ArtifactError, match="is missing"):
         load_intervention(tmp_path)
-
-
-def test_the_last_direction_is_used_everywhere_only_when_asked_for():
-    r = directions(40, 3)
-    assert torch.equal(spread(r, ReplaySection()), r)
-    last = spread(r, ReplaySection(directions="last"))
-    assert last.shape == r.shape
-    assert all(torch.equal(row, r[-1]) for row in last)

@@ -1,0 +1,36 @@
+"""Which layer's direction is replayed, and at which layers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from conceptbasis.config import ReplaySection
+from conceptbasis.stages.spread import single_layer, spread
+
+SINGLE = ReplaySection(directions="single", early_fraction=0.8)
+
+
+@pytest.mark.parametrize(
+    ("agreements", "layer"),
+    [
+        ({2: 0.50, 4: 0.70, 5: 0.69, 7: 0.90}, 5),  # nearly as sure, and deeper
+        ({2: 0.50, 4: 0.70, 5: 0.60, 7: 0.90}, 4),  # deeper, but less sure
+        ({2: 0.50, 5: 0.10, 7: 0.90}, 2),
+        ({6: 0.80, 7: 0.90}, 7),  # nothing below 0.8 L
+        ({3: -0.40, 4: -0.41, 5: -0.9}, 4),
+    ],
+)
+def test_the_deepest_of_the_surest_layers_below_the_fraction_is_taken(agreements, layer):
+    assert single_layer(agreements, SINGLE, 8) == layer
+
+
+def test_a_trajectory_has_no_single_layer():
+    assert single_layer({1: 0.5}, ReplaySection(directions="trajectory"), 8) is None
+
+
+def test_the_direction_of_the_single_layer_is_used_at_every_layer():
+    r = torch.eye(4)[:3]
+    assert torch.equal(spread(r, [1, 3, 5], None), r)
+    assert torch.equal(spread(r, [1, 3, 5], 3), r[1:2].expand(3, 4))
+    assert torch.equal(spread(r, [1, 3, 5], 6), r[2:].expand(3, 4))  # the nearest it has
