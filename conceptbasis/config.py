@@ -216,7 +216,7 @@ class TransferSection(Section):
 class GuardSection(Section):
     """Weight-SVD guard: the smallest share of d_model that keeps perplexity within bounds."""
 
-    max_perplexity_rise: float = Field(default=0.01, ge=0)
+    max_perplexity_rise: float = Field(default=0.05, ge=0)
     shares: tuple[Share, ...] = Field(default=(0.0, 0.01, 0.02, 0.04, 0.08), min_length=1)
     forced: Share | None = None
 
@@ -240,7 +240,7 @@ class ForecastSection(Section):
 class ReplaySection(Section):
     """How the rebuilt trajectory is applied to the target."""
 
-    mode: Mode = "ablate"
+    mode: Mode = "affine"
     scope: Scope = "stream"
     gamma: float = 1.0
     alpha: float = -4.0
@@ -255,7 +255,10 @@ class ReplaySection(Section):
             raise ValueError("mode orthogonalise edits weights: set replay.scope to writers")
         if self.mode in ("add", "affine") and self.scope != "stream":
             # Each writer would add the amount, or be set to the mean of the whole stream.
-            raise ValueError(f"mode {self.mode} edits the stream: set replay.scope to stream")
+            raise ValueError(
+                f"mode {self.mode} edits the stream: set replay.scope to stream, "
+                "or replay.mode to ablate"
+            )
         if self.which == "attention" and self.mode != "orthogonalise":
             raise ValueError("replay.which: attention needs mode orthogonalise")
         return self

@@ -23,14 +23,14 @@ from conceptbasis.stages.contrast import CONTRAST, GAMMA, guarded_contrast
 from conceptbasis.stages.dense_maps import DENSE, DenseMaps, Moved
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.harvest import Harvest
-from conceptbasis.stages.match import LayerPair
-from conceptbasis.stages.parallel import map_unordered
-from conceptbasis.stages.replay import (
+from conceptbasis.stages.intervention import (
     Intervention,
     chosen_layers,
     plan_intervention,
     strengthens,
 )
+from conceptbasis.stages.match import LayerPair
+from conceptbasis.stages.parallel import map_unordered
 from conceptbasis.stages.spread import single_layer, spread
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import Rebuilder

@@ -20,7 +20,7 @@ from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.forecast import transfer_contrast
 from conceptbasis.stages.guard import Guarded
 from conceptbasis.stages.harvest import Harvest
-from conceptbasis.stages.replay import Intervention, plan_intervention
+from conceptbasis.stages.intervention import Intervention, plan_intervention
 from conceptbasis.stages.spread import single_layer, spread
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import BASES, Rebuilder, Transfer

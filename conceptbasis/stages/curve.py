@@ -32,9 +32,9 @@ from conceptbasis.stages.conditions import (
 )
 from conceptbasis.stages.evaluate import make_bench, summarise
 from conceptbasis.stages.guard import benign_texts
+from conceptbasis.stages.intervention import apply_intervention, plan_intervention, strengthens
 from conceptbasis.stages.measure import Outcome, measure_all
 from conceptbasis.stages.parallel import map_unordered
-from conceptbasis.stages.replay import apply_intervention, plan_intervention, strengthens
 from conceptbasis.stages.study import Study
 
 _HALF = 0.5

@@ -20,11 +20,11 @@ from conceptbasis.artifacts import StageOutput
 from conceptbasis.core.guard import apply_guard, guard_basis, overlap_curve
 from conceptbasis.errors import NumericsError
 from conceptbasis.models.generation import text_nll
-from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.models.weights import writer_matrices
 from conceptbasis.prompts import BENIGN_CLASSES, TEXT_CLASS_BUDGET, Text
 from conceptbasis.stages.harvest import Harvest
+from conceptbasis.stages.intervention import apply_intervention, chosen_layers, plan_intervention
 from conceptbasis.stages.spread import single_layer, spread
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import Transfer
@@ -162,9 +162,11 @@ def run_guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
     single = single_layer(agreements, replay, study.target.n_layers)
     directions = spread(transfer.output.tensors["direction"], layers, single)
 
+    edited = chosen_layers(replay, layers, study.target.n_layers) or layers
+
     def under(safe: Tensor) -> AbstractContextManager[Any]:
-        edits = [Edit(layer, r) for layer, r in zip(layers, safe, strict=True)]
-        return intervene(study.target.loaded, edits)
+        planned = plan_intervention(harvest, layers, safe, replay)
+        return apply_intervention(study.target.loaded, planned.restrict(edited))
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
         found = choose_guard(study, harvest, layers, directions, under)
@@ -192,7 +194,7 @@ def run_guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
 
     output = study.run.stage(
         "guard",
-        config={**study.config.guard.model_dump(), "single_layer": single},
+        config={**study.config.guard.model_dump(), "replay": replay.model_dump()},
         inputs={
             "transfer": transfer.output.hash,
             "target": study.target.model_hash,

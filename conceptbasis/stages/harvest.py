@@ -7,9 +7,10 @@ before an answer, which is the place where both models decide how the answer beg
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from conceptbasis.models.capture import capture
 from conceptbasis.models.chat import encode_texts
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.progress import Reporter
-from conceptbasis.prompts import PromptSuite, Text
+from conceptbasis.prompts import BENIGN_CLASSES, REQUEST_CLASSES, PromptSuite, Text
 from conceptbasis.stages.ledger import Ledger
 
 SPLITS = ("fit", "select", "report")
@@ -70,6 +71,7 @@ class Harvest:
     texts: Sequence[Text]
     result: Mapping[str, Any]
     hash: str
+    _means: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def end_of_prompt(self) -> Bool[Tensor, " n_sites"]:
@@ -83,6 +85,28 @@ class Harvest:
     def residuals(self, side: str, layer: int) -> Float[Tensor, "n_sites d_model"]:
         """Residuals of `donor` or `target` after a block, memory-mapped."""
         return load_tensors(self.folder / f"{side}_{layer:02d}.safetensors")["residuals"]
+
+    def _report_rows(self, classes: Sequence[str]) -> Int[Tensor, " n_rows"]:
+        rows = self.rows("report")
+        wanted = torch.tensor([t.text_class in classes for t in self.texts])
+        return rows[wanted[self.text[rows]]]
+
+    @functools.cached_property
+    def benign_rows(self) -> Int[Tensor, " n_rows"]:
+        """Report sites of benign texts."""
+        return self._report_rows(BENIGN_CLASSES)
+
+    def benign_mean(self, layer: int) -> Float[Tensor, " d_model"]:
+        """The target's mean where benign requests end, computed once per layer.
+
+        Without harvested ends of prompts there is only the mean over all benign text.
+        """
+        if layer not in self._means:
+            ends = self._report_rows(REQUEST_CLASSES)
+            ends = ends[self.end_of_prompt[ends]]
+            x = self.residuals("target", layer)[ends if len(ends) else self.benign_rows]
+            self._means[layer] = x.double().mean(0).float()
+        return self._means[layer]
 
     def split_texts(self, split: str) -> list[Text]:
         """The texts of a split, in order."""

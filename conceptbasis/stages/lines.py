@@ -23,8 +23,8 @@ from conceptbasis.prompts import PromptSuite
 from conceptbasis.stages.conditions import Condition, Parts
 from conceptbasis.stages.evaluate import make_bench, summarise
 from conceptbasis.stages.fit import RECIPE_TENSORS
+from conceptbasis.stages.intervention import Intervention, plan_intervention
 from conceptbasis.stages.measure import Bench, Outcome, measure_all
-from conceptbasis.stages.replay import Intervention, plan_intervention
 from conceptbasis.stages.study import Study, noun_clusters
 
 Line = Mapping[str, Any]

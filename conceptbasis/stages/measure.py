@@ -23,8 +23,8 @@ from conceptbasis.models.sae import Sae
 from conceptbasis.progress import Advance
 from conceptbasis.prompts import Prompt, PromptSuite, Text
 from conceptbasis.stages.conditions import Condition
+from conceptbasis.stages.intervention import apply_intervention
 from conceptbasis.stages.parallel import map_unordered
-from conceptbasis.stages.replay import apply_intervention
 
 SETS = {
     "harmful": "eval_harmful",

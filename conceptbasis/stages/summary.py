@@ -7,7 +7,7 @@ from typing import Any
 
 from conceptbasis.artifacts import StageOutput, save_tensors, value_hash, write_json
 from conceptbasis.stages.fit import RecipeSet
-from conceptbasis.stages.replay import Intervention
+from conceptbasis.stages.intervention import Intervention
 from conceptbasis.stages.spread import single_layer
 from conceptbasis.stages.study import Side, Study
 from conceptbasis.stages.transfer import Transfer

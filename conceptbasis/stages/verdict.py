@@ -8,7 +8,7 @@ from typing import Any
 from conceptbasis.config import ReplaySection
 from conceptbasis.core.intervals import Interval
 from conceptbasis.stages.conditions import CONTROLS
-from conceptbasis.stages.replay import strengthens
+from conceptbasis.stages.intervention import strengthens
 
 _ENOUGH = 0.9
 """Share of native's reduction that a success needs."""

@@ -16,7 +16,7 @@ from conceptbasis.stages import measure
 from conceptbasis.stages.baselines import Baselines, Method, plan_baselines, run_baselines
 from conceptbasis.stages.conditions import Condition
 from conceptbasis.stages.contrast import warped_pairs
-from conceptbasis.stages.replay import Intervention, apply_intervention
+from conceptbasis.stages.intervention import Intervention, apply_intervention
 
 ALL = (
     "least_squares",

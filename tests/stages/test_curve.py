@@ -11,7 +11,8 @@ from conceptbasis.models.generation import first_token_logits
 from conceptbasis.models.native import first_token_kl
 from conceptbasis.stages.conditions import Condition
 from conceptbasis.stages.curve import Calibration, _points
-from conceptbasis.stages.replay import apply_intervention, load_intervention
+from conceptbasis.stages.intervention import apply_intervention
+from conceptbasis.stages.replay import load_intervention
 
 
 @pytest.fixture(scope="session")

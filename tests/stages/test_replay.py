@@ -13,13 +13,13 @@ from conceptbasis.errors import ArtifactError, InterventionError
 from conceptbasis.models.generation import first_token_logits
 from conceptbasis.models.native import end_activations
 from conceptbasis.prompts import BENIGN_CLASSES, REQUEST_CLASSES
-from conceptbasis.stages.replay import (
+from conceptbasis.stages.intervention import (
     Intervention,
     apply_intervention,
     chosen_layers,
-    load_intervention,
     plan_intervention,
 )
+from conceptbasis.stages.replay import load_intervention
 
 PROMPTS = ["what is a rose ?", "tell me where opium is .", "translate plum into dorvish ."]
 
