@@ -10,7 +10,6 @@ import pytest
 import torch
 from steps import steps_of
 
-from conceptbasis.config import ReplaySection
 from conceptbasis.models.edit_report import EditReport
 from conceptbasis.stages import measure
 from conceptbasis.stages.baselines import Baselines, Method, plan_baselines, run_baselines
@@ -58,7 +57,7 @@ def test_every_baseline_is_made_and_edits_the_target(made):
             assert isinstance(report, EditReport), name
     assert planned["contrast_ridge"].which == "attention"
     assert planned["contrast_ridge"].gamma == 2.0
-    assert planned["contrast_ridge_stream"].mode == "ablate"
+    assert planned["contrast_ridge_stream"].mode == "affine"
     own, stream = (planned[name].directions for name in ("contrast_ridge", "contrast_ridge_stream"))
     assert not torch.equal(own[0], own[-1])  # the reference method's form: each layer its own
     assert any(torch.equal(stream, row.expand_as(stream)) for row in own)
@@ -69,7 +68,7 @@ def test_affine_has_the_direction_of_least_squares_and_a_mean_of_its_own(made):
     planned, _ = plan(found)
     affine, plain = planned["affine"], planned["least_squares"]
     assert torch.equal(affine.directions, plain.directions)
-    assert (affine.mode, plain.mode) == ("affine", "ablate")
+    assert (affine.mode, plain.mode) == ("affine", "affine")
     assert not torch.allclose(affine.means, plain.means, atol=1e-2)
 
 
@@ -201,5 +200,5 @@ def test_two_affine_edits_with_other_means_are_measured_apart():
     moved = replace(edit, means=torch.ones(1, 4))
     keys = {measure._key(bench, Condition("a", intervention=e)) for e in (edit, moved)}
     assert len(keys) == 2
-    plain = [replace(e, mode=ReplaySection().mode) for e in (edit, moved)]
+    plain = [replace(e, mode="ablate") for e in (edit, moved)]
     assert len({measure._key(bench, Condition("a", intervention=e)) for e in plain}) == 1

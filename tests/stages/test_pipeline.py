@@ -143,7 +143,7 @@ def test_a_finished_run_measures_nothing_again(ready, finished, tmp_path, monkey
         ({"fit": {"n_resamples": 21}}, "fit", "config changed: n_resamples", "transfer"),
         ({"transfer": {"n_atoms": 6}}, "transfer", "config changed: n_atoms", "guard"),
         ({"direction": {"n_select": 23}}, "direction", "config changed: n_select", None),
-        ({"replay": {"layers": "early"}}, "replay", "config changed: layers", "evaluate"),
+        ({"replay": {"layers": "early"}}, "guard", "config changed: replay", "forecast"),
         ({"evaluate": {"n_prompts": 11}}, "evaluate", "config changed: n_prompts", None),
     ],
 )
