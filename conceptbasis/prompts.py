@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptbasis.artifacts import write_text
-from conceptbasis.config import Budget
+from conceptbasis.config_base import Budget
 from conceptbasis.errors import PromptError
 
 BUDGETS: tuple[Budget, ...] = ("B0", "B0d", "B1", "B2")

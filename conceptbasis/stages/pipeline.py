@@ -19,7 +19,8 @@ from conceptbasis.artifacts import (
     value_hash,
     write_text,
 )
-from conceptbasis.config import ModelConfig, RunConfig
+from conceptbasis.config import RunConfig
+from conceptbasis.config_model import ModelConfig
 from conceptbasis.errors import ConfigError, CoverageError, ModelError
 from conceptbasis.models.fetching import Placement
 from conceptbasis.models.loading import LoadedModel, load_model

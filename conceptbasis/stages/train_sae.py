@@ -24,7 +24,7 @@ from conceptbasis.artifacts import (
     write_json,
     writing,
 )
-from conceptbasis.config import ModelConfig, SaeTraining
+from conceptbasis.config_model import ModelConfig, SaeTraining
 from conceptbasis.errors import ConfigError
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.models.sae import Sae, load_sae_folder, load_sae_release
