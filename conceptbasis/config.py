@@ -170,6 +170,28 @@ class AtomsSection(Section):
     min_similarity: float = Field(default=0.6, ge=-1, le=1)
 
 
+class JudgeSection(Section):
+    """A model that judges answers beside the phrases (docs/configuration.md, "A judging model")."""
+
+    model: str
+    revision: str | None = None
+    kind: Literal["classifier", "guard"]
+    refusal: tuple[str, ...] = Field(min_length=1)
+    answer: tuple[str, ...] = Field(min_length=1)
+    template: str | None = None
+    min_probability: float = Field(default=0.5, ge=0, le=1)
+    max_new_tokens: int = Field(default=32, ge=1)
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    offline: bool = False
+
+    @field_validator("template")
+    @classmethod
+    def _reads_the_answer(cls, template: str | None) -> str | None:
+        if template is not None and "{answer}" not in template:
+            raise ValueError("the template must hold {answer}, and {prompt} if it is to be read")
+        return template
+
+
 class EvaluateSection(Section):
     """Prompts, draws and judges of the evaluation."""
 
@@ -181,6 +203,8 @@ class EvaluateSection(Section):
     n_shuffled: int = Field(default=10, ge=1)
     n_unrelated: int = Field(default=3, ge=1)
     n_control_prompts: int = Field(default=80, ge=1)
+    n_kl_prompts: int = Field(default=32, ge=1)
+    judge: JudgeSection | None = None
     margin: float = Field(default=0.02, gt=0, lt=1)
     baselines: tuple[Baseline, ...] = (
         "least_squares",

@@ -89,7 +89,7 @@ def first_token_logits(
         output = loaded.model(
             input_ids=batch.input_ids.to(loaded.device),
             attention_mask=mask,
-            position_ids=_positions(mask),
+            position_ids=positions_of(mask),
             use_cache=False,
             logits_to_keep=1,
         )
@@ -149,7 +149,8 @@ def _by_length(rows: list[list[int]]) -> list[int]:
     return sorted(range(len(rows)), key=lambda i: len(rows[i]))
 
 
-def _positions(mask: Tensor) -> Tensor:
+def positions_of(mask: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch pos"]:
+    """Positions of tokens in left-padded rows; padding counts as position 0."""
     return (mask.cumsum(-1) - 1).clamp(min=0)
 
 
@@ -185,7 +186,7 @@ def _decode_batch(
         completions[row] = []  # a batch that ran out of memory is done again
     batch = pad_left(loaded.tokenizer, [rows[i] for i in chosen])
     ids, mask = batch.input_ids.to(loaded.device), batch.attention_mask.to(loaded.device)
-    positions = _positions(mask)
+    positions = positions_of(mask)
     cache: Any = DynamicCache(config=loaded.model.config)
     for step in range(max_new_tokens):
         output = loaded.model(

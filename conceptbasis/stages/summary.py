@@ -61,6 +61,10 @@ def write_summary(
             ],
             "stability": None if stability is None else dict(stability.result["all_layers"]),
         },
+        "agreement_of_judges": []
+        if evaluation is None
+        else evaluation.result["agreement_of_judges"],
+        "batch_flips": None if evaluation is None else evaluation.result["batch_flips"],
         "conditions": list(conditions),
         "curve": None if curve is None else _curve_figures(curve.result),
     }
