@@ -30,20 +30,27 @@ class SaeRelease(Section):
 
     release: str
     sae_ids: dict[int, str]
+    format: str | None = None
 
 
 class SaeSource(Section):
-    """Where the SAEs come from: exactly one of the three."""
+    """Where the SAEs come from: exactly one of `train`, `release` and `folder`."""
 
     train: SaeTraining | None = None
     release: SaeRelease | None = None
     folder: str | None = None
+    subfolders: dict[int, str] | None = None
+    activation_scale: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _exactly_one(self) -> SaeSource:
         given = [n for n in ("train", "release", "folder") if getattr(self, n) is not None]
         if len(given) != 1:
             raise ValueError(f"give exactly one of train, release, folder; got {given or 'none'}")
+        if self.subfolders is not None and self.folder is None:
+            raise ValueError("subfolders names folders below `folder`, which is missing")
+        if self.activation_scale is not None and self.train is not None:
+            raise ValueError("activation_scale is for SAEs that are not trained here")
         return self
 
 

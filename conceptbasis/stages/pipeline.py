@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -156,6 +156,15 @@ def _with_saes(
     return Side(config, loaded, digest, load_or_train(config, loaded, digest, suite, reporter))
 
 
+def _both_with_saes(
+    models: Sequence[tuple[ModelConfig, LoadedModel]], suite: PromptSuite, reporter: Reporter
+) -> list[Side]:
+    """Both sides; SAEs from elsewhere are checked first, so that a bad one costs no training."""
+    order = sorted((0, 1), key=lambda i: models[i][0].saes.train is not None)
+    sides = {i: _with_saes(models[i][0], models[i][1], suite, reporter) for i in order}
+    return [sides[0], sides[1]]
+
+
 def run_pipeline(
     donor_config: ModelConfig,
     target_config: ModelConfig,
@@ -188,7 +197,7 @@ def run_pipeline(
         check_context([loaded for _, loaded in models], suite, config)
         if config.replay.mode == "orthogonalise":
             check_weight_edits(models[1][1].architecture)
-        donor, target = (_with_saes(c, loaded, suite, reporter) for c, loaded in models)
+        donor, target = _both_with_saes(models, suite, reporter)
         overview = measure_overview(donor, target, suite, config, folder)
         for line in overview_lines(donor, target, config, overview, folder):
             reporter.say(line)

@@ -101,6 +101,7 @@ def describe_side(side: Side) -> dict[str, Any]:
         "saes": {
             "hash": side.saes.hash,
             "quality": list(side.saes.quality),
+            "warnings": list(side.saes.warnings),
             # Null where SAEs were not trained here: nobody can say what they have read.
             "texts": dict(side.saes.texts) or None,
         },
