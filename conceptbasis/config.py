@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from conceptbasis.config_base import Budget, Section, TextClass, load_yaml, parse_config
+from conceptbasis.config_prompts import PromptsSection
 from conceptbasis.errors import ConfigError
 
 Basis = Literal["code_map", "transported", "matched"]
@@ -24,17 +25,6 @@ Baseline = Literal[
 Mode = Literal["ablate", "affine", "add", "orthogonalise"]
 Scope = Literal["stream", "writers"]
 Share = Annotated[float, Field(ge=0, lt=1)]
-
-
-class PromptsSection(Section):
-    """The prompt suite: a folder, or the built-in world when `path` is null.
-
-    `concepts` takes those of the suite, or the twenty for chat models that come with the package.
-    """
-
-    path: str | None = None
-    seed: int = 0
-    concepts: Literal["suite", "chat"] = "suite"
 
 
 class HarvestSection(Section):

@@ -65,10 +65,13 @@ def _problem(kind: type[Section], where: tuple[Any, ...], code: str, message: st
 def _keys(kind: type[Section], section: tuple[Any, ...]) -> str:
     """The keys that a section knows, such as `saes.train` of a model configuration."""
     for part in section:
+        if part not in kind.model_fields:
+            continue  # a key of a mapping or a place in a list, whose values are sections
         annotation = kind.model_fields[part].annotation
         options = (annotation, *get_args(annotation))
         kind = next(o for o in options if isinstance(o, type) and issubclass(o, Section))
-    return f"keys{' of ' if section else ''}{'.'.join(section)}: " + ", ".join(kind.model_fields)
+    name = ".".join(str(part) for part in section)
+    return f"keys{' of ' if section else ''}{name}: " + ", ".join(kind.model_fields)
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

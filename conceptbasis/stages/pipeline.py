@@ -31,6 +31,7 @@ from conceptbasis.organisms.build import ensure_organism
 from conceptbasis.organisms.spec import FORM, PREFIX, parse_spec
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.progress import Reporter
+from conceptbasis.prompt_sources import build_from_sources
 from conceptbasis.prompts import (
     PromptSuite,
     check_disjoint,
@@ -73,11 +74,15 @@ class Finished:
 
 
 def load_prompts(config: RunConfig) -> PromptSuite:
-    """The suite that `prompts` names: a folder, or the built-in world; with concepts of its own
-    or with those for chat models."""
+    """The suite that `prompts` names: a folder, sources, or the built-in world; with concepts of
+    its own or with those for chat models."""
     section = config.prompts
-    if section.path is not None:
-        suite = load_suite(Path(section.path).expanduser())
+    folder = None if section.path is None else load_suite(Path(section.path).expanduser())
+    if section.sets or section.texts:
+        suite = build_from_sources(section, folder)
+        check_direction_sets(suite)
+    elif folder is not None:
+        suite = folder
         check_direction_sets(suite)
     else:
         suite = build_suite(section.seed)
