@@ -113,6 +113,7 @@ def shift_null(
     n_shifts: int,
     min_shift: int,
     generator: Generator,
+    weights: Float[Tensor, " n_sites"] | None = None,
 ) -> Float[Tensor, "n_shifts d_donor"]:
     """Compute each donor feature's best correlation when the sites no longer belong together.
 
@@ -125,6 +126,7 @@ def shift_null(
         n_shifts: Number of shifts drawn.
         min_shift: Least distance of a shift from both ends, longer than a text.
         generator: The source of randomness.
+        weights: What each site counts, wherever its target codes come from; 1 by default.
 
     Returns:
         The best correlation per shift and donor feature; 0 for dead donor features.
@@ -148,7 +150,7 @@ def shift_null(
         for start in range(0, donor_codes.shape[1], DONOR_CHUNK):
             part = columns[:, start : start + DONOR_CHUNK].tocsr()
             correlation = StreamingCorrelation(part.shape[1], rolled.shape[1])
-            correlation.update(part, rolled)
+            correlation.update(part, rolled, weights)
             best.append(correlation.result().r.amax(1))
         rows.append(torch.cat(best))
     return torch.stack(rows)

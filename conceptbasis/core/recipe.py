@@ -15,6 +15,9 @@ from conceptbasis.errors import NumericsError
 # A feature chosen in fewer of the resamples than this is marked unstable.
 STABLE = 0.5
 
+# A vector shorter than this share of what was summed is nothing but rounding.
+ROUNDING = 1e-6
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -109,7 +112,9 @@ def fit_recipe(
         high=high.float(),
         selection_frequency=(chosen[ids] / n_resamples).float(),
         eligible_mass=_eligible_mass(delta.abs() * weight, masses, eligible, n_prompts),
-        donor_cosine=_cosine(delta[ids] @ off_shield(W_dec[ids], shield), direction),
+        donor_cosine=_cosine(
+            delta[ids] @ off_shield(W_dec[ids], shield), direction, float(delta[ids].abs().sum())
+        ),
         n_eligible=int(eligible.sum()),
     )
 
@@ -151,7 +156,9 @@ def fit_recipe_omp(
         high=rounded,
         selection_frequency=torch.ones_like(rounded),
         eligible_mass=None,
-        donor_cosine=_cosine(coefficients @ W_dec[ids].to(torch.float64), direction),
+        donor_cosine=_cosine(
+            coefficients @ W_dec[ids].to(torch.float64), direction, float(coefficients.abs().sum())
+        ),
         n_eligible=int(eligible.sum()),
     )
 
@@ -253,9 +260,11 @@ def _eligible_mass(
     )
 
 
-def _cosine(rebuilt: Float[Tensor, " d_model"], direction: Float[Tensor, " d_model"]) -> float:
-    """Cosine with the donor direction; 0 when nothing was rebuilt."""
+def _cosine(
+    rebuilt: Float[Tensor, " d_model"], direction: Float[Tensor, " d_model"], scale: float
+) -> float:
+    """Cosine with the donor direction; 0 when nothing but rounding was rebuilt."""
     norm = float(rebuilt.norm())
-    if norm == 0:
+    if norm <= ROUNDING * scale:
         return 0.0
     return float(rebuilt @ unit_vector("donor direction", direction)) / norm

@@ -194,33 +194,42 @@ class StreamingCorrelation:
 
     def __init__(self, d_donor: int, d_target: int) -> None:
         self.d_donor, self.d_target, self.n = d_donor, d_target, 0
+        self._weight = 0.0
         self._cross = np.zeros((d_donor, d_target))
         self._donor = np.zeros((3, d_donor))
         self._target = np.zeros((3, d_target))
 
     def update(
-        self, donor_codes: scipy.sparse.csr_matrix, target_codes: scipy.sparse.csr_matrix
+        self,
+        donor_codes: scipy.sparse.csr_matrix,
+        target_codes: scipy.sparse.csr_matrix,
+        weights: Float[Tensor, " n_sites"] | None = None,
     ) -> None:
         """Add a batch of aligned sites.
 
-        Formula: Σz, Σz², Σ1[z≠0] on each side and Σzz'ᵀ, by a sparse product.
+        Formula: Σwz, Σwz², Σ1[z≠0] on each side and Σwzz'ᵀ, by a sparse product. Densities count
+        every site once, whatever it weighs.
 
         Args:
             donor_codes: Donor codes, one row per site.
             target_codes: Target codes at the same sites.
+            weights: What each site counts; 1 by default.
 
         Raises:
-            NumericsError: The shapes do not fit, or an entry is not finite.
+            NumericsError: The shapes do not fit, an entry is not finite, or a weight is negative.
         """
         require_shape("donor codes", donor_codes, self.d_donor, target_codes.shape[0])
         require_shape("target codes", target_codes, self.d_target, donor_codes.shape[0])
         donor, target = donor_codes.astype(np.float64), target_codes.astype(np.float64)
-        self.n += int(donor.shape[0])
+        w = _site_weights(weights, int(donor.shape[0]))
+        self.n += len(w)
+        self._weight += float(w.sum())
         for codes, sums in ((donor, self._donor), (target, self._target)):
-            sums[0] += np.asarray(codes.sum(0)).ravel()
-            sums[1] += np.asarray(codes.multiply(codes).sum(0)).ravel()
+            sums[0] += codes.T @ w
+            sums[1] += codes.multiply(codes).T @ w
             sums[2] += np.bincount(codes.indices[codes.data != 0], minlength=codes.shape[1])
-        product = (donor.T.tocsr() @ target).tocoo()
+        weighted = donor if weights is None else scipy.sparse.diags(w) @ donor
+        product = (weighted.T.tocsr() @ target).tocoo()
         product.sum_duplicates()
         self._cross[product.row, product.col] += product.data
 
@@ -237,17 +246,18 @@ class StreamingCorrelation:
 
         Source: Lan et al. 2024 (2410.06981), section 3.
         """
-        if self.n == 0:
+        if self._weight == 0:
             raise NumericsError(
                 "a correlation over no sites is not defined",
-                expected="at least one update with at least one site",
+                expected="at least one update with at least one site that counts",
                 fix="check that the text yields aligned sites",
             )
-        sides = [torch.from_numpy(sums / self.n) for sums in (self._donor, self._target)]
+        scale = np.array([[self._weight], [self._weight], [self.n]])
+        sides = [torch.from_numpy(sums / scale) for sums in (self._donor, self._target)]
         (donor_mean, donor_sd), (target_mean, target_sd) = (
             (side[0], _variance(side[1], side[0]).sqrt()) for side in sides
         )
-        r = torch.from_numpy(self._cross / self.n)
+        r = torch.from_numpy(self._cross / self._weight)
         r -= torch.outer(donor_mean, target_mean)
         r *= _reciprocal(donor_sd)[:, None]
         r *= _reciprocal(target_sd)[None, :]
@@ -261,6 +271,19 @@ class StreamingCorrelation:
             donor_sd=donor_sd.float(),
             target_sd=target_sd.float(),
         )
+
+
+def _site_weights(weights: Tensor | None, n: int) -> np.ndarray:
+    if weights is None:
+        return np.ones(n)
+    if weights.shape != (n,) or bool((weights < 0).any()):
+        raise NumericsError(
+            f"weights of shape {tuple(weights.shape)} for {n} sites",
+            expected="one weight a site, none negative",
+            fix="weigh the sites of this batch",
+        )
+    require_finite("weights", weights)
+    return weights.to(torch.float64).numpy()
 
 
 def explained_variance(

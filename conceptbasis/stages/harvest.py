@@ -71,7 +71,7 @@ class Harvest:
     texts: Sequence[Text]
     result: Mapping[str, Any]
     hash: str
-    _means: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _ends: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def end_of_prompt(self) -> Bool[Tensor, " n_sites"]:
@@ -96,17 +96,17 @@ class Harvest:
         """Report sites of benign texts."""
         return self._report_rows(BENIGN_CLASSES)
 
-    def benign_mean(self, layer: int) -> Float[Tensor, " d_model"]:
-        """The target's mean where benign requests end, computed once per layer.
+    def benign_ends(self, layer: int) -> Float[Tensor, "n_rows d_model"]:
+        """The target's residuals where benign requests end, read once per layer.
 
-        Without harvested ends of prompts there is only the mean over all benign text.
+        Without harvested ends of prompts there are only those of all benign text.
         """
-        if layer not in self._means:
+        if layer not in self._ends:
             ends = self._report_rows(REQUEST_CLASSES)
             ends = ends[self.end_of_prompt[ends]]
             x = self.residuals("target", layer)[ends if len(ends) else self.benign_rows]
-            self._means[layer] = x.double().mean(0).float()
-        return self._means[layer]
+            self._ends[layer] = x.float()
+        return self._ends[layer]
 
     def split_texts(self, split: str) -> list[Text]:
         """The texts of a split, in order."""

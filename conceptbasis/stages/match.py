@@ -1,6 +1,7 @@
 """Stage `match`: which donor features are tied to which target features, by pair of layers.
 
-Only pairs at a like relative depth are matched: no others can enter the layer map.
+Only pairs at a like relative depth are matched: no others can enter the layer map. The ends of
+prompts hold a share of the weight, since the direction is read there and they are few.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptbasis.artifacts import StageOutput
+from conceptbasis.artifacts import StageOutput, value_hash
 from conceptbasis.core.alignment import depth_gaps
 from conceptbasis.core.matching import Matches, eligible_pairs, shift_null
 from conceptbasis.core.stats import Correlation, StreamingCorrelation
 from conceptbasis.errors import SaeError
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.parallel import map_unordered
+from conceptbasis.stages.site_weights import SiteWeights
 from conceptbasis.stages.study import Codes, SideName, Study
 
 LayerPair = tuple[int, int]
@@ -35,16 +37,16 @@ class MatchSet:
     output: StageOutput
 
 
-def correlate(codes: Codes, pair: LayerPair, split: str) -> Correlation:
-    """Correlations between the features of a layer pair on one split."""
+def correlate(codes: Codes, weigh: SiteWeights, pair: LayerPair, split: str) -> Correlation:
+    """Correlations between the features of a layer pair on one split, weighted as they match."""
     target, donor = pair
     z_donor, z_target = codes.split("donor", donor, split), codes.split("target", target, split)
     streaming = StreamingCorrelation(z_donor.shape[1], z_target.shape[1])
-    streaming.update(z_donor, z_target)
+    streaming.update(z_donor, z_target, weigh(split, codes.study.config.match.end_of_prompt_share))
     return streaming.result()
 
 
-def run_match(study: Study, harvest: Harvest, codes: Codes) -> MatchSet:
+def run_match(study: Study, harvest: Harvest, codes: Codes, weigh: SiteWeights) -> MatchSet:
     """Runs or reuses the stage.
 
     Raises:
@@ -59,7 +61,7 @@ def run_match(study: Study, harvest: Harvest, codes: Codes) -> MatchSet:
         rows = []
         with study.reporter.bar("match") as advance:
             measured = map_unordered(
-                lambda pair: _match(study, codes, pair),
+                lambda pair: _match(codes, weigh, pair),
                 pairs,
                 n_workers=study.config.n_workers,
                 device=study.config.device,
@@ -79,6 +81,7 @@ def run_match(study: Study, harvest: Harvest, codes: Codes) -> MatchSet:
         },
         inputs={
             "harvest": harvest.hash,
+            "class_shares": value_hash(weigh.shares),
             "donor_saes": study.donor.saes.hash,
             "target_saes": study.target.saes.hash,
         },
@@ -111,8 +114,8 @@ def nearby_pairs(study: Study) -> list[LayerPair]:
     return pairs
 
 
-def _match(study: Study, codes: Codes, pair: LayerPair) -> Matches:
-    section = study.config.match
+def _match(codes: Codes, weigh: SiteWeights, pair: LayerPair) -> Matches:
+    section = codes.study.config.match
     target, donor = pair
     z_donor = codes.split("donor", donor, "select")
     null = shift_null(
@@ -120,11 +123,12 @@ def _match(study: Study, codes: Codes, pair: LayerPair) -> Matches:
         codes.split("target", target, "select"),
         n_shifts=section.n_shifts,
         min_shift=max(1, z_donor.shape[0] // 20),
-        generator=study.generator(1000 * target + donor),
+        generator=codes.study.generator(1000 * target + donor),
+        weights=weigh("select", section.end_of_prompt_share),
     )
     return eligible_pairs(
-        correlate(codes, pair, "fit"),
-        correlate(codes, pair, "select"),
+        correlate(codes, weigh, pair, "fit"),
+        correlate(codes, weigh, pair, "select"),
         null,
         k=section.top_k,
         r_min=section.r_min,

@@ -163,3 +163,27 @@ def test_explained_variance(generator):
     assert explained_variance(x, torch.zeros_like(x)) < 0
     with pytest.raises(NumericsError):
         explained_variance(torch.ones(5, 2), torch.ones(5, 2))
+
+
+def test_weighted_correlation_is_that_of_repeated_sites(generator):
+    donor, target = (
+        scipy.sparse.random(60, d, density=0.4, random_state=d, format="csr") for d in (5, 7)
+    )
+    counts = torch.randint(0, 4, (60,), generator=generator)
+    weighted, plain, repeated = (StreamingCorrelation(5, 7) for _ in range(3))
+    for part in (slice(0, 25), slice(25, 60)):
+        weighted.update(donor[part], target[part], 0.3 * counts[part].double())
+    rows = torch.arange(60).repeat_interleave(counts).numpy()
+    repeated.update(donor[rows], target[rows])
+    plain.update(donor, target)
+    assert torch.allclose(weighted.result().r, repeated.result().r, atol=1e-6)
+    assert torch.allclose(weighted.result().donor_sd, repeated.result().donor_sd, atol=1e-6)
+    assert torch.equal(weighted.result().donor_density, plain.result().donor_density)
+    assert not torch.allclose(weighted.result().r, plain.result().r, atol=1e-2)
+
+
+@pytest.mark.parametrize("weights", [torch.ones(3), -torch.ones(4), torch.full((4,), torch.nan)])
+def test_weights_that_do_not_fit_are_refused(weights):
+    codes = scipy.sparse.csr_matrix(torch.ones(4, 2).numpy())
+    with pytest.raises(NumericsError):
+        StreamingCorrelation(2, 2).update(codes, codes, weights)
