@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from conceptbasis.errors import NumericsError
 from conceptbasis.models.batches import run_batches
 from conceptbasis.models.chat import Text, encode_texts, pad_left, prompt_ids
+from conceptbasis.models.decoding import Answers, check_drafts, decode, finite, positions
 from conceptbasis.models.loaded import LoadedModel
 from conceptbasis.models.template import end_of_turn_ids
+
+_DRAFTS_AT_ONCE = 128
+
+
+@dataclass(frozen=True)
+class Completions:
+    """Greedy completions, one a prompt.
+
+    Args:
+        texts: Without special tokens.
+        tokens: The same as token ids, without the token that ended them.
+        first_logits: Float32 logits of the first token, of the rows that were asked for.
+    """
+
+    texts: list[str]
+    tokens: list[list[int]]
+    first_logits: dict[int, Float[Tensor, " d_vocab"]]
 
 
 def generate(
@@ -23,12 +40,8 @@ def generate(
     max_new_tokens: int,
     batch_size: int = 128,
     forced: list[str] | None = None,
-    first_logits: list[Tensor] | None = None,
 ) -> list[str]:
-    """Greedy completions, the tokens of `model.generate(do_sample=False)` up to `stop_ids`.
-
-    Prompts are batched by length; a finished row leaves its batch, so the last long answer
-    does not keep the others running.
+    """The texts of `complete`.
 
     Args:
         loaded: The model, under hooks or not.
@@ -36,8 +49,6 @@ def generate(
         max_new_tokens: The most tokens to add.
         batch_size: Prompts at a time, fewer where memory runs out.
         forced: The start of each answer, put after the prompt; not part of the completion.
-        first_logits: Filled with the float32 logits of each first token, in the order of the
-            prompts, for a caller who would otherwise run `first_token_logits` on the same ones.
 
     Returns:
         One completion a prompt, without special tokens.
@@ -46,21 +57,91 @@ def generate(
         PromptError: No prompts, or one that does not fit the context with its completion.
         NumericsError: NaN or infinite logits.
     """
+    return complete(
+        loaded, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size, forced=forced
+    ).texts
+
+
+def complete(
+    loaded: LoadedModel,
+    prompts: list[str],
+    *,
+    max_new_tokens: int,
+    batch_size: int = 128,
+    forced: list[str] | None = None,
+    drafts: Sequence[Sequence[Sequence[int]]] = (),
+    logits_of: Collection[int] = (),
+) -> Completions:
+    """Greedy completions, the tokens of `model.generate(do_sample=False)` up to `stop_ids`.
+
+    Prompts are batched by length; a finished row leaves its batch, so the last long answer
+    does not keep the others running. Drafts change the speed, not the answers: they are checked
+    in one pass each, and kept as far as they are what the model would have written.
+
+    Args:
+        loaded: The model, under hooks or not.
+        prompts: One user message each.
+        max_new_tokens: The most tokens to add.
+        batch_size: Prompts at a time, fewer where memory runs out.
+        forced: The start of each answer, put after the prompt; not part of the completion.
+        drafts: For each prompt, the tokens of answers that it may have, likely ones first.
+        logits_of: Prompts, by place, whose logits of the first token are wanted.
+
+    Returns:
+        The completions.
+
+    Raises:
+        PromptError: No prompts, or one that does not fit the context with its completion.
+        NumericsError: NaN or infinite logits.
+
+    Source: Leviathan et al. 2023 (2211.17192), speculative decoding, at temperature 0.
+    """
     rows = prompt_ids(
         loaded.tokenizer, prompts, max_length=_room(loaded, max_new_tokens), forced=forced
     )
-    completions: list[list[int]] = [[] for _ in rows]
-    if first_logits is not None:
-        first_logits[:] = [torch.empty(0)] * len(rows)
+    answers = Answers(loaded, rows, stop_ids(loaded), max_new_tokens, frozenset(logits_of))
     with torch.inference_mode():
-        run_batches(
-            _by_length(rows),
-            batch_size,
-            lambda chosen: _decode_batch(
-                loaded, rows, list(chosen), max_new_tokens, completions, first_logits
-            ),
-        )
-    return loaded.tokenizer.batch_decode(completions, skip_special_tokens=True)
+        for turn in range(max((len(some) for some in drafts), default=0)):
+            _check_turn(answers, drafts, turn, batch_size)
+        run_batches(answers.open_rows(), batch_size, lambda chosen: decode(answers, chosen))
+    texts = loaded.tokenizer.batch_decode(answers.tokens, skip_special_tokens=True)
+    return Completions(texts, answers.tokens, answers.first_logits)
+
+
+def _check_turn(
+    answers: Answers, drafts: Sequence[Sequence[Sequence[int]]], turn: int, batch_size: int
+) -> None:
+    """Checks one draft of each answer that has a fitting one."""
+    open_rows = [row for row in answers.open_rows() if len(drafts[row]) > turn]
+    found = [(row, answers.fitting(row, drafts[row][turn])) for row in open_rows]
+    fitting = [(row, draft) for row, draft in found if draft]
+    fitting.sort(key=lambda pair: len(answers.prompts[pair[0]]) + len(pair[1]))
+    if fitting:
+        most = answers.rows_at_once(max(len(draft) for _, draft in fitting))
+        # Small batches pad less, and a single pass has no steps whose overhead they would repeat.
+        size = min(batch_size, most, _DRAFTS_AT_ONCE)
+        run_batches(fitting, size, lambda some: check_drafts(answers, some))
+
+
+def answer_tokens(
+    loaded: LoadedModel, prompts: list[str], answers: Sequence[str | None]
+) -> list[list[int] | None]:
+    """The tokens with which given answers would follow their prompts, as drafts.
+
+    Args:
+        loaded: Gives the tokenizer.
+        prompts: One user message each.
+        answers: What may follow, None where nothing is known.
+
+    Returns:
+        Token ids; None also where the answer's tokens run into those of the prompt.
+    """
+    starts = prompt_ids(loaded.tokenizer, prompts)
+    whole = prompt_ids(loaded.tokenizer, prompts, forced=[answer or "" for answer in answers])
+    return [
+        row[len(start) :] if answer and row[: len(start)] == start else None
+        for answer, start, row in zip(answers, starts, whole, strict=True)
+    ]
 
 
 def first_token_logits(
@@ -89,11 +170,11 @@ def first_token_logits(
         output = loaded.model(
             input_ids=batch.input_ids.to(loaded.device),
             attention_mask=mask,
-            position_ids=positions_of(mask),
+            position_ids=positions(mask),
             use_cache=False,
             logits_to_keep=1,
         )
-        for i, row in zip(chosen, _finite(output.logits[:, -1]).float().cpu(), strict=True):
+        for i, row in zip(chosen, finite(output.logits[:, -1]).float().cpu(), strict=True):
             logits[i] = row
 
     with torch.no_grad():
@@ -130,7 +211,7 @@ def text_nll(
         )
         ids, mask = batch.input_ids.to(loaded.device), batch.attention_mask.to(loaded.device)
         logits = loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        log_probs = _finite(logits[:, :-1]).float().log_softmax(-1)
+        log_probs = finite(logits[:, :-1]).float().log_softmax(-1)
         ids, mask = ids.to(logits.device), mask.to(logits.device)
         picked = log_probs.gather(-1, ids[:, 1:, None])[..., 0].double()
         nll[list(chosen)] = -(picked * mask[:, 1:]).sum(-1).cpu()
@@ -149,11 +230,6 @@ def _by_length(rows: list[list[int]]) -> list[int]:
     return sorted(range(len(rows)), key=lambda i: len(rows[i]))
 
 
-def positions_of(mask: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch pos"]:
-    """Positions of tokens in left-padded rows; padding counts as position 0."""
-    return (mask.cumsum(-1) - 1).clamp(min=0)
-
-
 def stop_ids(loaded: LoadedModel) -> set[int]:
     """The tokens that end an answer.
 
@@ -169,63 +245,3 @@ def stop_ids(loaded: LoadedModel) -> set[int]:
         eos = loaded.tokenizer.eos_token_id
     listed = set() if eos is None else set(eos if isinstance(eos, list) else [eos])
     return listed | end_of_turn_ids(loaded.tokenizer)
-
-
-def _decode_batch(
-    loaded: LoadedModel,
-    rows: list[list[int]],
-    chosen: list[int],
-    max_new_tokens: int,
-    completions: list[list[int]],
-    first_logits: list[Tensor] | None,
-) -> None:
-    from transformers import DynamicCache
-
-    eos = stop_ids(loaded)
-    for row in chosen:
-        completions[row] = []  # a batch that ran out of memory is done again
-    batch = pad_left(loaded.tokenizer, [rows[i] for i in chosen])
-    ids, mask = batch.input_ids.to(loaded.device), batch.attention_mask.to(loaded.device)
-    positions = positions_of(mask)
-    cache: Any = DynamicCache(config=loaded.model.config)
-    for step in range(max_new_tokens):
-        output = loaded.model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits = _finite(output.logits[:, -1])
-        if step == 0 and first_logits is not None:
-            for row, values in zip(chosen, logits.float().cpu(), strict=True):
-                first_logits[row] = values
-        new = logits.argmax(-1).to(mask.device)
-        going = []
-        for place, (row, token) in enumerate(zip(chosen, new.tolist(), strict=True)):
-            if token in eos:
-                continue
-            completions[row].append(token)
-            going.append(place)
-        if not going or step + 1 == max_new_tokens:
-            return
-        positions = positions[:, -1:] + 1
-        if len(going) < len(chosen):
-            keep = torch.tensor(going, device=mask.device)
-            cache.batch_select_indices(keep)
-            chosen = [chosen[place] for place in going]
-            new, mask, positions = new[keep], mask[keep], positions[keep]
-        ids = new[:, None]
-        mask = torch.cat([mask, mask.new_ones(len(chosen), 1)], dim=1)
-
-
-def _finite(logits: Tensor) -> Tensor:
-    # A sum is finite only if every summand is, up to overflow, and is far cheaper to test.
-    if not torch.isfinite(logits.sum(dtype=torch.float64)):
-        raise NumericsError(
-            "the model's logits contain NaN or infinity",
-            expected="finite logits",
-            fix="load the model in float32, or reduce the strength of the intervention",
-        )
-    return logits

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,8 +44,10 @@ def map_unordered(
 
 
 def _single_thread() -> None:
-    # The parent's thread pool does not survive the fork; one thread needs none.
+    # The parent's thread pool does not survive the fork; one thread needs none. numpy and scipy
+    # have pools of their own, which would put several threads on each core.
     torch.set_num_threads(1)
+    threadpool_limits(1)
 
 
 def _apply(index: int) -> tuple[int, bytes]:

@@ -6,7 +6,13 @@ from tiny import PROMPTS, make_loaded, unit
 
 from conceptbasis.errors import NumericsError, PromptError
 from conceptbasis.models.chat import encode_prompts, encode_texts, prompt_ids
-from conceptbasis.models.generation import first_token_logits, generate, text_nll
+from conceptbasis.models.generation import (
+    answer_tokens,
+    complete,
+    first_token_logits,
+    generate,
+    text_nll,
+)
 from conceptbasis.models.hooks import Edit, intervene
 
 MODELS = ["llama", "mixtral", "gemma2", "gpt2", "gpt_neox", "gemma3_text", "olmo2", "olmoe"]
@@ -126,8 +132,66 @@ def test_nan_logits_and_long_prompts_are_errors(models):
 
 
 def test_generation_hands_out_the_logits_of_first_tokens(llama):
-    found: list[torch.Tensor] = []
-    generate(llama, PROMPTS, max_new_tokens=3, first_logits=found)
+    found = complete(llama, PROMPTS, max_new_tokens=3, logits_of=[0, 2]).first_logits
     alone = first_token_logits(llama, PROMPTS)
-    assert torch.allclose(torch.stack(found), alone, atol=1e-4)
-    assert not torch.allclose(found[0], alone[1], atol=1e-4)
+    assert sorted(found) == [0, 2]
+    assert torch.allclose(found[0], alone[0], atol=1e-4)
+    assert torch.allclose(found[2], alone[2], atol=1e-4)
+    assert not torch.allclose(found[0], alone[2], atol=1e-4)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mixtral", "gemma2", "gpt_oss", "qwen3_vl"])
+def test_drafts_change_no_answer(models, model_type):
+    """Right, wrong, half right, too long and missing drafts, and two of one prompt."""
+    loaded = models[model_type]
+    plain = complete(loaded, PROMPTS, max_new_tokens=8, logits_of=range(len(PROMPTS)))
+    right = plain.tokens
+    half = [[*row[:3], row[3] + 1, *row[4:]] for row in right]
+    wrong = [[row[0] + 1, 5, 6] for row in right]
+    cases = [
+        [[row] for row in right],
+        [[w, h, r] for w, h, r in zip(wrong, half, right, strict=True)],
+        [[[*row, 7, 8, 9]] for row in half],
+        [[right[0]], [], *([w] for w in wrong[2:])],
+    ]
+    for drafts in cases:
+        found = complete(
+            loaded, PROMPTS, max_new_tokens=8, drafts=drafts, logits_of=[1, 3], batch_size=3
+        )
+        assert found.tokens == right
+        for i in (1, 3):
+            torch.testing.assert_close(found.first_logits[i], plain.first_logits[i])
+
+
+def test_drafts_stop_where_the_answer_stops(llama):
+    config = llama.model.generation_config
+    original = config.eos_token_id
+    free = complete(llama, PROMPTS, max_new_tokens=8).tokens
+    config.eos_token_id = [original, free[0][3]]
+    try:
+        stopped = complete(llama, PROMPTS, max_new_tokens=8).tokens
+        found = complete(llama, PROMPTS, max_new_tokens=8, drafts=[[row] for row in free])
+    finally:
+        config.eos_token_id = original
+    assert found.tokens == stopped != free
+
+
+def test_right_drafts_save_passes(llama):
+    right = complete(llama, PROMPTS, max_new_tokens=8).tokens
+    passes = []
+    handle = llama.model.register_forward_hook(lambda *_: passes.append(1))
+    try:
+        complete(llama, PROMPTS, max_new_tokens=8)
+        assert len(passes) == 8
+        complete(llama, PROMPTS, max_new_tokens=8, drafts=[[row] for row in right])
+    finally:
+        handle.remove()
+    assert len(passes) == 9
+
+
+def test_answers_become_the_tokens_that_would_be_generated(llama):
+    tokens = answer_tokens(llama, PROMPTS, ["the museum", *[None] * (len(PROMPTS) - 1)])
+    start = prompt_ids(llama.tokenizer, PROMPTS[:1])[0]
+    whole = prompt_ids(llama.tokenizer, PROMPTS[:1], forced=["the museum"])[0]
+    assert start + tokens[0] == whole
+    assert tokens[1:] == [None] * (len(PROMPTS) - 1)
