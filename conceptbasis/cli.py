@@ -229,6 +229,13 @@ def _add_reading(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="ID",
         help="what of a model can be read and edited: a hub id, a folder, or sae_configs/NAME.yaml",
     )
+    doctor.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings of the transfer for which memory is estimated",
+    )
     report = _command(commands, "report", "Rebuild report.html from artifacts.")
     report.add_argument("folder", type=Path, metavar="DIR", help="a run folder")
     _add_show_text(report)
