@@ -17,9 +17,14 @@ from conceptbasis.errors import ArtifactError
 BOUNDS = {"float32": 0.999, "bfloat16": 0.99}
 
 
+def map_of(folder: Path) -> dict[int, int]:
+    """Donor layer by target layer."""
+    return dict(load_stage(folder, "align").result["layer_map"])
+
+
 def decisions(folder: Path) -> dict[str, set]:
     """Matches, layer map and recipe support of a run, as sets that can be compared."""
-    match, align = load_stage(folder, "match"), load_stage(folder, "align")
+    match = load_stage(folder, "match")
     pairs = {
         (name, int(d), int(t))
         for name in {key.rsplit(".", 1)[0] for key in match.tensors}
@@ -32,7 +37,7 @@ def decisions(folder: Path) -> dict[str, set]:
         for row in load_stage(folder, "fit").result["layers"]
         for atom in row["atoms"]
     }
-    layer_map = {tuple(pair) for pair in align.result["layer_map"]}
+    layer_map = set(map_of(folder).items())
     return {"matches": pairs, "layer map": layer_map, "recipe support": support}
 
 
@@ -72,7 +77,8 @@ def main() -> int:
     wanted, exact = directions(out / "reference"), decisions(out / "reference")
     where = device_of(out / "reference")
     print(f"Reference: {where}, float32, refusal after the transfer {refusal(out / 'reference')}\n")
-    names = [*exact, *wanted]
+    names = [*exact, *wanted, "rebuilt, same donor layer"]
+    own_map = map_of(out / "reference")
     print(f"| run | device | {' | '.join(names)} | refusal | verdict |")
     print("|" + "---|" * (len(names) + 4))
     failed = 0
@@ -85,11 +91,15 @@ def main() -> int:
         cosines = [least_cosine(wanted[name], found[name]) for name in wanted]
         fits = min(cosines) > bound and (dtype != "float32" or min(shares) == 1)
         failed += not fits
+        same = {t for t, d in map_of(out / dtype).items() if own_map.get(t) == d}
+        kept = {t: r for t, r in found["rebuilt directions"].items() if t in same}
+        cosines.append(least_cosine(wanted["rebuilt directions"], kept))
         cells = [f"{x:.3f}" for x in shares] + [f"{x:.5f}" for x in cosines]
         device = device_of(out / dtype)
         verdict = "within bounds" if fits else "missed"
         print(f"| {dtype} | {device} | {' | '.join(cells)} | {refusal(out / dtype)} | {verdict} |")
     print("\nDecisions: share of both that is in common. Directions: least cosine of any layer.")
+    print("A layer map that differs gives other recipes; the last cosine leaves those layers out.")
     return 1 if failed else 0
 
 

@@ -123,7 +123,7 @@ def load_or_train(
         return _train(config, source.train, work, model_hash, suite, out, on_metrics)
     saes = load_published(config, loaded, layers)
     texts = choose_texts(suite.texts_for("B0"), 256, 0)
-    warnings = fit_warnings(loaded, saes, [text.as_messages() for text in texts])
+    warnings = fit_warnings(loaded, saes, [text.as_messages() for text in texts], config.model)
     for line in warnings:
         reporter.say(f"warning: SAEs of {config.name}: {line}")
     residuals = _read(loaded, texts, layers, reporter, "activations to measure on")
