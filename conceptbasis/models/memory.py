@@ -50,6 +50,7 @@ class Load:
         n_tokens: Tokens of a prompt with its answer.
         peer_d_sae: Features of the other model's SAEs, 0 where there is none.
         n_workers: Processes of `match`.
+        layers_at_once: Layers whose residuals are in memory during the harvest; 0 is all.
     """
 
     n_sites: int
@@ -60,6 +61,7 @@ class Load:
     n_tokens: int
     peer_d_sae: int = 0
     n_workers: int = 1
+    layers_at_once: int = 0
 
 
 def model_size(
@@ -96,7 +98,8 @@ def model_size(
 def estimate_memory(size: ModelSize, load: Load) -> dict[str, float]:
     """Bytes by part of the work, each at its largest.
 
-    Formula: weights P·b; residuals 2·n·L·d·4 (as read, and once more in the order of sites); SAEs
+    Formula: weights P·b; residuals 2·n·L_h·d·4 of the L_h layers that are harvested at
+    once (as read, and once more in the order of sites); SAEs
     3·L_s·F·d·4; codes n·L_s·L0·8; answers B·T·L·c·b + 2·B·V·4; correlations W·F·F'·12 (sums in
     float64, the result in float32, for each process). Parts follow one another, so the most at
     once is weights + SAEs + codes + the largest of the others.
@@ -105,11 +108,12 @@ def estimate_memory(size: ModelSize, load: Load) -> dict[str, float]:
         size: The model.
         load: What is done with it.
     """
+    at_once = min(load.layers_at_once or size.n_layers, size.n_layers)
     n_sae_weights = load.n_saes * load.d_sae * size.d_model
     cached = load.batch_size * load.n_tokens * size.n_layers * size.cache_width
     parts = {
         "weights": size.n_parameters * size.bytes_per_parameter,
-        "residuals": 2 * load.n_sites * size.n_layers * size.d_model * _FLOAT,
+        "residuals": 2 * load.n_sites * at_once * size.d_model * _FLOAT,
         "saes": _COPIES_OF_SAE * n_sae_weights * _FLOAT,
         "codes": load.n_sites * load.n_saes * load.l0 * _SPARSE,
         "answers": cached * max(size.bytes_per_parameter, 2)

@@ -71,6 +71,7 @@ def _load(config: ModelConfig, n_layers: int, run: RunConfig) -> Load:
         n_tokens=_TOKENS_PER_TEXT + run.evaluate.max_new_tokens,
         peer_d_sae=d_sae,
         n_workers=run.n_workers,
+        layers_at_once=run.harvest.layers_at_once or n_layers,
     )
 
 
@@ -112,7 +113,7 @@ def _memory_table(memory: dict[str, Any]) -> Table:
     load, parts = memory["load"], memory["bytes"]
     means = {
         "weights": "of the model",
-        "residuals": f"harvest of {load['n_sites']} sites at all layers",
+        "residuals": f"harvest of {load['n_sites']} sites, {load['layers_at_once']} layers at once",
         "saes": f"{load['n_saes']} with {load['d_sae']} features",
         "codes": f"of these sites, {load['l0']:g} active",
         "answers": f"{load['batch_size']} at a time, {load['n_tokens']} tokens",

@@ -36,8 +36,9 @@ from conceptbasis.models.sae_training import (
 )
 from conceptbasis.progress import Reporter
 from conceptbasis.prompts import PromptSuite, Text
-from conceptbasis.stages.harvest import choose_texts, read_residuals
+from conceptbasis.stages.harvest import choose_texts
 from conceptbasis.stages.load_saes import load_folder, load_published
+from conceptbasis.stages.residuals import read_residuals
 from conceptbasis.stages.sae_quality import (
     BATCH_OF_TEXTS,
     Histogram,

@@ -14,7 +14,7 @@ from conceptbasis.config_model import ModelConfig
 from conceptbasis.errors import ArtifactError, ConfigError
 from conceptbasis.models.sae_training import layer_folder
 from conceptbasis.stages import train_sae
-from conceptbasis.stages.harvest import read_residuals
+from conceptbasis.stages.residuals import read_residuals
 from conceptbasis.stages.sae_quality import code_histograms, quality_line
 from conceptbasis.stages.train_sae import chosen_layers, load_or_train, measure_quality
 
