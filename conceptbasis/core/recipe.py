@@ -13,10 +13,9 @@ from conceptbasis.core.sparse import omp
 from conceptbasis.errors import NumericsError
 
 # A feature chosen in fewer of the resamples than this is marked unstable.
+_ROUNDING = 1e-5
+"""Share of a recipe's mass below which what is left of it is rounding."""
 STABLE = 0.5
-
-# A vector shorter than this share of what was summed is nothing but rounding.
-ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,9 @@ def fit_recipe(
         selection_frequency=(chosen[ids] / n_resamples).float(),
         eligible_mass=_eligible_mass(delta.abs() * weight, masses, eligible, n_prompts),
         donor_cosine=_cosine(
-            delta[ids] @ off_shield(W_dec[ids], shield), direction, float(delta[ids].abs().sum())
+            delta[ids] @ off_shield(W_dec[ids], shield),
+            direction,
+            nothing=_ROUNDING * float((delta[ids].abs() * W_dec[ids].norm(dim=1)).sum()),
         ),
         n_eligible=int(eligible.sum()),
     )
@@ -156,9 +157,7 @@ def fit_recipe_omp(
         high=rounded,
         selection_frequency=torch.ones_like(rounded),
         eligible_mass=None,
-        donor_cosine=_cosine(
-            coefficients @ W_dec[ids].to(torch.float64), direction, float(coefficients.abs().sum())
-        ),
+        donor_cosine=_cosine(coefficients @ W_dec[ids].to(torch.float64), direction),
         n_eligible=int(eligible.sum()),
     )
 
@@ -261,10 +260,13 @@ def _eligible_mass(
 
 
 def _cosine(
-    rebuilt: Float[Tensor, " d_model"], direction: Float[Tensor, " d_model"], scale: float
+    rebuilt: Float[Tensor, " d_model"],
+    direction: Float[Tensor, " d_model"],
+    *,
+    nothing: float = 0.0,
 ) -> float:
-    """Cosine with the donor direction; 0 when nothing but rounding was rebuilt."""
+    """Cosine with the donor direction; 0 when nothing, or only rounding, was rebuilt."""
     norm = float(rebuilt.norm())
-    if norm <= ROUNDING * scale:
+    if norm <= nothing:
         return 0.0
     return float(rebuilt @ unit_vector("donor direction", direction)) / norm

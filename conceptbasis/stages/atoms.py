@@ -35,7 +35,7 @@ from conceptbasis.stages.atom_texts import (
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RECIPE_TENSORS, RecipeSet
 from conceptbasis.stages.guard import Guarded
-from conceptbasis.stages.harvest import read_residuals
+from conceptbasis.stages.residuals import read_residuals
 from conceptbasis.stages.study import Side, SideName, Study
 from conceptbasis.stages.transfer import Rebuilder, Transfer
 

@@ -94,11 +94,16 @@ def apply_intervention(loaded: LoadedModel, intervention: Intervention) -> Itera
         ) as report:
             yield report
         return
-    with intervene(loaded, _edits(intervention), scope=intervention.scope) as report:
+    with intervene(loaded, edits_of(intervention), scope=intervention.scope) as report:
         yield report
 
 
-def _edits(intervention: Intervention) -> list[Edit]:
+def edits_of(intervention: Intervention) -> list[Edit]:
+    """The hooks of an intervention that is no weight edit.
+
+    Raises:
+        InterventionError: if `affine` has no means.
+    """
     edits = []
     for i, (layer, r) in enumerate(zip(intervention.layers, intervention.directions, strict=True)):
         if intervention.mode == "affine":
