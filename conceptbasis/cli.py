@@ -58,9 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _find_command(name: str) -> Callable[[argparse.Namespace], None]:
     """The function of a command; those that only read import nothing heavy."""
-    from conceptbasis import commands, commands_capability, commands_reading
+    from conceptbasis import (
+        commands,
+        commands_capability,
+        commands_reading,
+        commands_transfer,
+    )
 
-    modules = (commands_reading, commands_capability, commands)
+    modules = (commands_reading, commands_capability, commands_transfer, commands)
     return next(found for m in modules if (found := getattr(m, f"run_{name}", None)))
 
 
@@ -152,6 +157,12 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     train.add_argument("model_config", type=Path, metavar="sae_configs/NAME.yaml")
     train.add_argument("--out", type=Path, help="folder for the SAEs (default: the cache)")
+    train.add_argument(
+        "--logs",
+        type=Path,
+        metavar="DIR",
+        help="where wandb's files go (default: that of --out, or runs/saes-NAME)",
+    )
     _add_tracking(train)
     audit = _command(
         commands,

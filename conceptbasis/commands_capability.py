@@ -24,8 +24,9 @@ def open_finished(options: argparse.Namespace) -> tuple[LoadedModel, Interventio
     from conceptbasis.config_model import ModelConfig
     from conceptbasis.models.loading import silence_transformers
     from conceptbasis.progress import Reporter
-    from conceptbasis.stages.pipeline import hash_model, open_model
+    from conceptbasis.stages.pipeline import open_model
     from conceptbasis.stages.replay import load_intervention
+    from conceptbasis.stages.sides import hash_model
 
     check_run_folder(options.folder)
     silence_transformers()

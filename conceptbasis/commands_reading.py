@@ -43,8 +43,10 @@ def run_inspect(options: argparse.Namespace) -> None:
     few = options.layer is None
     print_recipe(recipe, console(), few=few, full=options.atom is not None)
     if options.atom is None:
-        largest = recipe["layers"][0]["donor_atoms"][0]["feature"]
-        say_next(options, f"inspect {options.folder} --atom {largest}", "one atom in full")
+        layers, single = recipe["layers"], recipe["single_layer"]
+        acting = next((layer for layer in layers if layer["target"] == single), layers[0])
+        largest = f"--layer {acting['target']} --atom {acting['donor_atoms'][0]['feature']}"
+        say_next(options, f"inspect {options.folder} {largest}", "one atom in full")
     else:
         say_next(options, f"report {options.folder}", "the same in a browser")
 

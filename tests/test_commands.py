@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from conceptbasis import commands
-from conceptbasis.cli import main
+from conceptbasis import commands, commands_transfer
+from conceptbasis.cli import build_parser, main
 from conceptbasis.errors import CoverageError
 from conceptbasis.stages import pipeline
 
@@ -23,7 +23,7 @@ from synthetic_run import make_summary, write_run
 def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A command line whose pipeline is replaced by a finished run in its folder."""
 
-    def finished(donor: Any, target: Any, config: Any, folder: Path, reporter: Any) -> Any:
+    def finished(donor: Any, target: Any, config: Any, folder: Path, *_: Any, **__: Any) -> Any:
         write_run(folder)
         return SimpleNamespace(summary=make_summary(), folder=folder, seconds={})
 
@@ -75,7 +75,7 @@ def test_a_declined_transfer_has_a_report_and_is_logged(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def declined(donor: Any, target: Any, config: Any, folder: Path, reporter: Any) -> None:
+    def declined(donor: Any, target: Any, config: Any, folder: Path, *_: Any, **__: Any) -> None:
         write_run(folder)
         (folder / "recipe.json").unlink()
         summary = make_summary()
@@ -115,6 +115,31 @@ def test_a_failure_of_wandb_costs_no_result(
 def test_every_command_of_the_parser_exists() -> None:
     from conceptbasis import commands_reading
 
-    found = {name for m in (commands, commands_reading) for name in dir(m) if "run_" in name[:4]}
+    modules = (commands, commands_reading, commands_transfer)
+    found = {name for m in modules for name in dir(m) if "run_" in name[:4]}
     names = "demo transfer train_saes audit inspect replay compare doctor report organisms"
     assert {f"run_{name}" for name in names.split()} <= found
+
+
+def test_a_demo_trains_what_is_missing_and_logs_it_beside_the_demo(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+
+    def start(command: list[str], env: Any) -> Any:
+        started.append(command)
+        return SimpleNamespace(wait=lambda: 0)
+
+    monkeypatch.setattr(commands_transfer, "_is_cached", lambda m: m.model.startswith("organism:l"))
+    monkeypatch.setattr(commands_transfer.subprocess, "Popen", start)
+    out = tmp_path / "run"
+    asked = ["demo", "--out", str(out), "--set", "tracking.project=lantern"]
+    assert main([*asked, "--wandb", "offline"]) == 0
+    (command,) = started  # of the target; the donor was there
+    assert command[-1].endswith("target.yaml")
+    options = build_parser().parse_args(command[3:])
+    assert (options.command, options.wandb, options.logs) == ("train_saes", "offline", out)
+    assert "tracking.project=lantern" in options.set
+    started.clear()
+    assert main([*asked, "--wandb", "off"]) == 0
+    assert "--wandb off" in " ".join(started[0])

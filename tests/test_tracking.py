@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import struct
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,38 +17,14 @@ from conceptbasis.metrics import flat_figures
 from conceptbasis.tracking import Tracker
 from conceptbasis.tracking_mode import resolve_mode
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent / "report"))
+from offline_runs import finished_records, name_of
 from synthetic_run import SECRET, make_summary, stage_results, write_run
 
 from conceptbasis.report.html import build_report
 
 KEY = "0123456789abcdef" * 2 + "01234567"
-
-
-def iter_records(file: Path) -> Iterator[Any]:
-    """Records of a .wandb file: a LevelDB log of protobuf messages behind a 7-byte header."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data, block, position, partial = file.read_bytes(), 32768, 7, b""
-    while position + 7 <= len(data):
-        left = block - position % block
-        if left < 7:
-            position += left
-            continue
-        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
-        if kind == 0:
-            return
-        partial += data[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # a full record, or the last piece of one
-            record = Record()
-            record.ParseFromString(partial)
-            partial = b""
-            yield record
-
-
-def name_of(item: Any) -> str:
-    return item.key or "/".join(item.nested_key)
 
 
 @pytest.fixture(autouse=True)
@@ -98,12 +72,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def records(logged: Path) -> list[Any]:
     (file,) = logged.glob("wandb/offline-run-*/*.wandb")
-    for _ in range(200):  # the service closes the file shortly after the run has finished
-        found = list(iter_records(file))
-        if found and found[-1].HasField("exit"):
-            return found
-        time.sleep(0.05)
-    raise AssertionError("the offline run was never completed")
+    return finished_records(file)
 
 
 def summary_of(records: list[Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from conceptbasis.metrics import MISSING, format_number
 from conceptbasis.report.evidence import is_template_bound, place_of, scope_facts
-from conceptbasis.report.html_tables import span
+from conceptbasis.report.recipe_tables import span
 
 _MOST_WITH_CONTEXTS = 600  # beyond it a report of a deep model would grow past what a phone opens
 _SHOWN_SHARE = 0.01

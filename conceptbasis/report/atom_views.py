@@ -27,10 +27,17 @@ def recipe_view(recipe: Mapping[str, Any], *, few: bool) -> Iterator[RenderableT
         recipe: As `inspection.read_recipe` gives it.
         few: Whether only the largest atoms of each layer are shown.
     """
+    single = recipe["single_layer"]
+    if single is not None:
+        yield Text(
+            f"Replayed at all edited layers: the direction of target layer {single}.\n"
+            "Atoms of other layers are not in the edit.",
+            style="dim",
+        )
     if few and recipe["lines"]:
         yield lines_table(recipe["lines"])
     for layer in recipe["layers"]:
-        yield _layer_line(layer)
+        yield _layer_line(layer, single)
         atoms = layer["donor_atoms"][: _FEW if few else None]
         yield _figures_table(atoms)
         if any(atom["evidence"] for atom in atoms):
@@ -51,9 +58,10 @@ def recipe_view(recipe: Mapping[str, Any], *, few: bool) -> Iterator[RenderableT
     )
 
 
-def _layer_line(layer: Mapping[str, Any]) -> Text:
+def _layer_line(layer: Mapping[str, Any], single: int | None = None) -> Text:
     mass = layer["eligible_mass"] or {}
-    line = Text(f"target layer {layer['target']}", style="bold")
+    replayed = " (replayed)" if layer["target"] == single else ""
+    line = Text(f"target layer {layer['target']}{replayed}", style="bold")
     line.append(
         f" from donor layer {layer['donor']}: eligible mass {_number(mass.get('value'))}, "
         f"donor cosine {_number(layer['donor_cosine'])}, agreement {_number(layer['agreement'])}",

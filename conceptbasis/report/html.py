@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from conceptbasis.artifacts import (
     write_text,
 )
 from conceptbasis.metrics import MISSING
-from conceptbasis.report import atom_browser, html_tables, recipe_tables
+from conceptbasis.report import atom_browser, edit_facts, html_tables, recipe_tables
 from conceptbasis.report.inspection import read_recipe
 from conceptbasis.report.theme import Figure, inline_svg, render
 
@@ -50,6 +51,7 @@ FIGURES = ("refusal", "capability", "curve", "similarity", "donor", "agreement",
 
 _SECTIONS = (
     ("before-after", "Before and after"),
+    ("edit", "The edit"),
     ("conditions", "Conditions"),
     ("capability", "Capability"),
     ("curve", "Refusal against damage"),
@@ -85,6 +87,7 @@ def build_report(folder: Path, *, show_text: bool = False) -> Path:
     recipe: dict[str, Any] = {"layers": [], "lines": None}
     if {"fit", "transfer"} <= results.keys():
         recipe = read_recipe(folder, show_text=show_text)
+    single = summary.get("single_layer")
     figures = {figure.name: figure for figure in _draw(folder, summary, results, recipe)}
     drawn = {
         name: None if name not in figures else _place(folder, figures[name]) for name in FIGURES
@@ -97,9 +100,12 @@ def build_report(folder: Path, *, show_text: bool = False) -> Path:
         sections=_SECTIONS,
         figures=drawn,
         tables=html_tables.all_tables(summary, results, provenance),
-        recipe=[html_tables.recipe_tables(layer) for layer in recipe["layers"]],
+        edit=edit_facts.edit_facts(summary, results, provenance),
+        single=single,
+        bases=edit_facts.basis_table(results.get("transfer"), single),
+        recipe=[recipe_tables.layer_tables(layer) for layer in recipe["layers"]],
         stability=recipe_tables.stability_table(results.get("stability")),
-        lines=recipe_tables.lines_table(recipe["lines"]),
+        lines=recipe_tables.lines_table(recipe["lines"], single),
         atoms=atom_browser.atom_cards(recipe["layers"]),
         show_text=show_text,
         **_script(),
@@ -170,15 +176,17 @@ def _place(folder: Path, figure: Figure) -> dict[str, Any]:
     """Saves a figure and returns what the template shows of it."""
     from markupsafe import Markup
 
-    svg, png = render(figure.chart)
-    write_text(folder / "figures" / f"{figure.name}.svg", svg)
-    write_bytes(folder / "figures" / f"{figure.name}.png", png)
+    drawn = render(figure.chart)
+    write_text(folder / "figures" / f"{figure.name}.svg", drawn.svg)
+    write_bytes(folder / "figures" / f"{figure.name}.png", drawn.png)
+    on_a_phone = replace(figure, name=f"{figure.name}-narrow")
     return {
         "title": figure.title,
         "caption": figure.caption,
         "alternative": figure.alternative,
         # The one piece that is not escaped: the renderer and `inline_svg` have escaped its text.
-        "svg": Markup(inline_svg(svg, figure)),
+        "svg": Markup(inline_svg(drawn.svg, figure)),
+        "narrow": drawn.narrow and Markup(inline_svg(drawn.narrow, on_a_phone)),
     }
 
 

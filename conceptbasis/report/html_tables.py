@@ -109,7 +109,7 @@ def _conditions(summary: Mapping[str, Any]) -> HtmlTable:
             first = [condition["name"], MISSING if draws is None else str(draws)]
             rows.append([*first, *cells, ", ".join(done) or MISSING])
     head = ["condition", "draws", *(metric.label for metric in metrics), "edited"]
-    return HtmlTable("All conditions, pooled over draws", head, rows)
+    return HtmlTable("All conditions, pooled over draws", head, rows, stack=True)
 
 
 def _judges(summary: Mapping[str, Any]) -> HtmlTable:
@@ -127,7 +127,7 @@ def _judges(summary: Mapping[str, Any]) -> HtmlTable:
                 note += f" ({', '.join(parts)})" if parts else ""
                 cells.append(format_interval(rate(judges.get(name))) + note)
             rows.append([condition["name"], *cells])
-    return HtmlTable("Refusal by judge", ["condition", *names], rows)
+    return HtmlTable("Refusal by judge", ["condition", *names], rows, stack=True)
 
 
 def _agreement(pairs: Sequence[Mapping[str, Any]] | None) -> HtmlTable | None:
@@ -140,7 +140,7 @@ def _agreement(pairs: Sequence[Mapping[str, Any]] | None) -> HtmlTable | None:
         rows.append([" and ".join(pair["judges"]), *figures, *counts])
     head = ["judges", "kappa", "same verdict", "n", "unscored by one"]
     caption = "Agreement of judges on the untouched and the edited target's answers"
-    return HtmlTable(caption, head, rows)
+    return HtmlTable(caption, head, rows, stack=True)
 
 
 def _guard(guard: Mapping[str, Any] | None) -> HtmlTable | None:
@@ -254,59 +254,3 @@ def _hashes(provenance: Mapping[str, Any]) -> HtmlTable | None:
         for side in ("inputs", "outputs"):
             rows += [[f"{side[:-1]} {file}", hash_] for file, hash_ in entry[side].items()]
     return HtmlTable("SHA-256", ["file", "hash"], rows) if rows else None
-
-
-def recipe_tables(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Both sides of a layer of the recipe; `layer` is one of `inspection.read_recipe`."""
-    atoms = [
-        [
-            str(atom["feature"]),
-            f"{atom['coefficient']:+.3f}",
-            span(atom["low"], atom["high"]),
-            format_number(atom["share"]),
-            format_number(atom["frequency"]) + (" unstable" if atom["unstable"] else ""),
-            _density(atom["density"]),
-            str(atom["target_feature"]) if atom.get("target_feature") is not None else MISSING,
-            format_number(atom.get("r_heldout")),
-            format_number(atom.get("null_quantile")),
-            _label(atom["evidence"]),
-        ]
-        for atom in layer["donor_atoms"]
-    ]
-    rebuilt = [
-        [
-            str(a["feature"]),
-            f"{a['coefficient']:+.3f}",
-            format_number(a["share"]),
-            _density(a.get("density")),
-            _label(a["evidence"]),
-        ]
-        for a in layer["target_atoms"]
-    ]
-    head = ["donor feature", "coefficient", "95 %", "share", "frequency", "density"]
-    head += ["best match", "held-out r", "null", "automatic label"]
-    target_head = ["target feature", "coefficient", "share", "density", "automatic label"]
-    where = f"target layer {layer['target']}"
-    return {
-        "target": layer["target"],
-        "donor": layer["donor"],
-        "donor_count": len(atoms),
-        "target_count": len(rebuilt),
-        "atoms": HtmlTable(f"Donor atoms behind {where}", head, atoms, frozenset({9})),
-        "rebuilt": HtmlTable(f"Target atoms of {where}", target_head, rebuilt, frozenset({4}))
-        if rebuilt
-        else None,
-    }
-
-
-def span(low: float | None, high: float | None) -> str:
-    """Both ends of an interval, or a dash."""
-    return MISSING if low is None or high is None else f"{low:+.3f}, {high:+.3f}"
-
-
-def _label(evidence: Mapping[str, Any] | None) -> str:
-    return MISSING if evidence is None else evidence["label"]
-
-
-def _density(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.1e}"

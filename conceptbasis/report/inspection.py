@@ -96,7 +96,8 @@ def read_recipe(
 
     Returns:
         `layers`, the entries of `recipe_layers` that were asked for, with evidence; `lines`, the
-        atoms of these traced over layers, None where stage `atoms` has not run.
+        atoms of these traced over layers, None where stage `atoms` has not run; `single_layer`,
+        the target layer whose direction is replayed, None where each layer has its own.
 
     Raises:
         ArtifactError: if the layer or the atom does not exist, or a stage is missing.
@@ -114,7 +115,14 @@ def read_recipe(
     layers = layers if atom is None else _with_atom(folder, layers, atom, layer)
     evidence = read_evidence(folder, show_text=show_text)
     join_evidence(layers, evidence)
-    return {"layers": layers, "lines": evidence and _lines_through(layers, evidence["lines"])}
+    lines = evidence and _lines_through(layers, evidence["lines"])
+    return {"layers": layers, "lines": lines, "single_layer": _single_layer(folder)}
+
+
+def _single_layer(folder: Path) -> int | None:
+    path = folder / "guard" / RESULT
+    found: int | None = read_json(path).get("single_layer") if path.exists() else None
+    return found
 
 
 def _lines_through(

@@ -255,9 +255,9 @@ def write_limits(folder: Path, more: Sequence[Path] = ()) -> Path:
     for axis, runs in axes.items():
         figure = axis_figure(axis, runs, base)
         if figure is not None:
-            svg, png = render(figure.chart)
-            write_text(folder / "figures" / f"{figure.name}.svg", svg)
-            write_bytes(folder / "figures" / f"{figure.name}.png", png)
+            drawn = render(figure.chart)
+            write_text(folder / "figures" / f"{figure.name}.svg", drawn.svg)
+            write_bytes(folder / "figures" / f"{figure.name}.png", drawn.png)
             parts.append(
                 f"## {figure.title}\n\n![{figure.alternative}](figures/{figure.name}.svg)\n"
             )

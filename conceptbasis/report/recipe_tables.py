@@ -1,4 +1,4 @@
-"""Tables of the report about the whole recipe: how stable it is, and its concepts over layers."""
+"""Tables of the report about the recipe: its atoms, its stability, its concepts over layers."""
 
 from __future__ import annotations
 
@@ -47,26 +47,42 @@ def _spread(entry: Mapping[str, float] | None) -> str:
     return format_interval(Interval(entry["mean"], entry["least"], entry["most"]))
 
 
-def lines_table(lines: Sequence[Mapping[str, Any]] | None) -> HtmlTable | None:
-    """Concepts over layers, the largest first, with what each does to refusal where measured."""
+def lines_table(
+    lines: Sequence[Mapping[str, Any]] | None, single: int | None = None
+) -> HtmlTable | None:
+    """Concepts over layers, the largest first, with what each does to refusal where measured.
+
+    Args:
+        lines: As stage `atoms` found them.
+        single: The target layer whose direction is replayed, None where each layer has its own.
+    """
     if not lines:
         return None
     measured = any(line.get("refusal") for line in lines)
     rows = [
         [
-            f"{line['contribution']:.1f}",
             line["label"],
+            f"{line['contribution']:.1f}",
+            *(() if single is None else (_at_layer(line["atoms"], single),)),
             ", ".join(f"{atom['target']}: {atom['feature']}" for atom in line["atoms"]),
             _least_similarity(line["atoms"]),
             *(_effect(line.get("refusal")) if measured else ()),
         ]
         for line in lines[:_MOST_LINES]
     ]
-    head = ["Σ |coef|", "automatic label", "target layer: donor feature", "least cosine"]
+    here = [] if single is None else [f"coefficient at layer {single}"]
+    path = "target layer: donor feature"
+    head = ["automatic label", "Σ |coef|", *here, path, "least cosine"]
     if measured:
         head += ["refusal without it", "change", "refusal with it alone"]
     caption = f"Concepts over layers, the {len(rows)} largest of {len(lines)} lines"
-    return HtmlTable(caption, head, rows, text=frozenset({1, 2}))
+    return HtmlTable(caption, head, rows, text=frozenset({head.index(path)}), stack=True)
+
+
+def _at_layer(atoms: Sequence[Mapping[str, Any]], layer: int) -> str:
+    """What a concept's atoms weigh at one target layer, a dash where it has none."""
+    found = [atom["coefficient"] for atom in atoms if atom["target"] == layer]
+    return f"{sum(found):+.2f}" if found else MISSING
 
 
 def _least_similarity(atoms: Sequence[Mapping[str, Any]]) -> str:
@@ -82,3 +98,61 @@ def _effect(refusal: Mapping[str, Any] | None) -> list[str]:
         format_interval(interval(refusal["without"]["change"])),
         format_interval(rate(refusal["only"]["refusal"])),
     ]
+
+
+def layer_tables(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Both sides of a layer of the recipe; `layer` is one of `inspection.read_recipe`."""
+    atoms = [
+        [
+            str(atom["feature"]),
+            f"{atom['coefficient']:+.3f}",
+            span(atom["low"], atom["high"]),
+            format_number(atom["share"]),
+            format_number(atom["frequency"]) + (" unstable" if atom["unstable"] else ""),
+            _density(atom["density"]),
+            str(atom["target_feature"]) if atom.get("target_feature") is not None else MISSING,
+            format_number(atom.get("r_heldout")),
+            format_number(atom.get("null_quantile")),
+            _label(atom["evidence"]),
+        ]
+        for atom in layer["donor_atoms"]
+    ]
+    rebuilt = [
+        [
+            str(a["feature"]),
+            f"{a['coefficient']:+.3f}",
+            format_number(a["share"]),
+            _density(a.get("density")),
+            _label(a["evidence"]),
+        ]
+        for a in layer["target_atoms"]
+    ]
+    head = ["donor feature", "coefficient", "95 %", "share", "frequency", "density"]
+    head += ["best match", "held-out r", "null", "automatic label"]
+    target_head = ["target feature", "coefficient", "share", "density", "automatic label"]
+    where = f"target layer {layer['target']}"
+    return {
+        "target": layer["target"],
+        "donor": layer["donor"],
+        "donor_count": len(atoms),
+        "target_count": len(rebuilt),
+        "atoms": HtmlTable(f"Donor atoms behind {where}", head, atoms, frozenset({9}), stack=True),
+        "rebuilt": HtmlTable(
+            f"Target atoms of {where}", target_head, rebuilt, frozenset({4}), stack=True
+        )
+        if rebuilt
+        else None,
+    }
+
+
+def span(low: float | None, high: float | None) -> str:
+    """Both ends of an interval, or a dash."""
+    return MISSING if low is None or high is None else f"{low:+.3f}, {high:+.3f}"
+
+
+def _label(evidence: Mapping[str, Any] | None) -> str:
+    return MISSING if evidence is None else evidence["label"]
+
+
+def _density(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.1e}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ CSS_NAMES = {
 """What each colour becomes inside the page, where the style sheet decides."""
 
 WIDTH = 470
+PHONE_WIDTH = 350
+"""Width of the plot of a figure, and of a whole figure on a phone."""
 
 
 @dataclass(frozen=True)
@@ -60,48 +63,85 @@ class Figure:
     chart: altair.TopLevelMixin
 
 
-def themed(chart: Any) -> Any:
-    """Applies the common configuration to a top-level chart."""
-    return (
-        chart.configure(background=PAPER, font="sans-serif", padding=6)
-        .configure_view(stroke=None)
-        .configure_axis(
-            labelColor=INK,
-            titleColor=INK,
-            gridColor=GRID,
-            domainColor=GRID,
-            tickColor=GRID,
-            labelFontSize=12,
-            titleFontSize=12,
-            titleFontWeight="normal",
-            labelLimit=220,
-            aria=False,
-        )
-        .configure_legend(
-            labelColor=INK,
-            titleColor=INK,
-            labelFontSize=12,
-            titleFontSize=12,
-            titleFontWeight="normal",
-            orient="bottom",
-            aria=False,
-        )
-        .configure_title(color=INK, fontSize=13, anchor="start", frame="bounds")
-        .configure_header(labelColor=INK, titleColor=INK, labelFontSize=12)
-        .configure_mark(aria=False)
-    )
+_TEXT = {
+    "labelColor": INK,
+    "titleColor": INK,
+    "labelFontSize": 12,
+    "titleFontSize": 12,
+    "titleFontWeight": "normal",
+    "aria": False,
+}
+_CONFIG = {
+    "background": PAPER,
+    "font": "sans-serif",
+    "padding": 6,
+    "view": {"stroke": None},
+    "axis": {**_TEXT, "gridColor": GRID, "domainColor": GRID, "tickColor": GRID, "labelLimit": 220},
+    "legend": {**_TEXT, "orient": "bottom"},
+    "title": {"color": INK, "fontSize": 13, "anchor": "start", "frame": "bounds"},
+    "header": {"labelColor": INK, "titleColor": INK, "labelFontSize": 12},
+    "mark": {"aria": False},
+}
 
 
-def render(chart: Any) -> tuple[str, bytes]:
-    """Renders a chart without network and without a browser.
+@dataclass(frozen=True)
+class Rendered:
+    """A chart as files.
 
-    Returns:
-        The SVG and a PNG at twice the size.
+    Args:
+        svg: At full width.
+        png: At twice the size.
+        narrow: The SVG at the width of a phone, None where the other one is as narrow.
     """
+
+    svg: str
+    png: bytes
+    narrow: str | None
+
+
+def render(chart: Any) -> Rendered:
+    """Renders a chart without network and without a browser."""
     import vl_convert
 
-    spec = json.dumps(themed(chart).to_dict())
-    return vl_convert.vegalite_to_svg(spec), vl_convert.vegalite_to_png(spec, scale=2)
+    spec = {**chart.to_dict(validate=False), "config": _CONFIG}
+    text = json.dumps(spec)
+    svg = vl_convert.vegalite_to_svg(text)
+    return Rendered(svg, vl_convert.vegalite_to_png(text, scale=2), _render_narrow(spec, svg))
+
+
+def _render_narrow(spec: Mapping[str, Any], wide: str) -> str | None:
+    """The chart again at the width of a phone, with letters as large as before."""
+    import vl_convert
+
+    excess = svg_width(wide) - PHONE_WIDTH
+    if excess <= 0:
+        return None
+    narrow: str = vl_convert.vegalite_to_svg(json.dumps(_narrowed(spec, excess)))
+    return narrow
+
+
+def svg_width(svg: str) -> float:
+    """The width that an SVG states of itself."""
+    found = re.search(r'<svg[^>]*? width="([\d.]+)"', svg)
+    return float(found[1]) if found else 0.0
+
+
+def _narrowed(spec: Any, excess: float) -> Any:
+    """A specification whose plots are narrower by `excess`, with legends of two columns."""
+    if isinstance(spec, list):
+        return [_narrowed(entry, excess) for entry in spec]
+    if not isinstance(spec, dict):
+        return spec
+    found = {key: _narrowed(value, excess) for key, value in spec.items() if key != "data"}
+    if found.get("width") == WIDTH:
+        found["width"] = WIDTH - excess
+    elif isinstance(found.get("width"), dict):  # cells of a fixed size
+        share = PHONE_WIDTH / (PHONE_WIDTH + excess)
+        for side in {"width", "height"} & found.keys():
+            found[side] = {"step": found[side]["step"] * share}
+    if found.get("columns", 0) > 2 and "orient" in found:
+        found["columns"] = 2
+    return found | ({"data": spec["data"]} if "data" in spec else {})
 
 
 def inline_svg(svg: str, figure: Figure) -> str:

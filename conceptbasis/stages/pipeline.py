@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -16,7 +16,6 @@ from conceptbasis.artifacts import (
     StageOutput,
     folder_lock,
     load_stage,
-    value_hash,
     write_text,
 )
 from conceptbasis.config import RunConfig
@@ -24,7 +23,6 @@ from conceptbasis.config_model import ModelConfig
 from conceptbasis.errors import ConfigError, CoverageError, ModelError
 from conceptbasis.models.fetching import Placement
 from conceptbasis.models.loading import LoadedModel, load_model
-from conceptbasis.models.placement import iter_parameters
 from conceptbasis.models.template import ChatOptions
 from conceptbasis.models.weights import check_weight_edits
 from conceptbasis.organisms.build import ensure_organism
@@ -55,12 +53,13 @@ from conceptbasis.stages.lines import run_lines
 from conceptbasis.stages.match import run_match
 from conceptbasis.stages.overview import measure_overview, overview_lines
 from conceptbasis.stages.replay import run_replay
+from conceptbasis.stages.sides import add_saes, both_with_saes
 from conceptbasis.stages.site_weights import SiteWeights
 from conceptbasis.stages.stability import run_stability
 from conceptbasis.stages.study import Codes, Side, Study
 from conceptbasis.stages.summary import write_recipe, write_summary
-from conceptbasis.stages.train_sae import load_or_train
 from conceptbasis.stages.transfer import Rebuilder, run_transfer
+from conceptbasis.tracking_saes import OpenSaeLog
 
 StageDone = Callable[[StageOutput], None]
 
@@ -138,37 +137,12 @@ def open_model(config: ModelConfig, device: str, reporter: Reporter) -> LoadedMo
     )
 
 
-def hash_model(loaded: LoadedModel) -> str:
-    """A hash of shapes and sampled values of all weights, quick for large models too."""
-    parts = []
-    for name, parameter in iter_parameters(loaded.model):
-        flat = parameter.detach().reshape(-1)
-        sample = flat[:: max(1, flat.numel() // 1024)].float().cpu()
-        parts.append((name, list(parameter.shape), str(parameter.dtype), sample.tolist()))
-    return value_hash([parts, loaded.tokenizer.chat_template, len(loaded.tokenizer)])
-
-
 def open_side(
     config: ModelConfig, run_config: RunConfig, suite: PromptSuite, reporter: Reporter
 ) -> Side:
     """Loads a model and its SAEs."""
-    return _with_saes(config, open_model(config, run_config.device, reporter), suite, reporter)
-
-
-def _with_saes(
-    config: ModelConfig, loaded: LoadedModel, suite: PromptSuite, reporter: Reporter
-) -> Side:
-    digest = hash_model(loaded)
-    return Side(config, loaded, digest, load_or_train(config, loaded, digest, suite, reporter))
-
-
-def _both_with_saes(
-    models: Sequence[tuple[ModelConfig, LoadedModel]], suite: PromptSuite, reporter: Reporter
-) -> list[Side]:
-    """Both sides; SAEs from elsewhere are checked first, so that a bad one costs no training."""
-    order = sorted((0, 1), key=lambda i: models[i][0].saes.train is not None)
-    sides = {i: _with_saes(models[i][0], models[i][1], suite, reporter) for i in order}
-    return [sides[0], sides[1]]
+    loaded = open_model(config, run_config.device, reporter)
+    return add_saes(config, loaded, suite, reporter)
 
 
 def run_pipeline(
@@ -178,6 +152,7 @@ def run_pipeline(
     folder: Path,
     reporter: Reporter,
     on_stage: StageDone = lambda output: None,
+    open_sae_log: OpenSaeLog | None = None,
 ) -> Finished:
     """Runs a transfer, reusing whatever the run folder already holds.
 
@@ -188,6 +163,7 @@ def run_pipeline(
         folder: The run folder.
         reporter: Told the progress.
         on_stage: Told each finished stage.
+        open_sae_log: Gives the log of SAEs that are trained on the way; None to keep none.
 
     Raises:
         ConceptBasisError: whatever is wrong with the input, said before anything is written
@@ -203,7 +179,7 @@ def run_pipeline(
         check_context([loaded for _, loaded in models], suite, config)
         if config.replay.mode == "orthogonalise":
             check_weight_edits(models[1][1].architecture)
-        donor, target = _both_with_saes(models, suite, reporter)
+        donor, target = both_with_saes(models, suite, reporter, open_sae_log)
         overview = measure_overview(donor, target, suite, config, folder)
         for line in overview_lines(donor, target, config, overview, folder):
             reporter.say(line)

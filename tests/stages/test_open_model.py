@@ -13,7 +13,8 @@ from conceptbasis.config_model import ChatSection, ModelConfig
 from conceptbasis.errors import ConfigError, InterventionError, ModelError, PromptError
 from conceptbasis.models.chat import render
 from conceptbasis.progress import Reporter
-from conceptbasis.stages.pipeline import hash_model, open_model, run_pipeline
+from conceptbasis.stages.pipeline import open_model, run_pipeline
+from conceptbasis.stages.sides import hash_model
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 

@@ -243,14 +243,14 @@ def test_subfolders_name_the_folder_of_each_layer(ready, sides, trained, tmp_pat
 def test_saes_from_elsewhere_are_looked_at_before_any_training(monkeypatch):
     from types import SimpleNamespace
 
-    from conceptbasis.stages import pipeline
+    from conceptbasis.stages import sides as opened
 
     asked = []
     monkeypatch.setattr(
-        pipeline, "_with_saes", lambda c, *_: asked.append(c.name) or SimpleNamespace(name=c.name)
+        opened, "add_saes", lambda c, *_, **__: asked.append(c.name) or SimpleNamespace(name=c.name)
     )
     trains = ModelConfig(name="donor", model="a")
     loads = parse_config(ModelConfig, {"name": "target", "model": "b", "saes": {"folder": "c"}}, "")
-    sides = pipeline._both_with_saes([(trains, None), (loads, None)], None, None)
+    sides = opened.both_with_saes([(trains, None), (loads, None)], None, None, None)
     assert asked == ["target", "donor"]
     assert [side.name for side in sides] == ["donor", "target"]
