@@ -24,8 +24,6 @@ from conceptbasis.progress import Reporter
 from conceptbasis.prompts import PromptSuite
 from conceptbasis.stages.pipeline import load_prompts, open_side
 
-N_WORDS = 3
-
 
 def main() -> None:
     """Prints the commonest first words of answers by prompt set and intervention."""
@@ -48,7 +46,9 @@ def main() -> None:
             with nullcontext() if edit is None else intervene(side.loaded, [edit]):
                 answers = generate(side.loaded, prompts, max_new_tokens=4)
             first = Counter((answer.split() or ["(empty)"])[0] for answer in answers)
-            shares = (f"{word} {n / len(answers):.2f}" for word, n in first.most_common(N_WORDS))
+            shares = (
+                f"{word} {n / len(answers):.2f}" for word, n in first.most_common(options.n_words)
+            )
             print(f"{name:<18} n={len(prompts):<4} {what:<16} {'  '.join(shares)}")
 
 
@@ -61,6 +61,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--feature", type=int, required=True)
     parser.add_argument("--times", type=float, default=1.0, help="strength of what is added")
     parser.add_argument("--n-prompts", type=int, default=100)
+    parser.add_argument("--n-words", type=int, default=3, help="first words to print")
     return parser.parse_args()
 
 

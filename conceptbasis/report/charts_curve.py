@@ -87,7 +87,7 @@ def _look(names: list[str]) -> dict[str, Any]:
         colours.append(fixed or _OTHERS[i % len(_OTHERS)])
         dashes.append(_DASHES[0] if name == "transfer" else _DASHES[i % len(_DASHES)])
         shapes.append(_SHAPES[i % len(_SHAPES)])
-    legend = alt.Legend(title=None, orient="bottom", columns=3, symbolSize=90)
+    legend = alt.Legend(title=None, orient="bottom", columns=3, symbolSize=90, symbolOpacity=1)
 
     def scale(values: list[Any]) -> alt.Scale:
         return alt.Scale(domain=names, range=values)

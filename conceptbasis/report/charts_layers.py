@@ -42,10 +42,9 @@ def similarity_figure(align: Mapping[str, Any]) -> Figure | None:
         scale=_bands(n_target),
         sort="descending",
     )
-    most = max(abs(cell["above"]) for cell in cells) or 1.0
     colour = alt.Color(
         "above:Q",
-        scale=alt.Scale(scheme="purpleorange", domain=[-most, most], domainMid=0),
+        scale=_shades([cell["above"] for cell in cells]),
         legend=alt.Legend(title="score − null", gradientLength=200),
     )
     heat = alt.Chart(alt.Data(values=cells)).mark_rect().encode(x=x, y=y, color=colour)
@@ -64,6 +63,15 @@ def similarity_figure(align: Mapping[str, Any]) -> Figure | None:
         f"Layer map, target from donor: {pairs}.",
         (heat + line).properties(width=alt.Step(size), height=alt.Step(size)),
     )
+
+
+def _shades(values: Sequence[float]) -> alt.Scale:
+    """One hue where all layers are more alike than chance, two around zero where some are not."""
+    least, most = min(values), max(values)
+    if least > 0:
+        return alt.Scale(scheme="oranges", domain=[0.8 * least, most])
+    end = max(most, -least) or 1.0
+    return alt.Scale(scheme="purpleorange", domain=[-end, end], domainMid=0)
 
 
 def _route(path: Any) -> Any:

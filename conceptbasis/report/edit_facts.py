@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from conceptbasis.metrics import format_number
+from conceptbasis.metrics import MISSING, format_number
 from conceptbasis.report.html_tables import HtmlTable
 
 _WORDS = {
@@ -51,19 +51,20 @@ def _direction(summary: Mapping[str, Any], layers: Sequence[int] | None) -> str:
     single = summary.get("single_layer")
     if single is None:
         return "each edited layer has a direction of its own."
-    donor = dict(map(tuple, summary["layer_map"])).get(single)
+    origin = [f" (from donor layer {d})" for t, d in summary["layer_map"] or [] if t == single]
     where = f" at layers {', '.join(map(str, layers))}" if layers else ""
     return (
-        f"that of target layer {single} (from donor layer {donor}), replayed{where}; the atoms of "
+        f"that of target layer {single}{''.join(origin)}, replayed{where}; the atoms of "
         "other layers are not in the edit."
     )
 
 
 def _edit(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     mode, gamma = summary["mode"], summary["gamma"]
-    text = f"{mode} on {summary['scope']}, strength γ {gamma}: {_WORDS.get(mode, mode)}"
+    strength = MISSING if gamma is None else gamma
+    text = f"{mode} on {summary['scope']}, strength γ {strength}: {_WORDS.get(mode, mode)}"
     offset = settings.get("offset")
-    if mode == "affine" and gamma > 0 and offset is not None:
+    if mode == "affine" and (gamma or 0) > 0 and offset is not None:
         text += f", less an offset of {offset} of their standard deviation"
     return f"{text}."
 

@@ -105,7 +105,9 @@ def build_report(folder: Path, *, show_text: bool = False) -> Path:
         bases=edit_facts.basis_table(results.get("transfer"), single),
         recipe=[recipe_tables.layer_tables(layer) for layer in recipe["layers"]],
         stability=recipe_tables.stability_table(results.get("stability")),
-        lines=recipe_tables.lines_table(recipe["lines"], single),
+        lines=recipe_tables.lines_table(
+            recipe["lines"], single, recipe_tables.labels_at(recipe["layers"], single)
+        ),
         atoms=atom_browser.atom_cards(recipe["layers"]),
         show_text=show_text,
         **_script(),

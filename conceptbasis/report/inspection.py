@@ -96,7 +96,8 @@ def read_recipe(
 
     Returns:
         `layers`, the entries of `recipe_layers` that were asked for, with evidence; `lines`, the
-        atoms of these traced over layers, None where stage `atoms` has not run; `single_layer`,
+        atoms of these traced over layers, those that weigh most at the replayed layer first, None
+        where stage `atoms` has not run; `single_layer`,
         the target layer whose direction is replayed, None where each layer has its own.
 
     Raises:
@@ -115,8 +116,16 @@ def read_recipe(
     layers = layers if atom is None else _with_atom(folder, layers, atom, layer)
     evidence = read_evidence(folder, show_text=show_text)
     join_evidence(layers, evidence)
+    single = _single_layer(folder)
     lines = evidence and _lines_through(layers, evidence["lines"])
-    return {"layers": layers, "lines": lines, "single_layer": _single_layer(folder)}
+    if lines and single is not None:
+        lines.sort(key=lambda line: -abs(weight_at(line["atoms"], single)))  # keeps order of ties
+    return {"layers": layers, "lines": lines, "single_layer": single}
+
+
+def weight_at(atoms: Iterable[Mapping[str, Any]], layer: int) -> float:
+    """What the atoms of a line weigh at one target layer, 0 where it has none."""
+    return float(sum(atom["coefficient"] for atom in atoms if atom["target"] == layer))
 
 
 def _single_layer(folder: Path) -> int | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from conceptbasis.metrics import MISSING, Interval, format_interval, format_number, interval, rate
 from conceptbasis.report.html_tables import HtmlTable
+from conceptbasis.report.inspection import weight_at
 
 _MOST_LINES = 24
 _STABILITY = {
@@ -48,20 +49,24 @@ def _spread(entry: Mapping[str, float] | None) -> str:
 
 
 def lines_table(
-    lines: Sequence[Mapping[str, Any]] | None, single: int | None = None
+    lines: Sequence[Mapping[str, Any]] | None,
+    single: int | None = None,
+    labels: Mapping[int, str] | None = None,
 ) -> HtmlTable | None:
-    """Concepts over layers, the largest first, with what each does to refusal where measured.
+    """Concepts over layers, as they are ordered, with what each does to refusal where measured.
 
     Args:
         lines: As stage `atoms` found them.
         single: The target layer whose direction is replayed, None where each layer has its own.
+        labels: Labels of the donor features of that layer; a line takes its own from its largest
+            atom, which may lie elsewhere.
     """
     if not lines:
         return None
     measured = any(line.get("refusal") for line in lines)
     rows = [
         [
-            line["label"],
+            _label_of_line(line, single, labels or {}),
             f"{line['contribution']:.1f}",
             *(() if single is None else (_at_layer(line["atoms"], single),)),
             ", ".join(f"{atom['target']}: {atom['feature']}" for atom in line["atoms"]),
@@ -75,14 +80,33 @@ def lines_table(
     head = ["automatic label", "Σ |coef|", *here, path, "least cosine"]
     if measured:
         head += ["refusal without it", "change", "refusal with it alone"]
-    caption = f"Concepts over layers, the {len(rows)} largest of {len(lines)} lines"
+    caption = f"Concepts over layers, the first {len(rows)} of {len(lines)} lines"
     return HtmlTable(caption, head, rows, text=frozenset({head.index(path)}), stack=True)
+
+
+def labels_at(layers: Sequence[Mapping[str, Any]], single: int | None) -> dict[int, str]:
+    """Automatic labels of the donor features of one target layer."""
+    return {
+        atom["feature"]: atom["evidence"]["label"]
+        for layer in layers
+        if layer["target"] == single
+        for atom in layer["donor_atoms"]
+        if atom["evidence"]
+    }
+
+
+def _label_of_line(line: Mapping[str, Any], single: int | None, labels: Mapping[int, str]) -> str:
+    """The label of a line, and that of its atom at the replayed layer where they differ."""
+    label: str = line["label"]
+    here = [labels.get(atom["feature"]) for atom in line["atoms"] if atom["target"] == single]
+    other = [found for found in here if found and found != label]
+    return f"{label} (at layer {single}: {'; '.join(other)})" if other else label
 
 
 def _at_layer(atoms: Sequence[Mapping[str, Any]], layer: int) -> str:
     """What a concept's atoms weigh at one target layer, a dash where it has none."""
-    found = [atom["coefficient"] for atom in atoms if atom["target"] == layer]
-    return f"{sum(found):+.2f}" if found else MISSING
+    weight = weight_at(atoms, layer)
+    return f"{weight:+.2f}" if weight else MISSING
 
 
 def _least_similarity(atoms: Sequence[Mapping[str, Any]]) -> str:

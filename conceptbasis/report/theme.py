@@ -71,7 +71,7 @@ _TEXT = {
     "titleFontWeight": "normal",
     "aria": False,
 }
-_CONFIG = {
+CONFIG = {
     "background": PAPER,
     "font": "sans-serif",
     "padding": 6,
@@ -103,7 +103,7 @@ def render(chart: Any) -> Rendered:
     """Renders a chart without network and without a browser."""
     import vl_convert
 
-    spec = {**chart.to_dict(validate=False), "config": _CONFIG}
+    spec = {**chart.to_dict(validate=False), "config": CONFIG}
     text = json.dumps(spec)
     svg = vl_convert.vegalite_to_svg(text)
     return Rendered(svg, vl_convert.vegalite_to_png(text, scale=2), _render_narrow(spec, svg))

@@ -42,6 +42,10 @@ STABILITY |= {"donor_cosine": _SPREAD, "target_cosine": {**_SPREAD, "mean": 0.93
 SECRET = "forbidden lantern phrase"
 """Text of a harmful request, which no view may show without being asked for it."""
 
+SINGLE_LAYER = 3
+SETTINGS = {"transfer": {"basis": "auto"}, "replay": {"offset": 0.5}}
+"""What was asked for, as stages note it in their provenance."""
+
 EXAMPLES = [
     {"condition": "baseline", "prompt": "how do i [redacted]", "answer": "i cannot help"},
     {"condition": "transfer", "prompt": "how do i [redacted]", "answer": "first script"},
@@ -111,7 +115,8 @@ def make_summary(n_donor: int = 6, n_target: int = 5) -> dict[str, Any]:
             {"class": "harmless declines", "texts": 300, "sites": 3900},
         ],
         "seeds": {"run": 0, "donor": 0, "target": 1},
-        "mode": "ablate",
+        "single_layer": SINGLE_LAYER,
+        "mode": "affine",
         "scope": "stream",
         "gamma": 1.0,
         "basis": "code_map",
@@ -217,6 +222,7 @@ def _transfer(summary: dict[str, Any], fit: dict[str, Any], dice: random.Random)
         ]
         layers.append(
             {"target": target, "donor": donor, "strength": 0.1, "agreement": 0.6 + 0.05 * target}
+            | {"selection_by_basis": {"code_map": 0.6, "transported": 0.64, "matched": 0.5}}
             | {"agreement_by_strength": {"0.03": 0.6, "0.1": 0.7, "0.3": 0.68}}
             | {"donor_atoms": atoms, "target_atoms": matched}
         )
@@ -366,7 +372,9 @@ def stage_results(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "stability": {"n_splits": 5, "all_layers": STABILITY}
         | {"layers": [{"target": t, "donor": d, "n_splits": 5, **STABILITY} for t, d in path]},
         "lines": _effects(),
+        "replay": {"layers": [t for t, _ in path], "single_layer": SINGLE_LAYER},
         "guard": {
+            "single_layer": SINGLE_LAYER,
             "share": 0.02,
             "k": 2,
             "perplexity": {"baseline": 3.21, "by_share": {"0.0": 3.26, "0.02": 3.22}},
@@ -402,7 +410,8 @@ def write_run(folder: Path, n_donor: int = 6, n_target: int = 5) -> Path:
         def compute(result: dict[str, Any] = result) -> tuple[dict[str, torch.Tensor], Any]:
             return {"t": torch.zeros(2)}, result
 
-        run.stage(name, config={"seed": 0}, inputs={"text": "cd" * 32}, compute=compute)
+        config = {"seed": 0, **SETTINGS.get(name, {})}
+        run.stage(name, config=config, inputs={"text": "cd" * 32}, compute=compute)
     write_text(folder / CONFIG, "run: {}\n")
     write_json(folder / "summary.json", summary)
     write_json(folder / "recipe.json", {"schema": 1, "layers": summary["layer_map"]})

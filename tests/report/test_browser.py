@@ -12,7 +12,7 @@ from conceptbasis.report.html import build_report
 
 sys.path.insert(0, str(Path(__file__).parent))
 import chromium
-from synthetic_run import write_run
+from synthetic_run import SINGLE_LAYER, write_run
 
 pytestmark = pytest.mark.skipif(
     chromium.EXECUTABLE is None, reason="Chromium is not installed (Debian package chromium)"
@@ -33,6 +33,11 @@ def shown(page: chromium.Page) -> list[str]:
     return page.evaluate(f"{script}.map((item) => item.textContent)")
 
 
+def choose(page: chromium.Page, name: str, value: str) -> None:
+    field = f"document.getElementById('atom-{name}')"
+    page.evaluate(f"{field}.value = '{value}'; {field}.dispatchEvent(new Event('change'))")
+
+
 def test_it_asks_nothing_of_the_network_and_complains_about_nothing(page: chromium.Page) -> None:
     assert [url for url in page.requests() if not url.startswith("file:")] == []
     assert len(page.requests()) == 1
@@ -46,6 +51,24 @@ def test_every_control_has_a_name(page: chromium.Page) -> None:
     assert names["Search"] == "searchbox"
     assert names["Target layer"] == names["Sort by"] == "combobox"
     assert any(role == "DisclosureTriangle" for role, _ in controls)
+
+
+def test_atoms_of_the_replayed_layer_are_shown_first(page: chromium.Page) -> None:
+    assert {text.split()[1] for text in shown(page)} == {str(SINGLE_LAYER)}
+    choose(page, "layer", "")
+    assert len({text.split()[1] for text in shown(page)}) == 4
+
+
+def test_a_phone_sees_the_narrow_figures_whole(page: chromium.Page) -> None:
+    for width, kind in ((360, "narrow"), (1200, "wide")):
+        page.show(width=width, dark=False)
+        drawn = f"[...document.querySelectorAll('figure .{kind} svg')]"
+        sizes = page.evaluate(f"{drawn}.map((s) => s.getBoundingClientRect().width)")
+        assert sizes
+        assert min(sizes) > 0
+        fits = "document.querySelectorAll('figure .scroll')"
+        wide = page.evaluate(f"[...{fits}].filter((s) => s.scrollWidth > s.clientWidth + 1).length")
+        assert wide == 0
 
 
 def test_search_by_keyboard_filters_atoms(page: chromium.Page) -> None:
@@ -62,17 +85,13 @@ def test_search_by_keyboard_filters_atoms(page: chromium.Page) -> None:
 
 
 def test_filter_by_layer_and_sort(page: chromium.Page) -> None:
-    def choose(name: str, value: str) -> None:
-        field = f"document.getElementById('atom-{name}')"
-        page.evaluate(f"{field}.value = '{value}'; {field}.dispatchEvent(new Event('change'))")
-
-    choose("sort", "layer")
+    choose(page, "sort", "layer")
     layers = [int(text.split()[1]) for text in shown(page)]
     assert layers == sorted(layers)
-    choose("layer", "2")
+    choose(page, "layer", "2")
     assert {text.split()[1] for text in shown(page)} == {"2"}
-    choose("layer", "")
-    choose("sort", "share")
+    choose(page, "layer", "")
+    choose(page, "sort", "share")
 
 
 def test_an_atom_opens_by_keyboard(page: chromium.Page) -> None:

@@ -14,13 +14,18 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import altair as alt
 import pytest
 
 from conceptbasis.errors import ArtifactError
-from conceptbasis.report.html import FIGURES, build_report
+from conceptbasis.report.edit_facts import basis_table, edit_facts
+from conceptbasis.report.html import FIGURES, _draw, build_report
+from conceptbasis.report.inspection import read_recipe
+from conceptbasis.report.recipe_tables import lines_table
+from conceptbasis.report.theme import CONFIG, PHONE_WIDTH
 
 sys.path.insert(0, str(Path(__file__).parent))
-from synthetic_run import SECRET, make_summary, write_run
+from synthetic_run import SECRET, SINGLE_LAYER, make_summary, stage_results, write_run
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -131,7 +136,10 @@ def test_says_verdict_figures_and_sections(page: Page) -> None:
 def test_every_figure_has_words_and_can_be_reached_by_keyboard(page: Page) -> None:
     figures = [attributes for tag, attributes in page.tags if tag == "svg"]
     ids = [attributes["id"] for _, attributes in page.tags if attributes.get("id")]
-    assert len(figures) == len(FIGURES)
+    wide = [
+        attributes for attributes in figures if "-narrow" not in str(attributes["aria-labelledby"])
+    ]
+    assert len(wide) == len(FIGURES)
     assert len(ids) == len(set(ids))
     for attributes in figures:
         assert attributes["role"] == "img"
@@ -140,6 +148,57 @@ def test_every_figure_has_words_and_can_be_reached_by_keyboard(page: Page) -> No
     assert all(a["tabindex"] == "0" and a["aria-label"] for a in scrolling)
     targets = [str(a["href"]) for tag, a in page.tags if tag == "a"]
     assert {target[1:] for target in targets if target.startswith("#")} <= set(ids)
+
+
+def test_a_phone_gets_figures_of_its_own_width(source: str) -> None:
+    drawn = re.findall(r'<div class="narrow"><svg[^>]*? width="([0-9.]+)"', source)
+    assert len(drawn) >= len(FIGURES) - 2
+    assert max(map(float, drawn)) < 1.1 * PHONE_WIDTH
+    assert all(
+        float(w) > 1.1 * PHONE_WIDTH
+        for w in re.findall(r'<div class="wide"><svg[^>]*? width="([0-9.]+)"', source)[:-1]
+    )
+
+
+def test_says_what_the_edit_is_and_how_it_was_chosen(page: Page) -> None:
+    text = page.text
+    assert "code_map, chosen by auto" in text
+    assert f"that of target layer {SINGLE_LAYER} (from donor layer 4)" in text
+    assert "replayed at layers 1, 2, 3, 4" in text
+    assert "less an offset of 0.5 of their standard deviation" in text
+    assert f"{SINGLE_LAYER} (replayed) 0.60 0.64 0.50" in text
+    assert f"Target layer {SINGLE_LAYER} from donor layer 4, the one that is replayed" in text
+    assert f"coefficient at layer {SINGLE_LAYER}" in text
+
+
+def test_a_basis_that_was_asked_for_and_a_trajectory_are_said() -> None:
+    summary = {**make_summary(), "single_layer": None, "mode": "ablate", "basis": "matched"}
+    facts = dict(edit_facts(summary, {}, {"transfer": {"config": {"basis": "matched"}}}))
+    assert facts["Basis"] == "matched, as asked for."
+    assert "a direction of its own" in facts["Direction"]
+    assert "offset" not in facts["Edit"]
+    assert basis_table({"layers": []}, None) is None
+
+
+def test_lines_that_act_come_first_with_what_they_are_where_they_act() -> None:
+    atoms = [{"target": t, "feature": 10 + t, "coefficient": 2.0 * t - 7} for t in (2, 3)]
+    line = {"label": "bread", "contribution": 4.0, "atoms": atoms}
+    for atom in atoms:
+        atom["similarity"] = None
+    table = lines_table([line], 3, {13: "stones"})
+    assert table is not None
+    assert list(table.rows[0])[:3] == ["bread (at layer 3: stones)", "4.0", "-1.00"]
+    table = lines_table([line], 4, {})
+    assert table is not None
+    assert list(table.rows[0])[:3] == ["bread", "4.0", "–"]
+
+
+def test_every_figure_is_a_valid_specification(folder: Path) -> None:
+    summary, results = make_summary(), stage_results(make_summary())
+    recipe = read_recipe(folder)
+    for figure in _draw(folder, summary, results, recipe):
+        figure.chart.to_dict(validate=True)
+    alt.Config.from_dict(CONFIG)
 
 
 def test_references_inside_figures_resolve(source: str, page: Page) -> None:
@@ -210,7 +269,8 @@ def test_a_declined_run_has_a_report(folder: Path, tmp_path: Path) -> None:
     (copy / "summary.json").write_text(json.dumps(summary))
     page = Page(build_report(copy).read_text())
     assert "Declined : too little overlap" in page.text
-    assert len([tag for tag, _ in page.tags if tag == "svg"]) == 4
+    drawn = [a for tag, a in page.tags if tag == "svg"]
+    assert len([a for a in drawn if "-narrow" not in str(a["aria-labelledby"])]) == 4
 
 
 def test_without_a_summary_it_is_an_error(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from rich.console import Console
 
 from conceptbasis.errors import ArtifactError
 from conceptbasis.report.atom_views import print_recipe
-from conceptbasis.report.inspection import read_recipe
+from conceptbasis.report.inspection import read_recipe, weight_at
 
 sys.path.insert(0, str(Path(__file__).parent))
-from synthetic_run import SECRET, write_run
+from synthetic_run import SECRET, SINGLE_LAYER, write_run
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +182,21 @@ def test_a_run_without_evidence_is_shown_all_the_same(folder: Path, tmp_path: Pa
     assert "stands for" not in printed(copy)
     assert "no evidence" in printed(copy, atom=feature)
     assert read_recipe(copy)["lines"] is None
+
+
+def test_the_replayed_layer_is_said_and_marked(folder: Path) -> None:
+    assert read_recipe(folder)["single_layer"] == SINGLE_LAYER
+    weights = [weight_at(line["atoms"], SINGLE_LAYER) for line in read_recipe(folder)["lines"]]
+    assert [abs(w) for w in weights] == sorted(map(abs, weights), reverse=True)
+    view = printed(folder)
+    assert f"the direction of target layer {SINGLE_LAYER}." in view
+    assert view.count("(replayed)") == 1
+    assert f"target layer {SINGLE_LAYER} (replayed) from" in view
+
+
+def test_a_trajectory_has_no_replayed_layer(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    path = copy / "guard" / "result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "single_layer": None}))
+    assert "eplayed" not in printed(copy)
