@@ -29,7 +29,7 @@ def test_inspect_prints_results_and_the_next_command_apart(
     assert "target layer 1" in captured.out
     assert max(len(line) for line in captured.out.splitlines()) <= 80
     assert "\x1b" not in captured.out
-    assert captured.err.startswith(f"next: conceptbasis inspect {folder} --atom ")
+    assert captured.err.startswith(f"next: conceptbasis inspect {folder} --layer 3 --atom ")
     assert main(["inspect", str(folder), "--layer", "2", "--quiet"]) == 0
     assert capsys.readouterr().err == ""
 
