@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from contextlib import ExitStack
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from micro import QUIET
 
+from conceptbasis.cli import main
 from conceptbasis.config import TrackingSection
 from conceptbasis.stages import train_sae
 from conceptbasis.stages.sides import add_saes, both_with_saes
@@ -86,3 +88,19 @@ def test_a_training_that_fails_ends_its_run_as_failed(ready, sides, tmp_path, mo
         add_saes(ready.donor_config(**FEW), sides.donor.loaded, ready.suite, QUIET, log=log)
     (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
     assert read_offline_run(file).exit_code == 1
+
+
+def test_the_command_logs_where_it_is_told_also_saes_that_are_reused(ready, tmp_path, capsys):
+    file = tmp_path / "micro.yaml"
+    file.write_text(json.dumps(ready.donor_config(**FEW).model_dump(mode="json")))
+    command = ["train-saes", str(file), "--wandb", "offline", "--logs", str(tmp_path / "run")]
+    command += ["--set", f"prompts.path={ready.prompts}", "--out", str(tmp_path / "saes")]
+    for has_curves in (True, False):
+        assert main(command) == 0
+        shutil.move(str(tmp_path / "run" / "wandb"), str(tmp_path / f"wandb-{has_curves}"))
+        (path,) = (tmp_path / f"wandb-{has_curves}").glob("offline-run-*/*.wandb")
+        run = read_offline_run(path)
+        assert (run.name, run.job_type) == ("micro-llama", "train_sae")
+        assert any("layer_00/losses/overall_loss" in row for row in run.history) == has_curves
+        assert run.summary["layer_00/quality/l0"] > 0
+    assert "SAEs of micro-llama" in capsys.readouterr().out
