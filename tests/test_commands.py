@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,9 @@ from conceptbasis.cli import build_parser, main
 from conceptbasis.errors import CoverageError
 from conceptbasis.stages import pipeline
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent / "report"))
+from offline_runs import read_offline_run
 from synthetic_run import make_summary, write_run
 
 
@@ -143,3 +146,23 @@ def test_a_demo_trains_what_is_missing_and_logs_it_beside_the_demo(
     started.clear()
     assert main([*asked, "--wandb", "off"]) == 0
     assert "--wandb off" in " ".join(started[0])
+
+
+def test_saes_that_a_transfer_trains_are_logged_beside_it(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trains(donor: Any, target: Any, config: Any, folder: Path, *_: Any, **more: Any) -> Any:
+        with more["open_sae_log"](donor) as log:
+            log.log_step(1, {"layer_00/losses/overall_loss": 1.0})
+        with more["open_sae_log"](target):
+            pass  # reused
+        write_run(folder)
+        return SimpleNamespace(summary=make_summary(), folder=folder, seconds={})
+
+    monkeypatch.setattr(pipeline, "run_pipeline", trains)
+    assert main(arguments) == 0
+    kinds = [read_offline_run(path).job_type for path in logged(tmp_path)]
+    assert sorted(kinds) == ["train_sae", "transfer"]
+    shutil.rmtree(tmp_path / "run")
+    assert main([*arguments, "--wandb", "off"]) == 0
+    assert logged(tmp_path) == []
