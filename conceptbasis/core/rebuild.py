@@ -1,7 +1,7 @@
 """The recipe rebuilt in the target: three bases and the dense baseline, one result."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -23,8 +23,9 @@ Readout: TypeAlias = Callable[[Int[Tensor, " n_ids"]], StreamingMoments]
 class Rebuilt:
     """A direction of the target, the steering vector behind it, and its target features.
 
-    `direction` is `steering` at unit norm. The target features are empty for bases that do not go
-    through target codes; otherwise steering = Σ coefficient · row of the feature.
+    `direction` is `steering` at unit norm, unless benign variance was spared (`spare_benign`). The
+    target features are empty for bases that do not go through target codes; otherwise steering =
+    Σ coefficient · row of the feature.
     """
 
     direction: Float[Tensor, " d_target"]
@@ -225,6 +226,42 @@ def _from_rows(
     steering = coefficients @ off_shield(rows, shield)
     direction = unit_vector("rebuilt steering vector", steering)
     return Rebuilt(direction.float(), steering.float(), ids, coefficients.float())
+
+
+def spare_benign(
+    rebuilt: Rebuilt, covariance: Float[Tensor, "d_target d_target"], *, strength: float
+) -> Rebuilt:
+    """Turn a direction away from where benign requests differ from each other.
+
+    Formula: direction ∝ (Σ + λ · mean(diag Σ) · I)⁻¹ steering, the regularised discriminant whose
+    within-class covariance is that of benign requests. What they differ in along the direction is
+    what its removal costs them.
+
+    Args:
+        rebuilt: The rebuilt direction.
+        covariance: Σ, of the target's residuals where benign requests end.
+        strength: λ; the larger, the less the direction turns.
+
+    Returns:
+        The turned direction; the steering vector and the features stay.
+
+    Raises:
+        NumericsError: The widths differ, or the covariance is zero.
+
+    Source: Friedman 1989 (regularised discriminant analysis); the use is ours.
+    """
+    d = rebuilt.steering.numel()
+    level = float(covariance.diagonal().mean()) if covariance.shape == (d, d) else 0.0
+    if not level > 0:
+        raise NumericsError(
+            f"a covariance of shape {tuple(covariance.shape)} and mean variance {level} for a "
+            f"direction of width {d}",
+            expected="a covariance of the target's residuals that is not zero",
+            fix="add benign requests to the shared text, or set transfer.benign_shrinkage to null",
+        )
+    wide = covariance.to(torch.float64) + strength * level * torch.eye(d, dtype=torch.float64)
+    turned = torch.linalg.solve(wide, rebuilt.steering.to(torch.float64))
+    return replace(rebuilt, direction=unit_vector("spared direction", turned).float())
 
 
 def dense_rebuilt(steering: Float[Tensor, " d_target"]) -> Rebuilt:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from conceptbasis.core.rebuild import (
     rebuild_code_map,
     rebuild_matched,
     rebuild_transported,
+    spare_benign,
 )
 from conceptbasis.core.recipe import Recipe
 from conceptbasis.core.similarity import projection_agreement
@@ -92,11 +93,14 @@ class Rebuilder:
     _moments: dict[tuple[str, LayerPair], StreamingMoments] = field(
         default_factory=dict, init=False
     )
+    _covariance: dict[int, Tensor] = field(default_factory=dict, init=False)
 
     def rebuild(
         self, basis: str, pair: LayerPair, recipe: Recipe, direction: Float[Tensor, " d_donor"]
     ) -> Choice:
-        """Rebuilds one recipe at one layer pair in one basis.
+        """Rebuilds one recipe at one layer pair in one basis, and spares benign variance.
+
+        Agreement is that of the direction before it is turned away from benign variance.
 
         Args:
             basis: One of `BASES`.
@@ -104,6 +108,23 @@ class Rebuilder:
             recipe: The donor's recipe, of matched features.
             direction: The donor direction that agreement is measured against.
         """
+        choice = self._rebuild(basis, pair, recipe, direction)
+        strength = self.study.config.transfer.benign_shrinkage
+        if strength is None:
+            return choice
+        covariance = self._benign_covariance(pair[0])
+        return replace(choice, rebuilt=spare_benign(choice.rebuilt, covariance, strength=strength))
+
+    def _benign_covariance(self, layer: int) -> Float[Tensor, "d_target d_target"]:
+        """Of one layer at a time, as with `_between`."""
+        if layer not in self._covariance:
+            ends = self.harvest.benign_ends("fit", layer).double()
+            self._covariance = {layer: torch.cov(ends.T, correction=0)}
+        return self._covariance[layer]
+
+    def _rebuild(
+        self, basis: str, pair: LayerPair, recipe: Recipe, direction: Float[Tensor, " d_donor"]
+    ) -> Choice:
         matches, sae = self.matches.pairs[pair], self.study.target.sae(pair[0])
         outputs = matches.eligible_target
         of_recipe = torch.searchsorted(matches.eligible_donor, recipe.feature_ids)

@@ -6,10 +6,12 @@ from planted import D_DONOR, D_TARGET, N_TRUE, correlate, match, planted_world
 
 from conceptbasis.core.intervals import Interval
 from conceptbasis.core.rebuild import (
+    dense_rebuilt,
     rebuild_code_map,
     rebuild_least_squares,
     rebuild_matched,
     rebuild_transported,
+    spare_benign,
 )
 from conceptbasis.core.recipe import Recipe
 from conceptbasis.core.stats import StreamingMoments
@@ -207,3 +209,30 @@ def test_moments_of_other_features_and_silent_ones_are_refused(world, recipe):
         code_map(world, recipe, outputs=torch.zeros(0, dtype=torch.int64))
     with pytest.raises(NumericsError):
         code_map(world, recipe, n_atoms=0)
+
+
+def test_sparing_is_the_discriminant_and_costs_benign_variance_least(generator):
+    root = torch.randn(12, 12, generator=generator, dtype=torch.float64)
+    covariance = root @ root.T
+    plain = dense_rebuilt(torch.randn(12, generator=generator))
+    shape = torch.linalg.inv(covariance + 0.5 * covariance.diagonal().mean() * torch.eye(12))
+    spared = spare_benign(plain, covariance, strength=0.5)
+    assert cosine(spared.direction, shape @ plain.steering.double()) == pytest.approx(1)
+    assert float(spared.direction.norm()) == pytest.approx(1)
+
+    def ratio(r):  # benign variance per what is left of the steering vector
+        r = r.double()
+        return float(r @ covariance @ r / (r @ plain.steering.double()) ** 2)
+
+    stronger = spare_benign(plain, covariance, strength=0.01)
+    assert ratio(stronger.direction) < ratio(spared.direction) < ratio(plain.direction)
+    hardly = spare_benign(plain, covariance, strength=1e9)
+    assert torch.allclose(hardly.direction, plain.direction, atol=1e-6)
+
+
+@pytest.mark.parametrize("covariance", [torch.zeros(12, 12), torch.eye(11)])
+def test_sparing_without_benign_variance_is_refused(covariance, generator):
+    plain = dense_rebuilt(torch.randn(12, generator=generator))
+    with pytest.raises(NumericsError) as caught:
+        spare_benign(plain, covariance, strength=1.0)
+    assert "benign_shrinkage" in caught.value.fix
