@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput
 from conceptbasis.core.alignment import depth_gaps
 from conceptbasis.core.matching import Matches, eligible_pairs, shift_null
-from conceptbasis.core.stats import Correlation, StreamingCorrelation
 from conceptbasis.errors import SaeError
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.parallel import map_unordered
@@ -33,15 +33,6 @@ class MatchSet:
 
     pairs: Mapping[LayerPair, Matches]
     output: StageOutput
-
-
-def correlate(codes: Codes, pair: LayerPair, split: str) -> Correlation:
-    """Correlations between the features of a layer pair on one split."""
-    target, donor = pair
-    z_donor, z_target = codes.split("donor", donor, split), codes.split("target", target, split)
-    streaming = StreamingCorrelation(z_donor.shape[1], z_target.shape[1])
-    streaming.update(z_donor, z_target)
-    return streaming.result()
 
 
 def run_match(study: Study, harvest: Harvest, codes: Codes) -> MatchSet:
@@ -114,17 +105,19 @@ def nearby_pairs(study: Study) -> list[LayerPair]:
 def _match(study: Study, codes: Codes, pair: LayerPair) -> Matches:
     section = study.config.match
     target, donor = pair
-    z_donor = codes.split("donor", donor, "select")
+    fit, select = (
+        (codes.split("donor", donor, split), codes.split("target", target, split))
+        for split in ("fit", "select")
+    )
     null = shift_null(
-        z_donor,
-        codes.split("target", target, "select"),
+        *select,
         n_shifts=section.n_shifts,
-        min_shift=max(1, z_donor.shape[0] // 20),
+        min_shift=max(1, select[0].shape[0] // 20),
         generator=study.generator(1000 * target + donor),
     )
     return eligible_pairs(
-        correlate(codes, pair, "fit"),
-        correlate(codes, pair, "select"),
+        [fit],
+        [select],
         null,
         k=section.top_k,
         r_min=section.r_min,
@@ -137,7 +130,7 @@ def _require_alive(study: Study, codes: Codes, side: SideName) -> None:
     bound = study.config.match.max_dead_share
     for layer in study.side(side).saes.saes:
         z = codes(side, layer)
-        dead = 1 - len(set(z.indices.tolist())) / z.shape[1]
+        dead = 1 - len(np.unique(z.indices)) / z.shape[1]
         if dead > bound:
             raise SaeError(
                 f"{dead:.0%} of the features of the {side}'s SAE at layer {layer} never fire "

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput
 from conceptbasis.core.matching import Matches
+from conceptbasis.core.partners import feature_stats
 from conceptbasis.core.rebuild import (
     Rebuilt,
     rebuild_code_map,
@@ -32,7 +33,7 @@ from conceptbasis.stages.align import Alignment
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.harvest import Harvest
-from conceptbasis.stages.match import LayerPair, MatchSet, correlate, mask
+from conceptbasis.stages.match import LayerPair, MatchSet, mask
 from conceptbasis.stages.site_weights import class_shares, weigh_sites
 from conceptbasis.stages.study import Codes, Study
 
@@ -109,9 +110,10 @@ class Rebuilder:
         target = pair[0]
         matches, sae = self.matches.pairs[pair], self.study.target.sae(target)
         if basis == "matched":
-            rebuilt = rebuild_matched(
-                recipe, matches, correlate(self.codes, pair, "fit"), W_dec_target=sae.W_dec
-            )
+            donor_codes = self.codes.split("donor", pair[1], "fit")
+            target_codes = self.codes.split("target", target, "fit")
+            stats = (feature_stats([z]) for z in (donor_codes, target_codes))
+            rebuilt = rebuild_matched(recipe, matches, *stats, W_dec_target=sae.W_dec)
             return self.fixed(rebuilt, pair, direction)
         if basis == "transported":
             z = self.codes("donor", pair[1])[:, recipe.feature_ids.numpy()].tocsr()
