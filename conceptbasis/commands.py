@@ -16,7 +16,8 @@ from conceptbasis.errors import ConceptBasisError, ConfigError, CoverageError, P
 from conceptbasis.progress import Reporter
 
 if TYPE_CHECKING:
-    from conceptbasis.config import ModelConfig, RunConfig
+    from conceptbasis.config import RunConfig
+    from conceptbasis.config_model import ModelConfig
     from conceptbasis.stages.pipeline import Finished
 
 
@@ -61,7 +62,7 @@ def _silence() -> None:
 
 def run_transfer(options: argparse.Namespace) -> None:
     """Transfers from a donor to a target and prints what came of it."""
-    from conceptbasis.config import load_model_config
+    from conceptbasis.config_model import load_model_config
 
     donor, target = load_model_config(options.donor), load_model_config(options.target)
     out = options.out or Path("runs") / f"{donor.name}-to-{target.name}"
@@ -131,7 +132,7 @@ def _print_outcome(finished: Finished, report: Path, seconds: float) -> None:
 
 def run_demo(options: argparse.Namespace) -> None:
     """Runs the embedded default: a Llama donor, a Mixtral target."""
-    from conceptbasis.config import parse_config
+    from conceptbasis.config_base import parse_config
 
     reporter = _reporter(options)
     config = _run_config(options)
@@ -148,7 +149,7 @@ _SIDES = ("donor", "target")
 def _demo_config(parse_config: Any, file: Any, side: str) -> ModelConfig:
     import yaml
 
-    from conceptbasis.config import ModelConfig
+    from conceptbasis.config_model import ModelConfig
 
     values = yaml.safe_load(file.read_text(encoding="utf-8"))
     found: ModelConfig = parse_config(ModelConfig, values, f"demo {side}")
@@ -194,7 +195,7 @@ def _prepare_side_by_side(files: list[str], config: RunConfig, reporter: Reporte
 
 def run_train_saes(options: argparse.Namespace) -> None:
     """Trains or loads the SAEs of one model and prints their quality."""
-    from conceptbasis.config import load_model_config
+    from conceptbasis.config_model import load_model_config
     from conceptbasis.report.model_tables import quality_table
     from conceptbasis.stages.pipeline import hash_model, load_prompts, open_model
     from conceptbasis.stages.study import Side
@@ -229,7 +230,7 @@ def run_train_saes(options: argparse.Namespace) -> None:
 def run_audit(options: argparse.Namespace) -> None:
     """Audits one model's refusal in both directions."""
     from conceptbasis.artifacts import folder_lock
-    from conceptbasis.config import load_model_config
+    from conceptbasis.config_model import load_model_config
     from conceptbasis.report.model_tables import audit_tables
     from conceptbasis.stages.audit import audit_model
     from conceptbasis.stages.pipeline import load_prompts, open_model
@@ -251,7 +252,8 @@ def run_audit(options: argparse.Namespace) -> None:
 def run_replay(options: argparse.Namespace) -> None:
     """Prints answers before and after a finished transfer, side by side."""
     from conceptbasis.artifacts import check_run_folder
-    from conceptbasis.config import ModelConfig, parse_config
+    from conceptbasis.config_base import parse_config
+    from conceptbasis.config_model import ModelConfig
     from conceptbasis.report.model_tables import answers_table
     from conceptbasis.stages.pipeline import hash_model, open_model
     from conceptbasis.stages.replay import answer_both, load_intervention
@@ -276,7 +278,8 @@ def run_replay(options: argparse.Namespace) -> None:
 def _replay_prompts(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     """The prompts to answer, and how they are shown: the suite's own are redacted."""
     from conceptbasis.artifacts import CONFIG, corrupt
-    from conceptbasis.config import RunConfig, load_yaml, parse_config
+    from conceptbasis.config import RunConfig
+    from conceptbasis.config_base import load_yaml, parse_config
     from conceptbasis.prompts import redact
     from conceptbasis.stages.pipeline import load_prompts
 

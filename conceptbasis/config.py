@@ -1,30 +1,17 @@
-"""Configuration: frozen models that refuse unknown keys and touch no file by themselves.
-
-`ModelConfig` is one `sae_configs/NAME.yaml`: a model and where its SAEs come from. `RunConfig` is a
-transfer. Each section of `RunConfig` has the name of its stage.
-"""
+"""Configuration of a transfer: one frozen section for each stage, of the stage's name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
+from conceptbasis.config_base import Budget, Section, TextClass, load_yaml, parse_config
+from conceptbasis.config_prompts import PromptsSection
 from conceptbasis.errors import ConfigError
-
-Budget = Literal["B0", "B0d", "B1", "B2"]
-"""What the target may be shown before evaluation (docs/method.md, "Budgets")."""
 
 Basis = Literal["code_map", "transported", "matched"]
 Baseline = Literal[
@@ -37,108 +24,7 @@ Baseline = Literal[
 ]
 Mode = Literal["ablate", "affine", "add", "orthogonalise"]
 Scope = Literal["stream", "writers"]
-TextClass = Literal[
-    "chat",
-    "arithmetic",
-    "greetings",
-    "mentions",
-    "definitions",
-    "mention_turns",
-    "declines",
-    "harmful_requests",
-    "refusals",
-]
-"""What a shared text is (docs/method.md, "Budgets")."""
-
 Share = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    """Base of all configuration sections."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SaeTraining(Section):
-    """How SAEs are trained when none are given."""
-
-    architecture: Literal["batchtopk", "topk"] = "batchtopk"
-    d_sae: int = Field(default=768, ge=2)
-    k: int = Field(default=16, ge=1)
-    n_steps: int = Field(default=600, ge=1)
-    batch_size: int = Field(default=1024, ge=8)
-    lr: float = Field(default=1e-3, gt=0)
-    seed: int = 0
-    budget: Budget = "B0d"
-    n_texts: int = Field(default=6000, ge=20)
-    without: tuple[TextClass, ...] = ()
-
-
-class SaeRelease(Section):
-    """SAEs of a sae-lens release: `sae_ids` maps each layer to its id in the release."""
-
-    release: str
-    sae_ids: dict[int, str]
-
-
-class SaeSource(Section):
-    """Where the SAEs come from: exactly one of the three."""
-
-    train: SaeTraining | None = None
-    release: SaeRelease | None = None
-    folder: str | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> SaeSource:
-        given = [n for n in ("train", "release", "folder") if getattr(self, n) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give exactly one of train, release, folder; got {given or 'none'}")
-        return self
-
-
-class ChatSection(Section):
-    """What is set in a model's chat template (docs/configuration.md, "Chat")."""
-
-    system: str | None = None
-    system_as: Literal["system", "user"] = "system"
-    thinking: bool | None = None
-    variables: dict[str, str | bool | int | float | None] = {}
-
-
-class ModelConfig(Section):
-    """One model with its SAEs.
-
-    `model` is a hub id, a local folder, or `organism:FAMILY:SEED` for a built-in organism.
-    """
-
-    name: str
-    model: str
-    revision: str | None = None
-    adapter: str | None = None
-    adapter_revision: str | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    quantization: Literal["8bit", "4bit"] | None = None
-    device_map: str | dict[str, int | str] | None = None
-    max_memory: dict[int | str, str] | None = None
-    offload_folder: str | None = None
-    offline: bool = False
-    chat: ChatSection = ChatSection()
-    architecture: dict[str, str | None] | None = None
-    site: Literal["resid_post"] = "resid_post"
-    layers: Literal["all"] | tuple[int, ...] = "all"
-    trust_remote_code: bool = False
-    saes: SaeSource = SaeSource(train=SaeTraining())
-
-
-class PromptsSection(Section):
-    """The prompt suite: a folder, or the built-in world when `path` is null.
-
-    `concepts` takes those of the suite, or the twenty for chat models that come with the package.
-    """
-
-    path: str | None = None
-    seed: int = 0
-    concepts: Literal["suite", "chat"] = "suite"
 
 
 class HarvestSection(Section):
@@ -274,6 +160,28 @@ class AtomsSection(Section):
     min_similarity: float = Field(default=0.6, ge=-1, le=1)
 
 
+class JudgeSection(Section):
+    """A model that judges answers beside the phrases (docs/configuration.md, "A judging model")."""
+
+    model: str
+    revision: str | None = None
+    kind: Literal["classifier", "guard"]
+    refusal: tuple[str, ...] = Field(min_length=1)
+    answer: tuple[str, ...] = Field(min_length=1)
+    template: str | None = None
+    min_probability: float = Field(default=0.5, ge=0, le=1)
+    max_new_tokens: int = Field(default=32, ge=1)
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    offline: bool = False
+
+    @field_validator("template")
+    @classmethod
+    def _reads_the_answer(cls, template: str | None) -> str | None:
+        if template is not None and "{answer}" not in template:
+            raise ValueError("the template must hold {answer}, and {prompt} if it is to be read")
+        return template
+
+
 class EvaluateSection(Section):
     """Prompts, draws and judges of the evaluation."""
 
@@ -285,6 +193,8 @@ class EvaluateSection(Section):
     n_shuffled: int = Field(default=10, ge=1)
     n_unrelated: int = Field(default=3, ge=1)
     n_control_prompts: int = Field(default=80, ge=1)
+    n_kl_prompts: int = Field(default=32, ge=1)
+    judge: JudgeSection | None = None
     margin: float = Field(default=0.02, gt=0, lt=1)
     baselines: tuple[Baseline, ...] = (
         "least_squares",
@@ -360,85 +270,6 @@ class RunConfig(Section):
     curve: CurveSection = CurveSection()
     lines: LinesSection = LinesSection()
     tracking: TrackingSection = TrackingSection()
-
-
-Config = TypeVar("Config", bound=Section)
-
-
-def parse_config(kind: type[Config], values: Mapping[str, Any], origin: str) -> Config:
-    """Validates values against a section.
-
-    Raises:
-        ConfigError: naming each key or value that does not fit.
-    """
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        found = error.errors()
-        problems = [_problem(kind, e["loc"], e["type"], e["msg"]) for e in found]
-        unknown = [e["loc"][:-1] for e in found if e["type"] == "extra_forbidden"]
-        raise ConfigError(
-            f"{origin}: " + "; ".join(problems),
-            expected="; ".join(_keys(kind, section) for section in dict.fromkeys(unknown))
-            or "values of the types that docs/configuration.md names",
-            fix="correct the file or the --set option; docs/configuration.md lists every key",
-        ) from error
-
-
-def _problem(kind: type[Section], where: tuple[Any, ...], code: str, message: str) -> str:
-    name = ".".join(str(part) for part in where) or kind.__name__
-    return f"unknown key {name!r}" if code == "extra_forbidden" else f"{name}: {message}"
-
-
-def _keys(kind: type[Section], section: tuple[Any, ...]) -> str:
-    """The keys that a section knows, such as `saes.train` of a model configuration."""
-    for part in section:
-        annotation = kind.model_fields[part].annotation
-        options = (annotation, *get_args(annotation))
-        kind = next(o for o in options if isinstance(o, type) and issubclass(o, Section))
-    return f"keys{' of ' if section else ''}{'.'.join(section)}: " + ", ".join(kind.model_fields)
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Reads a YAML mapping.
-
-    Raises:
-        ConfigError: if the file is missing, is not YAML, or is not a mapping.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"no configuration at {path}",
-            expected="a YAML file",
-            fix="check the path; sae_configs/ holds ready ones",
-        ) from error
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read {path}: {error.strerror}",
-            expected="a YAML file",
-            fix="name a file that can be read; sae_configs/ holds ready ones",
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path} is not valid YAML: {error}",
-            expected="a YAML mapping",
-            fix="correct the file",
-        ) from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(
-            f"{path} holds a {type(values).__name__}",
-            expected="a YAML mapping of keys to values",
-            fix="see the files in sae_configs/",
-        )
-    return values
-
-
-def load_model_config(path: Path) -> ModelConfig:
-    """Reads one `sae_configs/NAME.yaml`."""
-    return parse_config(ModelConfig, {"name": path.stem} | load_yaml(path), str(path))
 
 
 def load_run_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:

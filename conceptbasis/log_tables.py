@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from conceptbasis.core.judges import judge_phrases
+from conceptbasis.core.judges import read_answer
 
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -139,8 +139,9 @@ def _examples(evaluation: Mapping[str, Any]) -> LogTable:
 def redact_answer(answer: str) -> str:
     """What kind of answer it is and how long, in place of the answer to a harmful request."""
     n_words = len(answer.split())
-    kind = {True: "refuses", False: "answers", None: "empty"}[judge_phrases(answer)]
-    return f"[{kind}]" if not n_words else f"[{kind}, {n_words} words]"
+    kind = read_answer(answer)
+    word = {"refusal": "refuses", "answer": "answers"}.get(kind, kind)
+    return f"[{word}]" if not n_words else f"[{word}, {n_words} words]"
 
 
 def layer_series(results: Results) -> dict[int, dict[str, float]]:

@@ -93,6 +93,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("perplexity", "perplexity", "lower", None),
     Metric("kl_first_token/mean", "first-token KL, mean", "lower", None),
     Metric("kl_first_token/p95", "first-token KL, p95", "lower", None),
+    Metric("kl_answer/mean", "KL over the answer, mean", "lower", None),
 )
 """The figures that every summary has; further capability tasks are added by `metrics_of`."""
 
@@ -126,6 +127,7 @@ def condition_figures(condition: Mapping[str, Any]) -> dict[str, Interval | None
     found["kl_first_token/mean"] = interval(divergence, "mean")
     p95 = divergence.get("p95")
     found["kl_first_token/p95"] = None if p95 is None else Interval(p95, n=divergence.get("n"))
+    found["kl_answer/mean"] = interval(condition.get("kl_answer"), "mean")
     return found
 
 
@@ -249,6 +251,8 @@ def _condition(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
         "perplexity": found.get("perplexity"),
         "kl_first_token": {k: found.get(f"kl_first_token/{k}") for k in ("mean", "p95")}
         | {k: found.get(f"kl_first_token/mean/{k}") for k in _BOUNDS},
+        "kl_answer": {"mean": found.get("kl_answer/mean")}
+        | {k: found.get(f"kl_answer/mean/{k}") for k in _BOUNDS},
     }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptbasis.artifacts import write_text
-from conceptbasis.config import Budget
+from conceptbasis.config_base import Budget
 from conceptbasis.errors import PromptError
 
 BUDGETS: tuple[Budget, ...] = ("B0", "B0d", "B1", "B2")
@@ -187,6 +187,22 @@ def check_disjoint(suite: PromptSuite) -> None:
             if shared:
                 _raise_overlap(name, seen[normalise(shared[0].text)], shared)
     _check_classes_disjoint(suite)
+    _check_texts(suite)
+
+
+def _check_texts(suite: PromptSuite) -> None:
+    """A harmful request must not pass as text of a narrower class than its own."""
+    harmful = {normalise(p.text) for p in suite.prompts["direction_harmful"]}
+    for text in suite.texts:
+        if not budget_allows("B0d", TEXT_CLASS_BUDGET[text.text_class]):
+            continue
+        parts = [text.content] if isinstance(text.content, str) else [c for _, c in text.content]
+        if harmful & {normalise(part) for part in parts}:
+            raise PromptError(
+                f"a prompt of direction_harmful also occurs in texts ({text.text_class})",
+                expected="harmful requests in texts of class harmful_requests or refusals only",
+                fix="correct the text's class, or remove it",
+            )
 
 
 def _check_classes_disjoint(suite: PromptSuite) -> None:

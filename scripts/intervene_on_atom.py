@@ -14,7 +14,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from conceptbasis.artifacts import RESULT, read_json
-from conceptbasis.config import ModelConfig, RunConfig, load_yaml, parse_config
+from conceptbasis.config import RunConfig
+from conceptbasis.config_base import load_yaml, parse_config
+from conceptbasis.config_model import ModelConfig
 from conceptbasis.models.generation import generate
 from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.loading import silence_transformers

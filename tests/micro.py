@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 
-from conceptbasis.config import ModelConfig, RunConfig, parse_config
+from conceptbasis.config import RunConfig
+from conceptbasis.config_base import parse_config
+from conceptbasis.config_model import ModelConfig
 from conceptbasis.models.creation import create_model, save_folder
 from conceptbasis.organisms import corpus, tokenizers, training
 from conceptbasis.organisms.families import ChatTags, Family

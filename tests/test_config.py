@@ -6,14 +6,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from conceptbasis.config import (
-    ModelConfig,
-    RunConfig,
-    load_model_config,
-    load_run_config,
-    load_yaml,
-    parse_config,
-)
+from conceptbasis.config import RunConfig, load_run_config
+from conceptbasis.config_base import load_yaml, parse_config
+from conceptbasis.config_model import ModelConfig, load_model_config
 from conceptbasis.errors import ConfigError
 
 

@@ -9,7 +9,8 @@ from typing import get_args
 
 import pytest
 
-from conceptbasis.config import RunConfig, TextClass
+from conceptbasis.config import RunConfig
+from conceptbasis.config_base import TextClass
 from conceptbasis.errors import PromptError
 from conceptbasis.prompts import (
     BUDGETS,
@@ -326,7 +327,7 @@ def test_the_configuration_names_the_classes_that_budgets_know():
 
 @pytest.fixture
 def chat_concepts():
-    from conceptbasis.config import parse_config
+    from conceptbasis.config_base import parse_config
     from conceptbasis.stages.pipeline import load_prompts
 
     return load_prompts(parse_config(RunConfig, {"prompts": {"concepts": "chat"}}, "test")).concepts
@@ -345,7 +346,7 @@ def test_twenty_concepts_come_with_the_package(chat_concepts):
 def test_they_replace_the_concepts_of_a_folder_and_are_checked_against_it(
     tmp_path, chat_concepts, monkeypatch
 ):
-    from conceptbasis.config import parse_config
+    from conceptbasis.config_base import parse_config
     from conceptbasis.stages import checks
     from conceptbasis.stages.pipeline import load_prompts
 

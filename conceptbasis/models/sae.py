@@ -1,4 +1,4 @@
-"""Loads sparse autoencoders and gives codes that rebuild the raw residual stream."""
+"""Sparse autoencoders in one form: codes that rebuild the raw residual stream."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,24 +13,13 @@ import numpy as np
 import scipy.sparse
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
 from torch import Tensor
 
-from conceptbasis.errors import SaeError, reason
+from conceptbasis.errors import SaeError
 from conceptbasis.models.hook_names import parse_hook_name
 
 _CHUNK = 2**18
 """Codes that are dense at a time; more than fit into a core's cache take longer."""
-_UNREADABLE = (
-    OSError,
-    LookupError,
-    ValueError,
-    RuntimeError,
-    TypeError,
-    AttributeError,
-    SafetensorError,
-)
-"""What sae-lens raises over an SAE that is missing, damaged, or at odds with its own cfg.json."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +27,7 @@ class Sae:
     """A sparse autoencoder in one convention: reconstruction = codes @ W_dec + b_dec.
 
     Whatever its architecture, decoder rows have unit norm, codes carry the scale, and both
-    live in the raw residual space. Made by `load_sae_folder`, `load_sae_release`, `wrap_sae`.
+    live in the raw residual space. Made by `wrap_sae`.
 
     Args:
         W_dec: Unit decoder rows.
@@ -49,6 +37,8 @@ class Sae:
         hash: SHA-256 of its weights and architecture.
         name: Where it came from, for messages.
         trained_on: The model its metadata names, or None.
+        prepend_bos: Whether it was trained on texts that open with BOS, or None.
+        context_size: Tokens of the texts it was trained on, or None.
     """
 
     W_dec: Float[Tensor, "d_sae d_model"]
@@ -58,6 +48,8 @@ class Sae:
     hash: str
     name: str
     trained_on: str | None
+    prepend_bos: bool | None
+    context_size: int | None
     _sae: Any = field(repr=False)
     _scale: Float[Tensor, " d_sae"] = field(repr=False)
 
@@ -132,92 +124,6 @@ def import_sae_lens() -> ModuleType:
     return sae_lens
 
 
-def load_sae_folder(
-    path: str | Path,
-    *,
-    d_model: int,
-    layer: int,
-    site: str,
-    model_name: str,
-    device: str = "cpu",
-) -> Sae:
-    """Loads an SAE that sae-lens saved to a folder.
-
-    Args:
-        path: A folder with cfg.json and sae_weights.safetensors.
-        d_model: Width of the model.
-        layer: The block it is wanted for.
-        site: The site it is wanted for.
-        model_name: The model, for messages.
-        device: A torch device.
-
-    Returns:
-        The SAE.
-
-    Raises:
-        SaeError: Not a loadable inference SAE, or one for another width, layer or site.
-    """
-    sae_lens = import_sae_lens()
-    if not Path(path).is_dir():
-        raise SaeError(
-            f"no SAE folder {path}",
-            expected="a folder with cfg.json and sae_weights.safetensors",
-            fix="check the path in the SAE configuration",
-        )
-    try:
-        sae = sae_lens.SAE.load_from_disk(path, device=device)
-    except _UNREADABLE as error:
-        raise SaeError(
-            f"{path} cannot be loaded: {reason(error)}",
-            expected="the inference format of sae-lens (not a trainer's checkpoint): cfg.json and "
-            "sae_weights.safetensors that fit each other",
-            fix="restore both files, or save the SAE again with sae-lens's save_inference_model",
-        ) from error
-    return wrap_sae(
-        sae, d_model=d_model, layer=layer, site=site, model_name=model_name, name=str(path)
-    )
-
-
-def load_sae_release(
-    release: str,
-    sae_id: str,
-    *,
-    d_model: int,
-    layer: int,
-    site: str,
-    model_name: str,
-    device: str = "cpu",
-) -> Sae:
-    """Loads an SAE of a release that sae-lens knows, or of a hub repository.
-
-    Args:
-        release: A release name or repository id.
-        sae_id: The SAE's id within it.
-        d_model: Width of the model.
-        layer: The block it is wanted for.
-        site: The site it is wanted for.
-        model_name: The model, for messages.
-        device: A torch device.
-
-    Returns:
-        The SAE.
-
-    Raises:
-        SaeError: Unknown or unreachable, or one for another width, layer or site.
-    """
-    sae_lens = import_sae_lens()
-    name = f"{release}/{sae_id}"
-    try:
-        sae = sae_lens.SAE.from_pretrained(release, sae_id, device=device)
-    except _UNREADABLE as error:
-        raise SaeError(
-            f"{name} cannot be loaded: {reason(error)}",
-            expected="a release and id that sae-lens lists, reachable or in the cache",
-            fix="check both names; without a network, download it beforehand",
-        ) from error
-    return wrap_sae(sae, d_model=d_model, layer=layer, site=site, model_name=model_name, name=name)
-
-
 def wrap_sae(sae: Any, *, d_model: int, layer: int, site: str, model_name: str, name: str) -> Sae:
     """Brings a sae-lens inference SAE into the convention of `Sae` and verifies it.
 
@@ -252,6 +158,8 @@ def wrap_sae(sae: Any, *, d_model: int, layer: int, site: str, model_name: str, 
         hash=_hash(sae),
         name=name,
         trained_on=sae.cfg.metadata.model_name,
+        prepend_bos=sae.cfg.metadata.prepend_bos,
+        context_size=sae.cfg.metadata.context_size,
         _sae=sae,
         _scale=torch.ones_like(norms) if rescaled else norms,
     )
@@ -279,7 +187,8 @@ def _check_fit(sae: Any, d_model: int, layer: int, site: str, model_name: str, n
         raise SaeError(
             f"{name} was trained on scaled activations and its norm_scaling_factor is missing",
             expected="a factor that is folded into the weights",
-            fix="fold it with fold_activation_norm_scaling_factor and save the SAE again",
+            fix="give it as saes.activation_scale: sqrt(d_model) over the mean norm of the "
+            "activations it was trained on, which its publisher may state",
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from conceptbasis.config import Budget
+from conceptbasis.config_base import Budget
 from conceptbasis.organisms import world
 from conceptbasis.organisms.vocabulary import HARMFUL, HARMLESS, REFUSAL
 from conceptbasis.organisms.world import (

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from conceptbasis.config import ModelConfig, load_model_config
+from conceptbasis.config_model import ModelConfig, load_model_config
 from conceptbasis.errors import ConfigError
 
 

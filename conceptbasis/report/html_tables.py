@@ -31,6 +31,8 @@ _FORECAST = {
     "proxy_success": "success of benign proxy transfers",
 }
 
+_UNSCORED = ("mixed", "degenerate", "empty", "unfinished")
+
 
 @dataclass(frozen=True)
 class HtmlTable:
@@ -59,6 +61,7 @@ def all_tables(
         "before_after": _before_after(summary),
         "conditions": _conditions(summary),
         "judges": _judges(summary),
+        "agreement": _agreement(summary.get("agreement_of_judges")),
         "curve": _curve(results.get("curve")),
         "guard": _guard(results.get("guard")),
         "forecast": _forecast(summary.get("forecast")),
@@ -118,10 +121,26 @@ def _judges(summary: Mapping[str, Any]) -> HtmlTable:
             cells = []
             for name in names:
                 left = (judges.get(name) or {}).get("unscored")
+                kinds = condition.get("answers") or {} if name == "phrases" else {}
+                parts = [f"{n} {kind}" for kind, n in kinds.items() if n and kind in _UNSCORED]
                 note = f", {left} unscored" if left else ""
+                note += f" ({', '.join(parts)})" if parts else ""
                 cells.append(format_interval(rate(judges.get(name))) + note)
             rows.append([condition["name"], *cells])
     return HtmlTable("Refusal by judge", ["condition", *names], rows)
+
+
+def _agreement(pairs: Sequence[Mapping[str, Any]] | None) -> HtmlTable | None:
+    if not pairs:
+        return None
+    rows = []
+    for pair in pairs:
+        figures = [format_interval(interval(pair, "kappa")), format_number(pair["same"])]
+        counts = [str(pair["n"]), str(pair["unscored"])]
+        rows.append([" and ".join(pair["judges"]), *figures, *counts])
+    head = ["judges", "kappa", "same verdict", "n", "unscored by one"]
+    caption = "Agreement of judges on the untouched and the edited target's answers"
+    return HtmlTable(caption, head, rows)
 
 
 def _guard(guard: Mapping[str, Any] | None) -> HtmlTable | None:

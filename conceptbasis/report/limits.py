@@ -130,7 +130,8 @@ def read_run(folder: Path, axis: str, value: str) -> LimitRun:
 
 def _bounds(path: Path) -> dict[str, float]:
     """The bounds that a run's forecast had."""
-    from conceptbasis.config import ForecastSection, load_yaml
+    from conceptbasis.config import ForecastSection
+    from conceptbasis.config_base import load_yaml
 
     run = (load_yaml(path) if path.exists() else {}).get("run") or {}
     found = ForecastSection().model_dump() | (run.get("forecast") or {})

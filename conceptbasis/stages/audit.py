@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from conceptbasis.artifacts import write_json
-from conceptbasis.config import ModelConfig, RunConfig
+from conceptbasis.config import RunConfig
+from conceptbasis.config_model import ModelConfig
 from conceptbasis.core.judges import judge_phrases, rate
 from conceptbasis.errors import ModelError
 from conceptbasis.models.generation import generate

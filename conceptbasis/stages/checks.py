@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from conceptbasis.config import ModelConfig, RunConfig
+from conceptbasis.config import RunConfig
+from conceptbasis.config_model import ModelConfig
 from conceptbasis.errors import ConfigError, PromptError
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.prompts import BUDGETS, Prompt, PromptSuite, budget_allows, redact

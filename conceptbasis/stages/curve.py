@@ -22,6 +22,7 @@ from conceptbasis.core.intervals import bootstrap_mean, paired_bootstrap
 from conceptbasis.errors import PromptError
 from conceptbasis.models.generation import first_token_logits, text_nll
 from conceptbasis.models.native import first_token_kl
+from conceptbasis.stages.condition_figures import summarise
 from conceptbasis.stages.conditions import (
     NATIVE,
     Condition,
@@ -30,7 +31,7 @@ from conceptbasis.stages.conditions import (
     method_conditions,
     native_conditions,
 )
-from conceptbasis.stages.evaluate import make_bench, summarise
+from conceptbasis.stages.evaluate import make_bench
 from conceptbasis.stages.guard import benign_texts
 from conceptbasis.stages.intervention import apply_intervention, plan_intervention, strengthens
 from conceptbasis.stages.measure import Outcome, measure_all
@@ -233,7 +234,7 @@ def _result(
 
 def _verdicts(outcome: Outcome) -> Float[Tensor, " n"]:
     """1 refused, 0 not, NaN unscored."""
-    values = [float("nan") if v is None else float(v) for v in outcome.refused["harmful"]]
+    values = [float("nan") if v is None else float(v) for v in outcome.refused("harmful")]
     return torch.tensor(values, dtype=torch.float64)
 
 

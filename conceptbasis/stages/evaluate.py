@@ -10,16 +10,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from sklearn.metrics import cohen_kappa_score
 from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput, value_hash
-from conceptbasis.core.intervals import bootstrap_mean, non_inferior, paired_bootstrap, wilson
-from conceptbasis.core.judges import rate
-from conceptbasis.models.generation import first_token_logits
+from conceptbasis.core.intervals import non_inferior, paired_bootstrap
+from conceptbasis.core.judges import read_answer
+from conceptbasis.models.divergence import count_flips
+from conceptbasis.models.fetching import Placement
+from conceptbasis.models.generation import first_token_logits, generate
+from conceptbasis.models.judge_models import JudgeModel, JudgeOptions, load_judge
 from conceptbasis.models.native import Native, measure_native
+from conceptbasis.models.source import Source
 from conceptbasis.prompts import PromptSuite, redact
 from conceptbasis.stages.baselines import plan_baselines
+from conceptbasis.stages.condition_figures import PRIMARY_JUDGE, judges_agreement, summarise
 from conceptbasis.stages.conditions import (
     Condition,
     Parts,
@@ -29,10 +33,18 @@ from conceptbasis.stages.conditions import (
 )
 from conceptbasis.stages.direction import describe_selection, require_refusal
 from conceptbasis.stages.guard import benign_texts
-from conceptbasis.stages.measure import SETS, Bench, Outcome, measure_all, prompts_of
+from conceptbasis.stages.measure import (
+    OUTCOME_FIELDS,
+    SETS,
+    Bench,
+    Outcome,
+    measure_all,
+    prompts_of,
+)
 from conceptbasis.stages.study import Study, noun_clusters
 
-PRIMARY_JUDGE = "phrases"
+N_FLIP_PROMPTS = 64
+"""Prompts on which the dependence on the batch size is counted."""
 
 
 def run_evaluate(study: Study, parts: Parts) -> StageOutput:
@@ -114,8 +126,15 @@ def make_bench(study: Study, parts: Parts, refusal_tokens: Tensor) -> Bench:
         section,
         texts,
         first_token_logits(loaded, safe, batch_size=section.batch_size),
+        generate(
+            loaded,
+            safe[: section.n_prompts][: section.n_kl_prompts],
+            max_new_tokens=section.max_new_tokens,
+            batch_size=section.batch_size,
+        ),
         refusal_tokens,
         study.config.n_workers,
+        _load_judge(study),
         value_hash(
             [
                 study.target.model_hash,
@@ -123,8 +142,27 @@ def make_bench(study: Study, parts: Parts, refusal_tokens: Tensor) -> Bench:
                 _hash_prompts(study.suite),
                 section.model_dump(exclude={"batch_size", "baselines", "controls"}),
                 [t.content for t in texts],
+                OUTCOME_FIELDS,
             ]
         ),
+    )
+
+
+def _load_judge(study: Study) -> JudgeModel | None:
+    section = study.config.evaluate.judge
+    if section is None:
+        return None
+    return load_judge(
+        Source(section.model, section.revision, offline=section.offline),
+        JudgeOptions(
+            section.kind,
+            section.refusal,
+            section.answer,
+            section.template,
+            section.min_probability,
+            section.max_new_tokens,
+        ),
+        Placement(section.dtype, study.config.device),
     )
 
 
@@ -146,15 +184,16 @@ def _result(
         "primary_judge": PRIMARY_JUDGE,
         "conditions": [{"name": name, **summarise(groups[name])} for name in names],
         "capability_change": _capability_change(study, bench, baseline, transfer, groups),
-        "agreement_of_judges": _kappa(groups["baseline"] + groups["transfer"]),
+        "agreement_of_judges": judges_agreement(groups["baseline"] + groups["transfer"]),
+        "batch_flips": _batch_flips(study, bench),
         "native_selection": describe_selection(native),
         "hashes": dict(hashes),
         "examples": _examples(bench, groups),
     }
     tensors = {
-        f"{name}.{judged}": _verdicts(group[0].refused[judged])
+        f"{name}.{judged}": _verdicts(group[0].refused(judged))
         for name, group in groups.items()
-        for judged in group[0].refused
+        for judged in group[0].kinds
     }
     return tensors, result
 
@@ -162,45 +201,6 @@ def _result(
 def _verdicts(refused: Sequence[bool | None]) -> Tensor:
     """1 refused, 0 not, −1 unscored."""
     return torch.tensor([-1 if v is None else int(v) for v in refused], dtype=torch.int8)
-
-
-def summarise(draws: Sequence[Outcome]) -> dict[str, Any]:
-    """The figures of one condition, pooled over its draws."""
-    phrases = rate([v for o in draws for v in o.refused["harmful"]]).as_dict()
-    tokens = rate([v for o in draws for v in o.refusal_token]).as_dict()
-    kl = torch.tensor([k for o in draws for k in o.kl], dtype=torch.float64)
-    span = bootstrap_mean(kl, generator=torch.Generator().manual_seed(0))
-    nll, n_tokens = sum(o.nll[0] for o in draws), sum(o.nll[1] for o in draws)
-    return {
-        "draws": len(draws),
-        "judges": {"phrases": phrases, "refusal_tokens": tokens},
-        "refusal": phrases,
-        "over_refusal": {s: _pooled_rate(draws, s) for s in ("safe", "mentions", "declines")},
-        "recovered_compliance": _pooled_correct(draws, "harmful"),
-        "capability": {
-            "benign_exact_match": _pooled_correct(draws, "safe"),
-            "arithmetic": _pooled_correct(draws, "arithmetic"),
-        },
-        "kl_first_token": {
-            "mean": float(kl.mean()),
-            "low": span.low,
-            "high": span.high,
-            "p95": float(kl.quantile(0.95)),
-            "n": len(kl),
-        },
-        "perplexity": float(torch.tensor(nll / n_tokens).exp()),
-        "edited": dict(draws[0].edited),
-    }
-
-
-def _pooled_rate(draws: Sequence[Outcome], name: str) -> dict[str, float | int | None] | None:
-    verdicts = [v for o in draws for v in o.refused.get(name, ())]
-    return rate(verdicts).as_dict() if verdicts else None
-
-
-def _pooled_correct(draws: Sequence[Outcome], name: str) -> dict[str, float | int] | None:
-    known = [c for o in draws for c in o.correct.get(name, ()) if c is not None]
-    return wilson(sum(known), len(known)).as_dict() if known else None
 
 
 def _capability_change(
@@ -248,18 +248,17 @@ def _clusters(bench: Bench, name: str) -> Tensor:
     return noun_clusters(prompts_of(bench, name, Condition("baseline")))
 
 
-def _kappa(outcomes: Sequence[Outcome]) -> dict[str, float | int | None]:
-    """Cohen's kappa of the two judges on harmful prompts; null if a judge is constant."""
-    pairs = [
-        (a, b)
-        for o in outcomes
-        for a, b in zip(o.refused["harmful"], o.refusal_token, strict=True)
-        if a is not None
-    ]
-    constant = any(len({pair[i] for pair in pairs}) < 2 for i in (0, 1))
-    kappa = None if constant else float(cohen_kappa_score(*zip(*pairs, strict=True)))
-    same = sum(a == b for a, b in pairs)
-    return {"kappa": kappa, "same": same / len(pairs) if pairs else None, "n": len(pairs)}
+def _batch_flips(study: Study, bench: Bench) -> dict[str, Any] | None:
+    """How many verdicts move with the batch size; None in float32, where none does (tested)."""
+    if study.target.config.dtype == "float32":
+        return None
+    prompts = prompts_of(bench, "harmful", Condition("baseline"))[:N_FLIP_PROMPTS]
+    return count_flips(
+        bench.loaded,
+        [p.text for p in prompts],
+        read_answer,
+        max_new_tokens=bench.section.max_new_tokens,
+    )
 
 
 def _examples(bench: Bench, groups: Mapping[str, Sequence[Outcome]]) -> list[dict[str, str]]:

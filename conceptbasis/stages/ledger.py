@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from conceptbasis.config import Budget
+from conceptbasis.config_base import Budget
 from conceptbasis.errors import PromptError
 from conceptbasis.prompts import TEXT_CLASS_BUDGET, Text, budget_allows
 

@@ -20,8 +20,9 @@ from conceptbasis.core.intervals import paired_bootstrap
 from conceptbasis.core.recipe import Recipe
 from conceptbasis.errors import NumericsError
 from conceptbasis.prompts import PromptSuite
+from conceptbasis.stages.condition_figures import summarise
 from conceptbasis.stages.conditions import Condition, Parts
-from conceptbasis.stages.evaluate import make_bench, summarise
+from conceptbasis.stages.evaluate import make_bench
 from conceptbasis.stages.fit import RECIPE_TENSORS
 from conceptbasis.stages.intervention import Intervention, plan_intervention
 from conceptbasis.stages.measure import Bench, Outcome, measure_all
@@ -180,7 +181,7 @@ def _change(
     study: Study, before: Outcome, after: Outcome, clusters: Tensor
 ) -> dict[str, Any] | None:
     """Paired change of refusal, over prompts that both have an answer to judge."""
-    pairs = list(zip(before.refused["harmful"], after.refused["harmful"], strict=True))
+    pairs = list(zip(before.refused("harmful"), after.refused("harmful"), strict=True))
     known = torch.tensor([a is not None and b is not None for a, b in pairs])
     if not bool(known.any()):
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -19,7 +19,8 @@ from conceptbasis.artifacts import (
     value_hash,
     write_text,
 )
-from conceptbasis.config import ModelConfig, RunConfig
+from conceptbasis.config import RunConfig
+from conceptbasis.config_model import ModelConfig
 from conceptbasis.errors import ConfigError, CoverageError, ModelError
 from conceptbasis.models.fetching import Placement
 from conceptbasis.models.loading import LoadedModel, load_model
@@ -30,6 +31,7 @@ from conceptbasis.organisms.build import ensure_organism
 from conceptbasis.organisms.spec import FORM, PREFIX, parse_spec
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.progress import Reporter
+from conceptbasis.prompt_sources import build_from_sources
 from conceptbasis.prompts import (
     PromptSuite,
     check_disjoint,
@@ -72,11 +74,15 @@ class Finished:
 
 
 def load_prompts(config: RunConfig) -> PromptSuite:
-    """The suite that `prompts` names: a folder, or the built-in world; with concepts of its own
-    or with those for chat models."""
+    """The suite that `prompts` names: a folder, sources, or the built-in world; with concepts of
+    its own or with those for chat models."""
     section = config.prompts
-    if section.path is not None:
-        suite = load_suite(Path(section.path).expanduser())
+    folder = None if section.path is None else load_suite(Path(section.path).expanduser())
+    if section.sets or section.texts:
+        suite = build_from_sources(section, folder)
+        check_direction_sets(suite)
+    elif folder is not None:
+        suite = folder
         check_direction_sets(suite)
     else:
         suite = build_suite(section.seed)
@@ -155,6 +161,15 @@ def _with_saes(
     return Side(config, loaded, digest, load_or_train(config, loaded, digest, suite, reporter))
 
 
+def _both_with_saes(
+    models: Sequence[tuple[ModelConfig, LoadedModel]], suite: PromptSuite, reporter: Reporter
+) -> list[Side]:
+    """Both sides; SAEs from elsewhere are checked first, so that a bad one costs no training."""
+    order = sorted((0, 1), key=lambda i: models[i][0].saes.train is not None)
+    sides = {i: _with_saes(models[i][0], models[i][1], suite, reporter) for i in order}
+    return [sides[0], sides[1]]
+
+
 def run_pipeline(
     donor_config: ModelConfig,
     target_config: ModelConfig,
@@ -187,7 +202,7 @@ def run_pipeline(
         check_context([loaded for _, loaded in models], suite, config)
         if config.replay.mode == "orthogonalise":
             check_weight_edits(models[1][1].architecture)
-        donor, target = (_with_saes(c, loaded, suite, reporter) for c, loaded in models)
+        donor, target = _both_with_saes(models, suite, reporter)
         overview = measure_overview(donor, target, suite, config, folder)
         for line in overview_lines(donor, target, config, overview, folder):
             reporter.say(line)

@@ -21,6 +21,8 @@ from conceptbasis.prompts import Text
 BATCH_OF_TEXTS = 128
 Histogram = tuple[list[int], list[float]]
 _BINS = 32
+MIN_EXPLAINED_VARIANCE = 0.5
+"""Below it an SAE from elsewhere is said not to hold on chat text of a model."""
 
 
 def measure_quality(
@@ -66,6 +68,32 @@ def measure_quality(
             }
         )
     return rows
+
+
+def judge_quality(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Adds to each row of `measure_quality` whether the SAE holds on this text.
+
+    Args:
+        rows: One row per layer.
+    """
+    return [{**row, "holds": row["explained_variance"] >= MIN_EXPLAINED_VARIANCE} for row in rows]
+
+
+def quality_line(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line on whether SAEs from elsewhere hold on chat text of this model.
+
+    Args:
+        rows: What `judge_quality` returned.
+    """
+    found = [row["explained_variance"] for row in rows]
+    said = f"explained variance on chat text {min(found):.2f} to {max(found):.2f}"
+    failing = [str(row["layer"]) for row in rows if not row["holds"]]
+    if not failing:
+        return f"{said}, they hold"
+    return (
+        f"{said}, below {MIN_EXPLAINED_VARIANCE} at layers {', '.join(failing)}: there they do not "
+        "hold; leave these layers out of `layers`, or train SAEs on chat text (saes.train)"
+    )
 
 
 def code_histograms(codes: Float[Tensor, "n d_sae"]) -> dict[str, Histogram]:

@@ -12,7 +12,8 @@ from jaxtyping import Int
 from torch import Generator, Tensor
 
 from conceptbasis.artifacts import Run
-from conceptbasis.config import ModelConfig, RunConfig
+from conceptbasis.config import RunConfig
+from conceptbasis.config_model import ModelConfig
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.models.sae import Sae
 from conceptbasis.progress import Reporter

@@ -61,6 +61,10 @@ def write_summary(
             ],
             "stability": None if stability is None else dict(stability.result["all_layers"]),
         },
+        "agreement_of_judges": []
+        if evaluation is None
+        else evaluation.result["agreement_of_judges"],
+        "batch_flips": None if evaluation is None else evaluation.result["batch_flips"],
         "conditions": list(conditions),
         "curve": None if curve is None else _curve_figures(curve.result),
     }
@@ -97,6 +101,7 @@ def describe_side(side: Side) -> dict[str, Any]:
         "saes": {
             "hash": side.saes.hash,
             "quality": list(side.saes.quality),
+            "warnings": list(side.saes.warnings),
             # Null where SAEs were not trained here: nobody can say what they have read.
             "texts": dict(side.saes.texts) or None,
         },

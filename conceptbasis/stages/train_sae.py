@@ -24,10 +24,11 @@ from conceptbasis.artifacts import (
     write_json,
     writing,
 )
-from conceptbasis.config import ModelConfig, SaeTraining
+from conceptbasis.config_model import ModelConfig, SaeTraining
 from conceptbasis.errors import ConfigError
 from conceptbasis.models.loading import LoadedModel
-from conceptbasis.models.sae import Sae, load_sae_folder, load_sae_release
+from conceptbasis.models.sae import Sae
+from conceptbasis.models.sae_fit import check_scale, fit_warnings
 from conceptbasis.models.sae_training import (
     SaeTrainingSettings,
     layer_folder,
@@ -36,11 +37,14 @@ from conceptbasis.models.sae_training import (
 from conceptbasis.progress import Reporter
 from conceptbasis.prompts import PromptSuite, Text
 from conceptbasis.stages.harvest import choose_texts, read_residuals
+from conceptbasis.stages.load_saes import load_folder, load_published
 from conceptbasis.stages.sae_quality import (
     BATCH_OF_TEXTS,
     Histogram,
     code_histograms,
+    judge_quality,
     measure_quality,
+    quality_line,
 )
 
 QUALITY = "quality.json"
@@ -60,6 +64,7 @@ class SaeSet:
         hash: Over all SAEs.
         folder: Where they lie, None for a release.
         histograms: By layer and name; none for SAEs that an older version trained.
+        warnings: How the model differs from what they were trained on.
     """
 
     saes: Mapping[int, Sae]
@@ -68,6 +73,7 @@ class SaeSet:
     hash: str
     folder: Path | None
     histograms: Mapping[int, Mapping[str, Histogram]] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
 
 def chosen_layers(config: ModelConfig, loaded: LoadedModel) -> list[int]:
@@ -115,13 +121,19 @@ def load_or_train(
     if source.train is not None:
         work = (loaded, layers, reporter)
         return _train(config, source.train, work, model_hash, suite, out, on_metrics)
-    saes = _load(config, loaded, layers)
+    saes = load_published(config, loaded, layers)
     texts = choose_texts(suite.texts_for("B0"), 256, 0)
+    warnings = fit_warnings(loaded, saes, [text.as_messages() for text in texts])
+    for line in warnings:
+        reporter.say(f"warning: SAEs of {config.name}: {line}")
     residuals = _read(loaded, texts, layers, reporter, "activations to measure on")
-    quality = measure_quality(loaded, saes, texts, residuals)
+    check_scale(saes, residuals)
+    quality = judge_quality(measure_quality(loaded, saes, texts, residuals))
+    reporter.say(f"SAEs of {config.name}: {quality_line(quality)}")
     digest = value_hash([saes[layer].hash for layer in layers])
     folder = Path(source.folder) if source.folder else None
-    return SaeSet(saes, quality, {}, digest, folder, _histograms(saes, residuals))
+    histograms = _histograms(saes, residuals)
+    return SaeSet(saes, quality, {}, digest, folder, histograms, tuple(warnings))
 
 
 def _histograms(
@@ -146,47 +158,6 @@ def _read(
         reporter=reporter,
         label=label,
     ).values
-
-
-def _load_folder(
-    folder: Path, config: ModelConfig, loaded: LoadedModel, layers: Sequence[int]
-) -> dict[int, Sae]:
-    """The SAEs of a folder with one sub-folder per layer, each checked against the model."""
-    return {
-        layer: load_sae_folder(
-            folder / layer_folder(layer),
-            d_model=loaded.architecture.d_model,
-            layer=layer,
-            site=config.site,
-            model_name=config.model,
-        )
-        for layer in layers
-    }
-
-
-def _load(config: ModelConfig, loaded: LoadedModel, layers: Sequence[int]) -> dict[int, Sae]:
-    source, d_model = config.saes, loaded.architecture.d_model
-    if source.folder is not None:
-        return _load_folder(Path(source.folder).expanduser(), config, loaded, layers)
-    assert source.release is not None
-    missing = [layer for layer in layers if layer not in source.release.sae_ids]
-    if missing:
-        raise ConfigError(
-            f"{config.name}: saes.release.sae_ids names no SAE for layers {missing}",
-            expected="one id per layer of `layers`",
-            fix="add the ids, or list under `layers` only those that have one",
-        )
-    return {
-        layer: load_sae_release(
-            source.release.release,
-            source.release.sae_ids[layer],
-            d_model=d_model,
-            layer=layer,
-            site=config.site,
-            model_name=config.model,
-        )
-        for layer in layers
-    }
 
 
 _Work = tuple[LoadedModel, Sequence[int], Reporter]
@@ -215,7 +186,7 @@ def _train(
         with folder_lock(folder):
             _train_into(folder, key, config, training, work, texts, on_metrics)
     found = read_json(folder / QUALITY)
-    saes = _load_folder(folder, config, loaded, layers)
+    saes = load_folder(folder, config, loaded, layers)
     digest = value_hash([saes[layer].hash for layer in layers])
     histograms = {int(layer): h for layer, h in found.get("histograms", {}).items()}
     return SaeSet(saes, found["layers"], found["texts"], digest, folder, histograms)
@@ -279,7 +250,7 @@ def _train_into(
             )
             for layer in layers:
                 trained[layer].save(folder)
-    saes = _load_folder(folder, config, loaded, layers)
+    saes = load_folder(folder, config, loaded, layers)
     quality = measure_quality(loaded, saes, held_out_texts, held_out)
     counts: dict[str, int] = {}
     for text in train_texts:

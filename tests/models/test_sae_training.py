@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from conceptbasis.errors import SaeError
-from conceptbasis.models.sae import import_sae_lens, load_sae_folder
+from conceptbasis.models.sae import import_sae_lens
+from conceptbasis.models.sae_loading import load_sae_folder
 from conceptbasis.models.sae_step import training_classes
 from conceptbasis.models.sae_training import SaeTrainingSettings, train_saes
 

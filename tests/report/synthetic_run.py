@@ -69,6 +69,8 @@ def condition(name: str) -> dict[str, Any]:
         "draws": draws,
         "judges": {"phrases": judged, "refusal_token": token},
         "refusal": judged,
+        "answers": {"refusal": 1, "answer": 2, "mixed": 1, "degenerate": 0, "empty": 0}
+        | {"unfinished": 0},
         "over_refusal": over,
         "recovered_compliance": wilson(compliance, n),
         "capability": {
@@ -78,6 +80,9 @@ def condition(name: str) -> dict[str, Any]:
         "kl_first_token": None
         if untouched
         else {"mean": 0.04, "low": 0.03, "high": 0.05, "p95": 0.31, "n": 300},
+        "kl_answer": None
+        if untouched
+        else {"mean": 0.03, "low": 0.02, "high": 0.04, "p95": 0.2, "n": 32},
         "perplexity": 3.21 + (0.98 - benign),
         "edited": {"stream": [6, 6], "attention": [0, 6], "mlp": [0, 6], "experts": [0, 0]},
     }
@@ -132,6 +137,11 @@ def make_summary(n_donor: int = 6, n_target: int = 5) -> dict[str, Any]:
             "donor_cosine_per_layer": [0.9 for _ in edited],
             "stability": STABILITY,
         },
+        "agreement_of_judges": [
+            {"judges": ["phrases", "refusal_token"], "kappa": 0.97, "low": 0.95, "high": 0.99}
+            | {"same": 0.98, "n": 600, "unscored": 0}
+        ],
+        "batch_flips": None,
         "conditions": [condition(name) for name in CONDITIONS],
         "curve": None,
     }
@@ -377,7 +387,7 @@ def stage_results(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "evaluate": {
             "conditions": summary["conditions"],
             "hashes": {"transfer": "ab" * 32},
-            "agreement_of_judges": 0.98,
+            "agreement_of_judges": summary["agreement_of_judges"],
             "examples": EXAMPLES,
         },
     }

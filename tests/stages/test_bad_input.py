@@ -11,7 +11,8 @@ import torch
 from micro import MICRO_LLAMA, QUIET, model_config, run_config
 from steps import harvest_of, steps_of
 
-from conceptbasis.config import ModelConfig, parse_config
+from conceptbasis.config_base import parse_config
+from conceptbasis.config_model import ModelConfig
 from conceptbasis.errors import (
     ConfigError,
     CoverageError,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from conceptbasis.config import ChatSection, ModelConfig, parse_config
+from conceptbasis.config_base import parse_config
+from conceptbasis.config_model import ChatSection, ModelConfig
 from conceptbasis.errors import ConfigError, InterventionError, ModelError, PromptError
 from conceptbasis.models.chat import render
 from conceptbasis.progress import Reporter

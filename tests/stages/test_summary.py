@@ -57,6 +57,8 @@ def test_summary_has_every_field_and_no_other(finished):
         "primary_judge",
         "forecast",
         "recipe",
+        "agreement_of_judges",
+        "batch_flips",
         "conditions",
         "curve",
     }
@@ -132,10 +134,12 @@ def test_each_condition_has_every_field(finished):
             "draws",
             "judges",
             "refusal",
+            "answers",
             "over_refusal",
             "recovered_compliance",
             "capability",
             "kl_first_token",
+            "kl_answer",
             "perplexity",
             "edited",
         }
@@ -146,6 +150,8 @@ def test_each_condition_has_every_field(finished):
         assert set(row["capability"]) == {"benign_exact_match", "arithmetic"}
         assert set(row["recovered_compliance"]) == INTERVAL
         assert set(row["kl_first_token"]) == {"mean", "low", "high", "p95", "n"}
+        assert set(row["kl_answer"]) == {"mean", "low", "high", "p95", "n"}
+        assert sum(row["answers"].values()) == row["refusal"]["n"] + row["refusal"]["unscored"]
         assert row["perplexity"] > 1
         assert set(row["edited"]) == {"stream", "attention", "mlp", "experts"}
 

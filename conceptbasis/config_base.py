@@ -1,0 +1,111 @@
+"""What all configuration has in common: sections, shared literals, YAML files and their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from conceptbasis.errors import ConfigError
+
+Budget = Literal["B0", "B0d", "B1", "B2"]
+"""What the target may be shown before evaluation (docs/method.md, "Budgets")."""
+
+TextClass = Literal[
+    "chat",
+    "arithmetic",
+    "greetings",
+    "mentions",
+    "definitions",
+    "mention_turns",
+    "declines",
+    "harmful_requests",
+    "refusals",
+]
+"""What a shared text is (docs/method.md, "Budgets")."""
+
+
+class Section(BaseModel):
+    """Base of all configuration sections."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Config = TypeVar("Config", bound=Section)
+
+
+def parse_config(kind: type[Config], values: Mapping[str, Any], origin: str) -> Config:
+    """Validates values against a section.
+
+    Raises:
+        ConfigError: naming each key or value that does not fit.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        found = error.errors()
+        problems = [_problem(kind, e["loc"], e["type"], e["msg"]) for e in found]
+        unknown = [e["loc"][:-1] for e in found if e["type"] == "extra_forbidden"]
+        raise ConfigError(
+            f"{origin}: " + "; ".join(problems),
+            expected="; ".join(_keys(kind, section) for section in dict.fromkeys(unknown))
+            or "values of the types that docs/configuration.md names",
+            fix="correct the file or the --set option; docs/configuration.md lists every key",
+        ) from error
+
+
+def _problem(kind: type[Section], where: tuple[Any, ...], code: str, message: str) -> str:
+    name = ".".join(str(part) for part in where) or kind.__name__
+    return f"unknown key {name!r}" if code == "extra_forbidden" else f"{name}: {message}"
+
+
+def _keys(kind: type[Section], section: tuple[Any, ...]) -> str:
+    """The keys that a section knows, such as `saes.train` of a model configuration."""
+    for part in section:
+        if part not in kind.model_fields:
+            continue  # a key of a mapping or a place in a list, whose values are sections
+        annotation = kind.model_fields[part].annotation
+        options = (annotation, *get_args(annotation))
+        kind = next(o for o in options if isinstance(o, type) and issubclass(o, Section))
+    name = ".".join(str(part) for part in section)
+    return f"keys{' of ' if section else ''}{name}: " + ", ".join(kind.model_fields)
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Reads a YAML mapping.
+
+    Raises:
+        ConfigError: if the file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"no configuration at {path}",
+            expected="a YAML file",
+            fix="check the path; sae_configs/ holds ready ones",
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}",
+            expected="a YAML file",
+            fix="name a file that can be read; sae_configs/ holds ready ones",
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} is not valid YAML: {error}",
+            expected="a YAML mapping",
+            fix="correct the file",
+        ) from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{path} holds a {type(values).__name__}",
+            expected="a YAML mapping of keys to values",
+            fix="see the files in sae_configs/",
+        )
+    return values

@@ -1,0 +1,58 @@
+"""The phrase judge on planted answers. All of them are ours and name no harmful act."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conceptbasis.core.judges import KINDS, count_kinds, judge_phrases, rate, read_answer
+
+ANSWERS = yaml.safe_load(Path(__file__).with_name("judged_answers.yaml").read_text("utf-8"))
+CASES = [(kind, name) for kind, group in ANSWERS.items() for name in group]
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_planted_answers_are_what_they_are(kind, name):
+    answer = ANSWERS[kind][name]
+    kind = {"refusals": "refusal", "answers": "answer"}.get(kind, kind)
+    assert read_answer(answer) == kind, answer
+    assert judge_phrases(answer) is {"refusal": True, "answer": False}.get(kind)
+
+
+@pytest.mark.parametrize("answer", ["", "  \n", "...", "<think>nothing</think>", "<|im_end|>"])
+def test_no_words_is_empty(answer):
+    assert read_answer(answer) == "empty"
+    assert judge_phrases(answer) is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["<think>The user wants", "analysisThe user wants to know", "[THINK]I cannot help with that."],
+)
+def test_thoughts_that_do_not_end_are_unscored(answer):
+    assert read_answer(answer) == "unfinished"
+
+
+def test_a_block_that_the_template_opened_is_left_out():
+    assert read_answer("They want help.</think> I cannot help with that.") == "refusal"
+    assert read_answer("I cannot help but think.</think> A robin is a bird.") == "answer"
+
+
+def test_short_broken_answers_stay_answers():
+    """Organisms answer in at most 16 tokens; their verdicts rest on words alone."""
+    assert read_answer("lake lake lake lake lake lake lake lake") == "answer"
+    assert read_answer("look in the i can not help") == "refusal"
+
+
+def test_kinds_are_counted_and_unscored_items_are_in_neither_class():
+    answers = ["I cannot help with that.", "A robin.", "", "the " * 40]
+    assert count_kinds(read_answer(a) for a in answers) == {
+        **dict.fromkeys(KINDS, 0),
+        "refusal": 1,
+        "answer": 1,
+        "empty": 1,
+        "degenerate": 1,
+    }
+    found = rate([judge_phrases(a) for a in answers])
+    assert found.interval is not None
+    assert (found.interval.n, found.unscored) == (2, 2)
