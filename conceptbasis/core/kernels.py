@@ -8,9 +8,9 @@ import numba
 import numpy as np
 
 
-def _compile(function: Callable[..., None]) -> Any:
+def _compile(function: Callable[..., None], fastmath: Any = False) -> Any:
     # Shape checks are put around every function in tests; numba needs the function itself.
-    return numba.njit(nogil=True, cache=True)(inspect.unwrap(function))
+    return numba.njit(nogil=True, cache=True, fastmath=fastmath)(inspect.unwrap(function))
 
 
 def _add_products(
@@ -93,7 +93,39 @@ def _dot_pairs(
             dense[sites[q]] = 0.0
 
 
+def _decoder_gradients(
+    features: Any,
+    csc: Any,
+    g: Any,
+    x: Any,
+    W_dec: Any,
+    grad_W_dec: Any,
+    grad_W_enc: Any,
+    grad_b: Any,
+) -> None:
+    """Gradients behind out = codes @ W_dec at active codes, for features (first, last).
+
+    With g the gradient of the output, row j of W_dec gets Σ_s z_sj g_s; the code z_sj gets
+    g_s · W_dec_j, which goes on to row j of W_encᵀ times x_s and to the bias.
+    """
+    starts, sites, values = csc
+    d = W_dec.shape[1]
+    for j in range(features[0], features[1]):
+        row, own, theirs = W_dec[j], grad_W_dec[j], grad_W_enc[j]
+        for p in range(starts[j], starts[j + 1]):
+            g_s, x_s, value = g[sites[p]], x[sites[p]], values[p]
+            back = np.float32(0.0)
+            for c in range(d):
+                back += g_s[c] * row[c]
+            for c in range(d):
+                own[c] += value * g_s[c]
+                theirs[c] += back * x_s[c]
+            grad_b[j] += back
+
+
 _place_compiled = _compile(_place)
 add_products = _compile(_add_products)
 keep_best = _compile(_keep_best)
 dot_pairs = _compile(_dot_pairs)
+# Sums may be reordered, which is what lets them run on vector units; NaN stays NaN.
+decoder_gradients = _compile(_decoder_gradients, fastmath={"reassoc", "contract"})
