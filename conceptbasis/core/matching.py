@@ -117,6 +117,7 @@ def shift_null(
     n_shifts: int,
     min_shift: int,
     generator: Generator,
+    device: str = "cpu",
 ) -> Float[Tensor, "n_shifts d_donor"]:
     """Compute each donor feature's best correlation when the sites no longer belong together.
 
@@ -129,6 +130,7 @@ def shift_null(
         n_shifts: Number of shifts drawn.
         min_shift: Least distance of a shift from both ends, longer than a text.
         generator: The source of randomness.
+        device: Where the search runs.
 
     Returns:
         The best correlation per shift and donor feature; 0 where none is positive, as for dead
@@ -149,7 +151,7 @@ def shift_null(
     rows = []
     for shift in shifts.tolist():
         rolled = scipy.sparse.vstack([target_codes[shift:], target_codes[:shift]], format="csr")
-        found = best_partners([(donor_codes, rolled)], donor, target, k=1)
+        found = best_partners([(donor_codes, rolled)], donor, target, k=1, device=device)
         rows.append(found.donor_r[:, 0].float())
     return torch.stack(rows)
 
@@ -164,6 +166,7 @@ def eligible_pairs(
     fdr: float = 0.05,
     min_density: float = 1e-4,
     donor_subset: Bool[Tensor, " d_donor"] | None = None,
+    device: str = "cpu",
 ) -> Matches:
     """Keep the pairs that are mutual, strong on held-out sites, and above the shift null.
 
@@ -182,6 +185,7 @@ def eligible_pairs(
         fdr: False discovery rate over donor features.
         min_density: Features active on a smaller share of fit sites are dead.
         donor_subset: Donor features to consider; all when None. The others are not counted.
+        device: Where the search for partners runs.
 
     Returns:
         The eligible pairs with the reasons why the other donor features were lost.
@@ -199,7 +203,13 @@ def eligible_pairs(
     active = (donor.density >= min_density) & (donor.sd > 0)
     live = considered & active
     partners = best_partners(
-        fit, donor, target, k=k, donor_live=live, target_live=target.density >= min_density
+        fit,
+        donor,
+        target,
+        k=k,
+        donor_live=live,
+        target_live=target.density >= min_density,
+        device=device,
     )
     donors, targets = mutual_pairs(partners, k)
     held, held_target = (feature_stats([pair[side] for pair in heldout]) for side in (0, 1))

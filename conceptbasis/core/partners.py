@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from conceptbasis.core.kernels import add_products, dot_pairs, keep_best
+from conceptbasis.core.partners_dense import dense_best_partners
 from conceptbasis.core.sites import require_shape
 from conceptbasis.core.stats import variance
 from conceptbasis.errors import NumericsError
@@ -94,6 +95,7 @@ def best_partners(
     k: int,
     donor_live: Bool[Tensor, " d_donor"] | None = None,
     target_live: Bool[Tensor, " d_target"] | None = None,
+    device: str = "cpu",
 ) -> Partners:
     """Find the k best partners of every feature, exactly, in memory of d · k.
 
@@ -108,6 +110,7 @@ def best_partners(
         k: How many partners each feature may name.
         donor_live: Donor features that may have and be partners; all when None.
         target_live: Target features that may.
+        device: Where the search runs; elsewhere than on the CPU it multiplies dense blocks.
 
     Returns:
         The partners.
@@ -121,6 +124,10 @@ def best_partners(
         raise NumericsError(f"k = {k}", expected="k of at least 1", fix="raise k")
     _require_same_sites(batches, donor, target)
     scales = (_mean_and_scale(donor, donor_live), _mean_and_scale(target, target_live))
+    if device != "cpu":
+        blocks = (torch.from_numpy(side) for side in scales)
+        ours, theirs = dense_best_partners(batches, donor.n, *blocks, k=k, device=device)
+        return Partners(*ours, *theirs)
     d_donor, d_target = len(donor.mean), len(target.mean)
     held = [(z.tocsc(), other) for z, other in batches] if len(batches) == 1 else None
     n_threads = max(1, min(torch.get_num_threads(), d_donor // 64))

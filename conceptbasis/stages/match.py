@@ -114,6 +114,7 @@ def _match(study: Study, codes: Codes, pair: LayerPair) -> Matches:
         n_shifts=section.n_shifts,
         min_shift=max(1, select[0].shape[0] // 20),
         generator=study.generator(1000 * target + donor),
+        device=study.config.device,
     )
     return eligible_pairs(
         [fit],
@@ -123,6 +124,7 @@ def _match(study: Study, codes: Codes, pair: LayerPair) -> Matches:
         r_min=section.r_min,
         fdr=section.fdr,
         min_density=section.min_density,
+        device=study.config.device,
     )
 
 

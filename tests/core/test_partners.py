@@ -7,6 +7,7 @@ import torch
 from planted import correlations
 
 from conceptbasis.core import partners as module
+from conceptbasis.core import partners_dense as dense
 from conceptbasis.core.matching import mutual_pairs
 from conceptbasis.core.partners import (
     best_partners,
@@ -66,6 +67,29 @@ def test_partners_are_those_of_the_whole_matrix(pair, cuts, n_threads, k, monkey
     check(found.donor_ids, found.donor_r, matrix, k)
     check(found.target_ids, found.target_r, matrix.T, k)
     assert float(found.donor_r.max()) > 0.5
+
+
+@pytest.mark.parametrize("cuts", [(), (1, 77, 400)])
+def test_dense_blocks_find_the_same_partners(pair, rng, cuts, monkeypatch):
+    """As on an accelerator, here on the CPU: with ties, dead features and features left out."""
+    monkeypatch.setattr(dense, "_BLOCK", 37)
+    monkeypatch.setattr(dense, "_ROWS", 200)
+    half = pair[0][:, :70].toarray()
+    half[:, 3] = 0
+    codes = (scipy.sparse.csr_matrix(np.hstack([half, half])), pair[1])
+    live = {"donor_live": torch.arange(140) % 5 > 0, "target_live": torch.arange(130) % 7 > 0}
+    expected = search(codes, 6, cuts, **live)
+    monkeypatch.setattr(module, "dense_best_partners", _on_cpu)
+    found = search(codes, 6, cuts, device="meta", **live)
+    for name in ("donor_r", "target_r"):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name))
+    same = (found.target_ids == expected.target_ids).double().mean()
+    assert torch.equal(found.donor_ids >= 0, expected.donor_ids >= 0)
+    assert float(same) > 0.95  # equal features may differ in the last bit, and so in order
+
+
+def _on_cpu(*args, **options):
+    return dense.dense_best_partners(*args, **{**options, "device": "cpu"})
 
 
 def test_features_left_out_neither_have_nor_are_partners(pair):
