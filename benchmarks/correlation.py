@@ -14,28 +14,27 @@ import torch
 from benchmarks.case import measured
 from benchmarks.codes import N_SITES, pair, zipf_codes
 from conceptbasis.core.matching import shift_null
-from conceptbasis.core.partners import best_partners, feature_stats
+from conceptbasis.core.partners import CodePair, best_partners, feature_stats
 
 K = 8
 _BLOCK = (512, 2048)
 """Donor and target features of the part of the dense product that is measured."""
 
 
-def _search(batches: Sequence[tuple[Any, Any]], k: int = K) -> Any:
-    stats = [feature_stats([batch[side] for batch in batches]) for side in (0, 1)]
-    return best_partners(batches, *stats, k=k)
+def _search(batches: Sequence[CodePair], k: int = K) -> Any:
+    return best_partners(batches, *feature_stats(batches), k=k)
 
 
 def _warm_up() -> None:
     small = pair(200, 64, 4)
-    _search([small])
+    _search([CodePair(*small)])
     shift_null(*small, n_shifts=1, min_shift=10, generator=torch.Generator().manual_seed(0))
 
 
 def ours(d: int, n: int = N_SITES) -> dict[str, Any]:
     """Statistics and the best eight partners of every feature of both sides."""
     _warm_up()
-    codes = pair(n, d)
+    codes = CodePair(*pair(n, d))
     return measured(lambda: _search([codes]))
 
 
@@ -72,7 +71,7 @@ def oracle(d: int, n: int = N_SITES) -> dict[str, Any]:
     """How many of 256 donor features have the best partner of a float64 product, where the margin
     over the second best exceeds 1e-6."""
     donor, target = pair(n, d)
-    found = _search([(donor, target)])
+    found = _search([CodePair(donor, target)])
     ids = np.random.default_rng(0).choice(d, 256, replace=False)
     z, other = donor[:, ids].astype(np.float64), target.astype(np.float64)
     product = (z.T @ other).toarray() / n
@@ -87,7 +86,7 @@ def oracle(d: int, n: int = N_SITES) -> dict[str, Any]:
     return {"clear": int(clear.sum()), "same": int((same & clear).sum())}
 
 
-class _OnDisk(Sequence[tuple[Any, Any]]):
+class _OnDisk(Sequence[CodePair]):
     """Batches of codes in files, so that memory holds one at a time."""
 
     def __init__(self, folder: Path, n_batches: int) -> None:
@@ -101,7 +100,7 @@ class _OnDisk(Sequence[tuple[Any, Any]]):
             raise IndexError(place)
         return tuple(scipy.sparse.load_npz(self.folder / f"{place}_{side}.npz") for side in (0, 1))
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+    def __iter__(self) -> Iterator[CodePair]:
         return (self[i] for i in range(self.n_batches))
 
 
@@ -115,8 +114,4 @@ def streamed(d: int, n_batches: int) -> dict[str, Any]:
                 scipy.sparse.save_npz(Path(name) / f"{place}_{side}.npz", z, compressed=False)
         batches = _OnDisk(Path(name), n_batches)
 
-        def work() -> None:
-            stats = [feature_stats(batch[side] for batch in batches) for side in (0, 1)]
-            best_partners(batches, *stats, k=K)
-
-        return measured(work)
+        return measured(lambda: _search(batches))

@@ -18,7 +18,7 @@ from conceptbasis.organisms.corpus import all_texts
 from conceptbasis.organisms.families import FAMILIES
 from conceptbasis.organisms.tokenizers import fit_tokenizer
 from conceptbasis.progress import Reporter
-from conceptbasis.stages.harvest import read_residuals
+from conceptbasis.stages.residuals import read_residuals
 
 SIZES = {
     "organism": {"hidden_size": 112, "intermediate_size": 288, "num_hidden_layers": 8},

@@ -10,6 +10,7 @@ import torch
 from benchmarks import correlation
 from benchmarks.case import measured
 from benchmarks.codes import pair
+from conceptbasis.core.partners import CodePair
 
 BASE = {"n": 40_000, "d": 8192, "active": 32}
 GRID = {
@@ -25,7 +26,7 @@ def partners(name: str) -> dict[str, Any]:
     correlation._warm_up()
     seconds = []
     for size in sizes:
-        codes = pair(**{**BASE, key: size})
+        codes = CodePair(*pair(**{**BASE, key: size}))
         seconds.append(measured(lambda z=codes: correlation._search([z]))["seconds"])
     return {"sizes": sizes, "seconds_by_size": seconds, "exponent": exponent(sizes, seconds)}
 

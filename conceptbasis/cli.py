@@ -58,9 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _find_command(name: str) -> Callable[[argparse.Namespace], None]:
     """The function of a command; those that only read import nothing heavy."""
-    from conceptbasis import commands, commands_reading
+    from conceptbasis import commands, commands_capability, commands_reading
 
-    modules = (commands_reading, commands)
+    modules = (commands_reading, commands_capability, commands)
     return next(found for m in modules if (found := getattr(m, f"run_{name}", None)))
 
 
@@ -176,6 +176,30 @@ def _add_reading(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     replay.add_argument("--file", type=Path, help="prompts, one per line")
     replay.add_argument("--max-new-tokens", type=int, default=32)
     replay.add_argument("--device", default="cpu")
+    capability = _command(
+        commands,
+        "capability",
+        "Capability before and after a finished transfer: harness tasks, perplexity of texts.",
+    )
+    capability.add_argument("folder", type=Path, metavar="DIR", help="a run folder")
+    capability.add_argument("--tasks", metavar="NAME,NAME", help="of lm-evaluation-harness")
+    capability.add_argument("--limit", type=int, help="the first items of each task only")
+    capability.add_argument("--shots", type=int, help="examples before each item")
+    capability.add_argument("--chat", action="store_true", help="items through the chat template")
+    capability.add_argument("--text", type=Path, help="texts (.txt, .jsonl, .csv, .parquet)")
+    capability.add_argument("--column", help="the column of --text")
+    capability.add_argument("--batch-size", type=int, default=16)
+    capability.add_argument("--device", default="cpu")
+    export = _command(commands, "export", "Write a finished transfer for other programs.")
+    export.add_argument("folder", type=Path, metavar="DIR", help="a run folder")
+    export.add_argument(
+        "--steered",
+        type=Path,
+        required=True,
+        metavar="FILE.pt",
+        help="the file of lm-evaluation-harness's model `steered`",
+    )
+    export.add_argument("--device", default="cpu")
     compare = _command(commands, "compare", "Show finished runs side by side.")
     compare.add_argument("folders", type=Path, nargs="*", metavar="DIR", help="run folders")
     compare.add_argument(
@@ -204,6 +228,13 @@ def _add_reading(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--model",
         metavar="ID",
         help="what of a model can be read and edited: a hub id, a folder, or sae_configs/NAME.yaml",
+    )
+    doctor.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings of the transfer for which memory is estimated",
     )
     report = _command(commands, "report", "Rebuild report.html from artifacts.")
     report.add_argument("folder", type=Path, metavar="DIR", help="a run folder")

@@ -251,24 +251,11 @@ def run_audit(options: argparse.Namespace) -> None:
 
 def run_replay(options: argparse.Namespace) -> None:
     """Prints answers before and after a finished transfer, side by side."""
-    from conceptbasis.artifacts import check_run_folder
-    from conceptbasis.config_base import parse_config
-    from conceptbasis.config_model import ModelConfig
+    from conceptbasis.commands_capability import open_finished
     from conceptbasis.report.model_tables import answers_table
-    from conceptbasis.stages.pipeline import hash_model, open_model
-    from conceptbasis.stages.replay import answer_both, load_intervention
+    from conceptbasis.stages.replay import answer_both
 
-    check_run_folder(options.folder)
-    _silence()
-    intervention, output = load_intervention(options.folder)
-    model = parse_config(ModelConfig, output.result["target"], str(options.folder))
-    loaded = open_model(model, options.device, _reporter(options))
-    if hash_model(loaded) != output.result["target_hash"]:
-        raise ConfigError(
-            f"{model.model} is not the model this transfer was made for (its weights differ)",
-            expected="the target of the run",
-            fix="restore that model, or run the transfer again",
-        )
+    loaded, intervention = open_finished(options)
     prompts, redacted = _replay_prompts(options)
     rows = answer_both(loaded, intervention, prompts, max_new_tokens=options.max_new_tokens)
     console().print(answers_table(redacted, *rows))

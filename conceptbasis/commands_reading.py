@@ -114,9 +114,10 @@ def run_report(options: argparse.Namespace) -> None:
 def run_doctor(options: argparse.Namespace) -> None:
     """Says what is installed, what is cached and what is missing; or what a model allows."""
     if options.model:
+        from conceptbasis.config import load_run_config
         from conceptbasis.report.doctor_model import examine_model, model_view
 
-        coverage = examine_model(options.model)
+        coverage = examine_model(options.model, load_run_config(None, options.set))
         if options.json:
             print(json.dumps(coverage, indent=1))
         else:

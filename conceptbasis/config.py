@@ -13,7 +13,6 @@ from conceptbasis.config_base import Budget, Section, TextClass, load_yaml, pars
 from conceptbasis.config_prompts import PromptsSection
 from conceptbasis.errors import ConfigError
 
-Basis = Literal["code_map", "transported", "matched"]
 Baseline = Literal[
     "least_squares",
     "affine",
@@ -32,6 +31,7 @@ class HarvestSection(Section):
 
     n_texts: int = Field(default=3000, ge=10)
     batch_size: int = Field(default=128, ge=1)
+    layers_at_once: int | None = Field(default=None, ge=1)
     without: tuple[TextClass, ...] = ()
     end_of_prompt: bool = True
     max_norm_ratio: float = Field(default=10.0, gt=1)
@@ -52,6 +52,7 @@ class MatchSection(Section):
     fdr: float = Field(default=0.05, gt=0, lt=1)
     n_shifts: int = Field(default=3, ge=1)
     min_density: float = Field(default=1e-4, ge=0)
+    end_of_prompt_share: float = Field(default=0.5, gt=0, lt=1)
     max_dead_share: float = Field(default=0.9, gt=0, le=1)
 
 
@@ -62,7 +63,7 @@ class AlignSection(Section):
     keep_variance: float = Field(default=0.99, gt=0, le=1)
     n_null: int = Field(default=10, ge=2)
     null_quantile: float = Field(default=0.95, gt=0, lt=1)
-    max_depth_gap: float = Field(default=0.3, gt=0, le=1)
+    max_depth_gap: float = Field(default=0.15, gt=0, le=1)
 
 
 class DirectionSection(Section):
@@ -93,7 +94,7 @@ class StabilitySection(Section):
 class TransferSection(Section):
     """How the recipe is rebuilt in the target."""
 
-    basis: Basis = "code_map"
+    basis: Literal["auto", "code_map", "transported", "matched"] = "auto"
     n_atoms: int = Field(default=32, ge=1)
     strengths: tuple[PositiveFloat, ...] = Field(default=(0.1, 0.3, 1.0, 3.0), min_length=1)
     end_of_prompt_share: float = Field(default=0.85, gt=0, lt=1)
@@ -130,6 +131,7 @@ class ReplaySection(Section):
     scope: Scope = "stream"
     gamma: float = 1.0
     alpha: float = -4.0
+    offset: float = Field(default=0.5, ge=0)
     directions: Literal["single", "trajectory"] = "single"
     layers: Literal["all", "early", "last"] = "all"
     early_fraction: float = Field(default=0.8, gt=0, le=1)

@@ -40,7 +40,7 @@ YAML
 }
 
 # pair [KEYS OF saes.train]: donor and target with these SAEs, as options of transfer.
-pair() { options=(--donor "$(side "$donor" B2 "${1:-}")" --target "$(side "$target" $budget "${1:-}")"); }
+pair() { options=(--donor "$(side "$donor" $budget "${1:-}")" --target "$(side "$target" $budget "${1:-}")"); }
 
 # run FOLDER [OPTIONS]: one transfer, begun from the stages of the base that are finished.
 run() {
@@ -97,7 +97,7 @@ for axis in ${AXES:-classes atoms text width k seed early guard ceiling}; do
         done ;;
     ceiling) # a model matched with itself, across two trainings of its SAEs
         for model in ${CEILING:-$donor $target}; do
-            options=(--donor "$(side "$model" B2)" --target "$(side "$model" $budget "seed: 1")")
+            options=(--donor "$(side "$model" $budget)" --target "$(side "$model" $budget "seed: 1")")
             run "ceiling/${model/:/-}" "$@"
         done ;;
     *)

@@ -43,7 +43,7 @@ for pair in ${PAIRS:-$all}; do
     run=$out/$donor-to-$target-$seed-$budget
     echo "== $run"
     # A transfer that the forecast declines is a result too: status 2 with a summary.
-    conceptbasis transfer --donor "$(side "$donor" B2)" --target "$(side "$target" "$budget")" \
+    conceptbasis transfer --donor "$(side "$donor" "$budget")" --target "$(side "$target" "$budget")" \
         --out "$run" --set budget="$budget" --set curve.measure=true \
         --set tracking.group="pairs-$seed-$budget" "$@" || [ -e "$run/summary.json" ]
     runs+=("$run")

@@ -45,7 +45,13 @@ def _place(ids: Any, best: Any, feature: int, r: float) -> None:
 
 
 def _keep_best(
-    cross: Any, first: int, n: int, donor: Any, target: Any, donor_best: Any, target_best: Any
+    cross: Any,
+    first: int,
+    weight: float,
+    donor: Any,
+    target: Any,
+    donor_best: Any,
+    target_best: Any,
 ) -> None:
     """Turns sums into correlations, keeps each side's best partners, and clears the sums.
 
@@ -57,7 +63,7 @@ def _keep_best(
     k = donor_r.shape[1]
     for place in range(len(cross)):
         i = first + place
-        mean, scale = donor[0, i] * n, donor[1, i] / n
+        mean, scale = donor[0, i] * weight, donor[1, i] / weight
         least = donor_r[i, k - 1]
         row = cross[place]
         for j in range(len(row)):

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from conceptbasis.core.finite import require_finite
 from conceptbasis.core.partners import (
     Batches,
+    CodePair,
     Partners,
     best_partners,
     feature_stats,
@@ -117,6 +118,7 @@ def shift_null(
     n_shifts: int,
     min_shift: int,
     generator: Generator,
+    weights: Float[Tensor, " n_sites"] | None = None,
     device: str = "cpu",
 ) -> Float[Tensor, "n_shifts d_donor"]:
     """Compute each donor feature's best correlation when the sites no longer belong together.
@@ -130,6 +132,7 @@ def shift_null(
         n_shifts: Number of shifts drawn.
         min_shift: Least distance of a shift from both ends, longer than a text.
         generator: The source of randomness.
+        weights: What each site counts, wherever its target codes come from; 1 by default.
         device: Where the search runs.
 
     Returns:
@@ -147,11 +150,11 @@ def shift_null(
             fix="use more sites or a smaller min_shift",
         )
     shifts = torch.randint(min_shift, n - min_shift + 1, (n_shifts,), generator=generator)
-    donor, target = feature_stats([donor_codes]), feature_stats([target_codes])
     rows = []
     for shift in shifts.tolist():
         rolled = scipy.sparse.vstack([target_codes[shift:], target_codes[:shift]], format="csr")
-        found = best_partners([(donor_codes, rolled)], donor, target, k=1, device=device)
+        batches = [CodePair(donor_codes, rolled, weights)]
+        found = best_partners(batches, *feature_stats(batches), k=1, device=device)
         rows.append(found.donor_r[:, 0].float())
     return torch.stack(rows)
 
@@ -195,7 +198,7 @@ def eligible_pairs(
 
     Source: design of this library; Benjamini and Hochberg 1995.
     """
-    donor, target = (feature_stats([pair[side] for pair in fit]) for side in (0, 1))
+    donor, target = feature_stats(fit)
     _require_null(null, len(donor.mean))
     considered = torch.ones(len(donor.mean), dtype=torch.bool)
     if donor_subset is not None:
@@ -212,8 +215,7 @@ def eligible_pairs(
         device=device,
     )
     donors, targets = mutual_pairs(partners, k)
-    held, held_target = (feature_stats([pair[side] for pair in heldout]) for side in (0, 1))
-    r = pair_correlations(heldout, held, held_target, donors, targets).float()
+    r = pair_correlations(heldout, *feature_stats(heldout), donors, targets).float()
     p = pooled_p(r, donors, null, donor.density, active)
     above_null = p <= _rejection_bound(p, donors, q=fdr)
     strong = r > r_min

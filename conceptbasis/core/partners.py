@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from conceptbasis.core.finite import require_finite
 from conceptbasis.core.kernels import add_products, dot_pairs, keep_best
 from conceptbasis.core.partners_dense import dense_best_partners
 from conceptbasis.core.sites import require_shape
@@ -27,15 +28,60 @@ _CACHE = 2**18
 _MEMORY = 2**29
 
 Codes: TypeAlias = scipy.sparse.csr_matrix
-Batches: TypeAlias = Sequence[tuple[Codes, Codes]]
-"""Donor and target codes at the same sites, in batches that can be read several times."""
+
+
+@dataclass(frozen=True)
+class CodePair:
+    """Codes of both sides at the same sites, and what each site counts; 1 by default."""
+
+    donor: Codes
+    target: Codes
+    weights: Float[Tensor, " n_sites"] | None = None
+
+    @property
+    def n(self) -> int:
+        """Number of sites."""
+        return int(self.donor.shape[0])
+
+    def site_weights(self) -> np.ndarray:
+        """The weights in float64.
+
+        Raises:
+            NumericsError: Not one finite weight a site, or a negative one.
+        """
+        if self.weights is None:
+            return np.ones(self.n)
+        if self.weights.shape != (self.n,) or bool((self.weights < 0).any()):
+            raise NumericsError(
+                f"weights of shape {tuple(self.weights.shape)} for {self.n} sites",
+                expected="one weight a site, none negative",
+                fix="weigh the sites of this batch",
+            )
+        require_finite("weights", self.weights)
+        return self.weights.to(torch.float64).numpy()
+
+    def weighted_donor(self) -> scipy.sparse.csc_matrix:
+        """Donor codes times what their site counts, by feature."""
+        if self.weights is None:
+            return self.donor.tocsc()
+        each = np.repeat(self.site_weights(), np.diff(self.donor.indptr))
+        arrays = (self.donor.data * each, self.donor.indices, self.donor.indptr)
+        return scipy.sparse.csr_matrix(arrays, self.donor.shape).tocsc()
+
+
+Batches: TypeAlias = Sequence[CodePair]
+"""Batches of sites that can be read several times."""
 
 
 @dataclass(frozen=True)
 class FeatureStats:
-    """Each feature's statistics over n sites; density is the share at which it is not zero."""
+    """Each feature's statistics over n sites of a total weight.
+
+    Density is the share of sites at which a feature is not zero, whatever they weigh.
+    """
 
     n: int
+    weight: float
     density: Float[Tensor, " d"]
     mean: Float[Tensor, " d"]
     sd: Float[Tensor, " d"]
@@ -54,37 +100,50 @@ class Partners:
     target_r: Float[Tensor, "d_target k"]
 
 
-def feature_stats(batches: Iterable[Codes]) -> FeatureStats:
-    """Compute each feature's density, mean and standard deviation.
+def feature_stats(batches: Iterable[CodePair]) -> tuple[FeatureStats, FeatureStats]:
+    """Compute each feature's density, mean and standard deviation, for donor and target.
 
-    Formula: share of z ≠ 0, E[z], √(E[z²] − E[z]²); sums in float64.
+    Formula: share of z ≠ 0, E_w[z], √(E_w[z²] − E_w[z]²); sums in float64.
 
     Args:
-        batches: Codes of one dictionary, one row per site.
+        batches: Codes, each batch read once.
 
     Returns:
-        The statistics; a feature that does not vary has sd exactly 0.
+        The statistics of both sides; a feature that does not vary has sd exactly 0.
 
     Raises:
-        NumericsError: No site, unlike widths, or an entry that is not finite.
+        NumericsError: No site that counts, shapes that do not fit, or an entry not finite.
     """
-    n, sums = 0, None
-    for codes in batches:
-        if sums is None:
-            sums = np.zeros((3, codes.shape[1]))
-        require_shape("codes", codes, sums.shape[1], codes.shape[0])
-        values = codes.data.astype(np.float64)
-        n += int(codes.shape[0])
-        for place, weights in enumerate((values, values * values, values != 0)):
-            sums[place] += np.bincount(codes.indices, weights, minlength=codes.shape[1])
-    if sums is None or n == 0:
+    n, weight = 0, 0.0
+    sums: list[np.ndarray] = []
+    for batch in batches:
+        w = batch.site_weights()
+        sides = (batch.donor, batch.target)
+        sums = sums or [np.zeros((3, side.shape[1])) for side in sides]
+        for codes, total in zip(sides, sums, strict=True):
+            require_shape("codes", codes, total.shape[1], batch.n)
+            total += _moments(codes, w)
+        n, weight = n + batch.n, weight + float(w.sum())
+    if weight == 0:
         raise NumericsError(
             "a correlation over no sites is not defined",
-            expected="at least one batch with at least one site",
+            expected="at least one batch with at least one site that counts",
             fix="check that the text yields aligned sites",
         )
-    mean, square, density = torch.from_numpy(sums / n)
-    return FeatureStats(n, density, mean, variance(square, mean).sqrt())
+    donor, target = (_stats(total, n, weight) for total in sums)
+    return donor, target
+
+
+def _moments(codes: Codes, w: np.ndarray) -> np.ndarray:
+    """Σwz, Σwz², Σ1[z≠0] of each feature."""
+    values, each = codes.data.astype(np.float64), np.repeat(w, np.diff(codes.indptr))
+    rows = (each * values, each * values * values, values != 0)
+    return np.stack([np.bincount(codes.indices, row, minlength=codes.shape[1]) for row in rows])
+
+
+def _stats(sums: np.ndarray, n: int, weight: float) -> FeatureStats:
+    mean, square, density = torch.from_numpy(sums / np.array([[weight], [weight], [n]]))
+    return FeatureStats(n, weight, density, mean, variance(square, mean).sqrt())
 
 
 def best_partners(
@@ -99,9 +158,9 @@ def best_partners(
 ) -> Partners:
     """Find the k best partners of every feature, exactly, in memory of d · k.
 
-    Formula: r_ij = (E[z_i z'_j] − E[z_i] E[z'_j]) / (σ_i σ'_j), the k largest positive of each row
-    and of each column. Time is that of the sparse product, Σ_s nnz(z_s) nnz(z'_s); torch's number
-    of threads share the rows.
+    Formula: r_ij = (E_w[z_i z'_j] − E_w[z_i] E_w[z'_j]) / (σ_i σ'_j), the k largest positive of
+    each row and of each column. Time is that of the sparse product, Σ_s nnz(z_s) nnz(z'_s);
+    torch's number of threads share the rows.
 
     Args:
         batches: Codes of both sides; several batches are read once for every 512 MiB of rows.
@@ -126,10 +185,11 @@ def best_partners(
     scales = (_mean_and_scale(donor, donor_live), _mean_and_scale(target, target_live))
     if device != "cpu":
         blocks = (torch.from_numpy(side) for side in scales)
-        ours, theirs = dense_best_partners(batches, donor.n, *blocks, k=k, device=device)
+        pairs = [(b.weighted_donor().tocsr(), b.target) for b in batches]
+        ours, theirs = dense_best_partners(pairs, donor.weight, *blocks, k=k, device=device)
         return Partners(*ours, *theirs)
     d_donor, d_target = len(donor.mean), len(target.mean)
-    held = [(z.tocsc(), other) for z, other in batches] if len(batches) == 1 else None
+    held = [(b.weighted_donor(), b.target) for b in batches] if len(batches) == 1 else None
     n_threads = max(1, min(torch.get_num_threads(), d_donor // 64))
     donor_best = _empty(d_donor, k)
 
@@ -140,9 +200,9 @@ def best_partners(
         cross = np.zeros((max(1, min(size, rows[1] - rows[0])), d_target))
         for first in range(*rows, len(cross)):
             part = cross[: rows[1] - first]
-            for z, other in held or ((a.tocsc(), b) for a, b in batches):
+            for z, other in held or ((b.weighted_donor(), b.target) for b in batches):
                 add_products(*_arrays(z), *_arrays(other), first, part)
-            keep_best(part, first, donor.n, *scales, donor_best, target_best)
+            keep_best(part, first, donor.weight, *scales, donor_best, target_best)
         return own
 
     # More shares than threads: frequent features are not spread evenly.
@@ -183,22 +243,22 @@ def pair_correlations(
     """
     _require_same_sites(batches, donor, target)
     total = np.zeros(donors.numel())
-    for z, other in batches:
-        buffer = np.zeros(z.shape[0])
-        columns = (_arrays(z.tocsc()), _arrays(other.tocsc()))
+    for batch in batches:
+        buffer = np.zeros(batch.n)
+        columns = (_arrays(batch.weighted_donor()), _arrays(batch.target.tocsc()))
         dot_pairs(donors.numpy(), targets.numpy(), *columns, buffer, total)
     (mean, scale), (other_mean, other_scale) = (
         torch.from_numpy(_mean_and_scale(side, None)) for side in (donor, target)
     )
-    r = torch.from_numpy(total / donor.n) - mean[donors] * other_mean[targets]
+    r = torch.from_numpy(total / donor.weight) - mean[donors] * other_mean[targets]
     return (r * scale[donors] * other_scale[targets]).clamp(-1, 1)
 
 
 def _require_same_sites(batches: Batches, donor: FeatureStats, target: FeatureStats) -> None:
-    for z, other in batches:
-        require_shape("donor codes", z, len(donor.mean), other.shape[0])
-        require_shape("target codes", other, len(target.mean), z.shape[0])
-    n = sum(z.shape[0] for z, _ in batches)
+    for batch in batches:
+        require_shape("donor codes", batch.donor, len(donor.mean), batch.n)
+        require_shape("target codes", batch.target, len(target.mean), batch.n)
+    n = sum(batch.n for batch in batches)
     if not n == donor.n == target.n:
         raise NumericsError(
             f"codes at {n} sites with statistics of {donor.n} and {target.n}",

@@ -17,7 +17,7 @@ Best = tuple[Int[Tensor, "_ k"], Float[Tensor, "_ k"]]
 
 def dense_best_partners(
     batches: Sequence[tuple[scipy.sparse.csr_matrix, scipy.sparse.csr_matrix]],
-    n: int,
+    weight: float,
     donor: Float[Tensor, "2 d_donor"],
     target: Float[Tensor, "2 d_target"],
     *,
@@ -31,7 +31,7 @@ def dense_best_partners(
 
     Args:
         batches: Codes of both sides at the same sites.
-        n: Number of sites.
+        weight: Total weight of the sites; the donor's codes are weighted already.
         donor: Mean and 1/σ of the donor's features; 1/σ = 0 leaves a feature out.
         target: The same of the target's.
         k: How many partners each feature may name.
@@ -48,7 +48,7 @@ def dense_best_partners(
         left = [z[:, rows] for z, _ in batches]
         for columns in _blocks(target.shape[1]):
             right = [z[:, columns] for _, z in batches]
-            cross = sum(_products(a, b, device) for a, b in zip(left, right, strict=True)) / n
+            cross = sum(_products(a, b, device) for a, b in zip(left, right, strict=True)) / weight
             (mean, scale), (other_mean, other_scale) = sides[0][:, rows], sides[1][:, columns]
             r = (cross - torch.outer(mean, other_mean)) * torch.outer(scale, other_scale)
             own = _better(own, r, columns.start, k)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from conceptbasis.core.finite import unit_vector
@@ -39,8 +39,8 @@ def rebuild_code_map(
     moments: StreamingMoments,
     readout: Readout,
     *,
+    outputs: Int[Tensor, " n_outputs"],
     W_dec_target: Float[Tensor, "d_sae_target d_target"],
-    allowed_target: Bool[Tensor, " d_sae_target"],
     strength: float,
     n_atoms: int = 32,
     shield: Float[Tensor, "n_shield d_target"] | None = None,
@@ -48,18 +48,18 @@ def rebuild_code_map(
     """Map the recipe's codes to target codes and sum what the largest of these stand for.
 
     Formula: Δz' = Δz_S B with B the ridge map of target codes on the recipe's donor codes; T = the
-    n_atoms allowed features of largest |Δz'_k|·‖d'_k‖; steering = Σ_{k∈T} Δz'_k P b_k, with b_k
-    the rows of the ridge map of target residuals on the codes of T, P the projection off the
-    shield. The rows b_k stand in for the decoder rows d'_k because an SAE leaves out a part of
-    the residual that goes with its features; on sites without that part they are the same.
+    n_atoms outputs of largest |Δz'_k|·‖d'_k‖; steering = Σ_{k∈T} Δz'_k P b_k, with b_k the rows of
+    the ridge map of target residuals on the codes of T, P the projection off the shield. The rows
+    b_k stand in for the decoder rows d'_k because an SAE leaves out a part of the residual that
+    goes with its features; on sites without that part they are the same.
 
     Args:
         recipe: The donor recipe, with support S.
         moments: Moments over transfer sites from the donor codes of S, in the recipe's order, to
-            all target codes.
+            the codes of the outputs.
         readout: Gives, for target features, the moments from their codes to target residuals.
+        outputs: Target features of the moments, which may be used (matched ones).
         W_dec_target: Target decoder rows d'_k, of any norm.
-        allowed_target: Target features that may be used (matched ones).
         strength: Strength of both ridge maps, relative to the mean variance of their inputs.
         n_atoms: Most target features to use.
         shield: Target atoms whose span is kept out of the rows.
@@ -74,20 +74,19 @@ def rebuild_code_map(
     Source: design of this library, the default basis.
     """
     _require_inputs(recipe, moments)
-    if n_atoms < 1 or moments.d_out != W_dec_target.shape[0]:
+    if n_atoms < 1 or moments.d_out != outputs.numel():
         raise NumericsError(
-            f"moments to {moments.d_out} target codes, {W_dec_target.shape[0]} decoder rows, "
+            f"moments to {moments.d_out} target codes, {outputs.numel()} outputs, "
             f"n_atoms = {n_atoms}",
-            expected="one code per decoder row, and at least one atom",
-            fix="accumulate the moments with this target SAE",
+            expected="one code per output, and at least one atom",
+            fix="accumulate the moments on the codes at outputs",
         )
-    allowed = allowed_target.nonzero()[:, 0]
-    mapped = _mapped(recipe.coefficients, moments, strength, allowed)
-    norms = torch.linalg.vector_norm(W_dec_target[allowed], dim=1, dtype=torch.float64)
+    mapped = _mapped(recipe.coefficients, moments, strength)
+    norms = torch.linalg.vector_norm(W_dec_target[outputs], dim=1, dtype=torch.float64)
     mass = mapped.abs() * norms
     best = mass.topk(min(n_atoms, mass.numel())).indices
     best = best[mass[best] > 0]
-    ids = allowed[best]
+    ids = outputs[best]
     _require_features(ids)
     written = readout(ids)
     rows = ridge_from_moments(written.cov_xx, written.cov_xy, strength=strength)
@@ -115,7 +114,7 @@ def rebuild_transported(recipe: Recipe, moments: StreamingMoments, *, strength: 
     Source: design of this library, an ablation of the default basis.
     """
     _require_inputs(recipe, moments)
-    return dense_rebuilt(_mapped(recipe.coefficients, moments, strength, None))
+    return dense_rebuilt(_mapped(recipe.coefficients, moments, strength))
 
 
 def rebuild_matched(
@@ -190,7 +189,7 @@ def rebuild_least_squares(
             expected="equal widths",
             fix="accumulate the moments on the residuals of the same donor layer",
         )
-    return dense_rebuilt(_mapped(delta_x, moments, strength, None))
+    return dense_rebuilt(_mapped(delta_x, moments, strength))
 
 
 def _require_inputs(recipe: Recipe, moments: StreamingMoments) -> None:
@@ -204,14 +203,11 @@ def _require_inputs(recipe: Recipe, moments: StreamingMoments) -> None:
 
 
 def _mapped(
-    delta: Float[Tensor, " d_in"],
-    moments: StreamingMoments,
-    strength: float,
-    columns: Int[Tensor, " n_columns"] | None,
-) -> Float[Tensor, " n_mapped"]:
-    """The difference sent through the ridge map, at some or all output columns."""
-    cov_xy = moments.cov_xy if columns is None else moments.cov_xy[:, columns]
-    return delta.to(torch.float64) @ ridge_from_moments(moments.cov_xx, cov_xy, strength=strength)
+    delta: Float[Tensor, " d_in"], moments: StreamingMoments, strength: float
+) -> Float[Tensor, " d_out"]:
+    """The difference sent through the ridge map."""
+    B = ridge_from_moments(moments.cov_xx, moments.cov_xy, strength=strength)
+    return delta.to(torch.float64) @ B
 
 
 def _require_features(ids: Int[Tensor, " n_chosen"]) -> None:

@@ -13,6 +13,8 @@ from conceptbasis.core.sparse import omp
 from conceptbasis.errors import NumericsError
 
 # A feature chosen in fewer of the resamples than this is marked unstable.
+_ROUNDING = 1e-5
+"""Share of a recipe's mass below which what is left of it is rounding."""
 STABLE = 0.5
 
 
@@ -109,7 +111,11 @@ def fit_recipe(
         high=high.float(),
         selection_frequency=(chosen[ids] / n_resamples).float(),
         eligible_mass=_eligible_mass(delta.abs() * weight, masses, eligible, n_prompts),
-        donor_cosine=_cosine(delta[ids] @ off_shield(W_dec[ids], shield), direction),
+        donor_cosine=_cosine(
+            delta[ids] @ off_shield(W_dec[ids], shield),
+            direction,
+            nothing=_ROUNDING * float((delta[ids].abs() * W_dec[ids].norm(dim=1)).sum()),
+        ),
         n_eligible=int(eligible.sum()),
     )
 
@@ -253,9 +259,14 @@ def _eligible_mass(
     )
 
 
-def _cosine(rebuilt: Float[Tensor, " d_model"], direction: Float[Tensor, " d_model"]) -> float:
-    """Cosine with the donor direction; 0 when nothing was rebuilt."""
+def _cosine(
+    rebuilt: Float[Tensor, " d_model"],
+    direction: Float[Tensor, " d_model"],
+    *,
+    nothing: float = 0.0,
+) -> float:
+    """Cosine with the donor direction; 0 when nothing, or only rounding, was rebuilt."""
     norm = float(rebuilt.norm())
-    if norm == 0:
+    if norm <= nothing:
         return 0.0
     return float(rebuilt @ unit_vector("donor direction", direction)) / norm

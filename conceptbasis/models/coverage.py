@@ -13,6 +13,7 @@ from conceptbasis.models.architecture import ARCHITECTURES, ArchitectureRow, par
 from conceptbasis.models.binding import Architecture, WriterSlot, resolve
 from conceptbasis.models.edit_report import count_edits
 from conceptbasis.models.fetching import load_config, load_tokenizer, model_class
+from conceptbasis.models.memory import ModelSize, model_size
 from conceptbasis.models.source import UNREADABLE, Source, unreadable
 from conceptbasis.models.template import ChatOptions, apply_chat_options, chat_facts
 
@@ -59,6 +60,7 @@ class Coverage:
         by_hooks: What an edit of all writers by hooks covers.
         by_weights: The same by weights, or None.
         refusal: Why weight edits are refused, or None.
+        size: What decides how much memory it takes.
         chat: What the chat template says of itself; `problem` where it says nothing.
     """
 
@@ -74,6 +76,7 @@ class Coverage:
     by_hooks: str
     by_weights: str | None
     refusal: str | None
+    size: ModelSize
     chat: dict[str, Any] = field(default_factory=dict)
 
 
@@ -83,6 +86,7 @@ def examine_coverage(
     architecture: Mapping[str, Any] | None = None,
     chat: ChatOptions | None = None,
     quantization: str | None = None,
+    dtype: str = "float32",
 ) -> Coverage:
     """Reads configuration and tokenizer only, and builds the model without memory for weights.
 
@@ -91,6 +95,7 @@ def examine_coverage(
         architecture: A row of the user's own.
         chat: Chat options of the model configuration.
         quantization: How the model is to be loaded.
+        dtype: How its weights are to be held.
 
     Raises:
         ModelError: Not found, damaged, or an architecture that is not in the table.
@@ -122,6 +127,7 @@ def examine_coverage(
         by_hooks=edited,
         by_weights=None if refusal else edited,
         refusal=refusal,
+        size=model_size(model, bound.d_model, bound.d_vocab, dtype, quantization),
         chat=_chat(source, chat or ChatOptions()),
     )
 

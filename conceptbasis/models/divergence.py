@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.errors import NumericsError
 from conceptbasis.models.batches import run_batches
 from conceptbasis.models.chat import pad_left, prompt_ids
-from conceptbasis.models.decoding import positions
+from conceptbasis.models.decoding import finite, positions
 from conceptbasis.models.generation import generate
 from conceptbasis.models.loaded import LoadedModel
 
@@ -76,14 +75,8 @@ def _log_probs(
         position_ids=positions(mask),
         use_cache=False,
         logits_to_keep=n_last,
-    ).logits[:, -n_last:]
-    if not torch.isfinite(logits.sum(dtype=torch.float64)):
-        raise NumericsError(
-            "the model's logits contain NaN or infinity",
-            expected="finite logits",
-            fix="load the model in float32, or reduce the strength of the intervention",
-        )
-    return logits.float().log_softmax(-1)
+    ).logits
+    return finite(logits[:, -n_last:]).float().log_softmax(-1)
 
 
 def count_flips(

@@ -23,13 +23,16 @@ _GAIN = 0.2
 _N_SITES = 2048
 
 
-def fit_warnings(loaded: LoadedModel, saes: Mapping[int, Sae], texts: Sequence[Text]) -> list[str]:
+def fit_warnings(
+    loaded: LoadedModel, saes: Mapping[int, Sae], texts: Sequence[Text], model: str
+) -> list[str]:
     """How a model and its text differ from what SAEs say they were trained on.
 
     Args:
         loaded: The model.
         saes: Its SAEs by layer; width, layer and site are known to fit.
         texts: Text that the model will read.
+        model: What its configuration calls it: a hub id, a folder, or an organism.
 
     Returns:
         One line for each difference, none where the SAEs do not say.
@@ -37,7 +40,7 @@ def fit_warnings(loaded: LoadedModel, saes: Mapping[int, Sae], texts: Sequence[T
     lines = []
     trained_on = sorted({sae.trained_on for sae in saes.values() if sae.trained_on})
     for name in trained_on:
-        if (line := _other_model(name, loaded.name)) is not None:
+        if (line := _other_model(name, model)) is not None:
             lines.append(line)
     batch = encode_texts(loaded.tokenizer, list(texts))
     opens_with_bos = bool(

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from conceptbasis.config import RunConfig
 from conceptbasis.config_model import ModelConfig, load_model_config
 from conceptbasis.errors import ConfigError
 
+if TYPE_CHECKING:
+    from conceptbasis.models.memory import Load
 
-def examine_model(name: str) -> dict[str, Any]:
-    """Coverage of one model, without loading its weights.
+
+_TOKENS_PER_TEXT = 64
+_USUAL_D_SAE, _USUAL_L0 = 16_384, 64
+"""Of SAEs that are not trained here, whose sizes are known only once they are loaded."""
+
+
+def examine_model(name: str, run: RunConfig | None = None) -> dict[str, Any]:
+    """Coverage of one model and the memory a transfer takes, without loading its weights.
 
     Args:
         name: A hub id, a local folder, `organism:FAMILY:SEED`, or a model configuration (YAML).
+        run: Settings of the transfer; defaults where None.
 
     Raises:
         ConceptBasisError: The model or its configuration cannot be used, or it is an organism
@@ -27,19 +37,41 @@ def examine_model(name: str) -> dict[str, Any]:
     """
     from conceptbasis.models.coverage import examine_coverage
     from conceptbasis.models.loading import silence_transformers
+    from conceptbasis.models.memory import estimate_memory
     from conceptbasis.models.source import Source
     from conceptbasis.models.template import ChatOptions
 
     silence_transformers()
     is_file = name.endswith((".yaml", ".yml"))
     config = load_model_config(Path(name)) if is_file else ModelConfig(name=name, model=name)
-    return asdict(
-        examine_coverage(
-            Source(_place(config.model), config.revision, config.trust_remote_code, config.offline),
-            architecture=config.architecture,
-            chat=ChatOptions(**config.chat.model_dump()),
-            quantization=config.quantization,
-        )
+    coverage = examine_coverage(
+        Source(_place(config.model), config.revision, config.trust_remote_code, config.offline),
+        architecture=config.architecture,
+        chat=ChatOptions(**config.chat.model_dump()),
+        quantization=config.quantization,
+        dtype=config.dtype,
+    )
+    load = _load(config, coverage.n_layers, run or RunConfig())
+    parts = estimate_memory(coverage.size, load)
+    return asdict(coverage) | {"memory": {"load": asdict(load), "bytes": parts}}
+
+
+def _load(config: ModelConfig, n_layers: int, run: RunConfig) -> Load:
+    """What a transfer does with a model, where it can be known before; a partner of equal size."""
+    from conceptbasis.models.memory import Load
+
+    training = config.saes.train
+    d_sae = training.d_sae if training else _USUAL_D_SAE
+    return Load(
+        n_sites=run.harvest.n_texts * _TOKENS_PER_TEXT,
+        n_saes=n_layers if config.layers == "all" else len(config.layers),
+        d_sae=d_sae,
+        l0=training.k if training else _USUAL_L0,
+        batch_size=run.evaluate.batch_size,
+        n_tokens=_TOKENS_PER_TEXT + run.evaluate.max_new_tokens,
+        peer_d_sae=d_sae,
+        n_workers=run.n_workers,
+        layers_at_once=run.harvest.layers_at_once or n_layers,
     )
 
 
@@ -73,7 +105,27 @@ def model_view(facts: dict[str, Any]) -> RenderableType:
         writers.add_column(column, overflow="fold", no_wrap=column != "where")
     for group in facts["groups"]:
         writers.add_row(*_writer_cells(group, facts))
-    return Group(head, writers, _facts_table(facts), *_edits(facts))
+    return Group(head, writers, _facts_table(facts), *_edits(facts), _memory_table(facts["memory"]))
+
+
+def _memory_table(memory: dict[str, Any]) -> Table:
+    """The estimate of `conceptbasis.models.memory.estimate_memory`, part by part."""
+    load, parts = memory["load"], memory["bytes"]
+    means = {
+        "weights": "of the model",
+        "residuals": f"harvest of {load['n_sites']} sites, {load['layers_at_once']} layers at once",
+        "saes": f"{load['n_saes']} with {load['d_sae']} features",
+        "codes": f"of these sites, {load['l0']:g} active",
+        "answers": f"{load['batch_size']} at a time, {load['n_tokens']} tokens",
+        "correlations": f"with {load['peer_d_sae']} features, {load['n_workers']} processes",
+        "most": "at once: weights, SAEs, codes and the largest of the others",
+    }
+    table = Table(title="memory, GB", box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+    for column in ("part", "GB", "for"):
+        table.add_column(column, overflow="fold")
+    for part, what in means.items():
+        table.add_row(part, f"{parts[part] / 1e9:.2f}", what)
+    return table
 
 
 def _writer_cells(group: dict[str, Any], facts: dict[str, Any]) -> list[str]:

@@ -60,6 +60,17 @@ def answers_table(
     return table
 
 
+def capability_table(result: Mapping[str, Any]) -> Table:
+    """Capability before and after, one row a metric."""
+    limit = f", first {result['limit']} items" if result["limit"] else ""
+    table = _table(f"Capability{limit}", "task", "metric", "before", "after", "change")
+    for row in result["rows"]:
+        change = row["after"] - row["before"]
+        values = (f"{row['before']:.3f}", f"{row['after']:.3f}", f"{change:+.3f}")
+        table.add_row(row["task"], row["metric"], *values)
+    return table
+
+
 def _rate(row: Mapping[str, Any]) -> str:
     return f"{row['rate']:.3f} [{row['low']:.3f}, {row['high']:.3f}] n={row['n']}"
 

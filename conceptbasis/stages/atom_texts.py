@@ -20,7 +20,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from conceptbasis.prompts import TEXT_CLASS_BUDGET, Prompt, Text, budget_allows
-from conceptbasis.stages.harvest import Harvest, SiteId
+from conceptbasis.stages.harvest import Harvest
+from conceptbasis.stages.residuals import SiteId
 
 BEFORE_ANSWER = "⟨answer⟩"
 """Stands for the last template token before an answer, which has no text of its own."""

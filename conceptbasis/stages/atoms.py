@@ -35,7 +35,7 @@ from conceptbasis.stages.atom_texts import (
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RECIPE_TENSORS, RecipeSet
 from conceptbasis.stages.guard import Guarded
-from conceptbasis.stages.harvest import read_residuals
+from conceptbasis.stages.residuals import read_residuals
 from conceptbasis.stages.study import Side, SideName, Study
 from conceptbasis.stages.transfer import Rebuilder, Transfer
 
@@ -86,7 +86,7 @@ def run_atoms(
         with study.reporter.bar("atoms") as advance:
             for done, row in enumerate(rows, 1):
                 layers.append(_layer(study, rebuilder, views, row, guarded))
-                _leave_out(study, rebuilder, recipes, direction, layers[-1])
+                _leave_out(study, rebuilder, recipes, direction, transfer.basis, layers[-1])
                 advance(done, len(rows), "")
         return {}, {"layers": layers, "lines": trace_concepts(study, layers, rows)}
 
@@ -266,6 +266,7 @@ def _leave_out(
     rebuilder: Rebuilder,
     recipes: RecipeSet,
     direction: DonorDirection,
+    basis: str,
     layer: dict[str, Any],
 ) -> None:
     """Rebuilds a layer without each of its largest atoms and notes what that changes."""
@@ -274,7 +275,6 @@ def _leave_out(
     n = min(study.config.atoms.n_leave_out, len(recipe.feature_ids))
     if n == 0 or len(recipe.feature_ids) < 2:
         return
-    basis = study.config.transfer.basis
     whole = rebuilder.rebuild(basis, pair, recipe, r)
     places = {atom["feature"]: atom for atom in layer["atoms"]}
     for i in recipe.coefficients.abs().topk(n).indices.tolist():

@@ -8,7 +8,7 @@ target. `procrustes` and the contrast atoms have layer maps of their own, as the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -53,13 +53,13 @@ class Method:
     Args:
         layers: Layers it has a direction for.
         directions: Unit directions.
-        agreements: Projection agreement by layer.
+        selections: Projection agreement by layer, on the sites of the choices.
         means: Benign means, None where the run measures them.
     """
 
     layers: tuple[int, ...]
     directions: Float[Tensor, "n_edited d_target"]
-    agreements: Mapping[int, float]
+    selections: Mapping[int, float]
     means: Float[Tensor, "n_edited d_target"] | None
 
 
@@ -117,7 +117,7 @@ def run_baselines(
         name: Method(
             tuple(row["target"] for row in output.result["methods"][name]),
             output.tensors[f"{name}.directions"],
-            {row["target"]: row["agreement"] for row in output.result["methods"][name]},
+            {row["target"]: row["selection"] for row in output.result["methods"][name]},
             output.tensors.get(f"{name}.means"),
         )
         for name in names
@@ -179,6 +179,7 @@ def _row(moved: Moved) -> dict[str, Any]:
         "target": moved.pair[0],
         "donor": moved.pair[1],
         "strength": moved.choice.strength,
+        "selection": moved.choice.selection,
         "agreement": moved.choice.agreement,
         **moved.details,
     }
@@ -206,11 +207,9 @@ def plan_baselines(
             continue
         # The reference method's own form edits weights layer by layer.
         own = section.mode == "orthogonalise" and name in OWN_FORM
-        single = None if own else single_layer(method.agreements, replay, n_layers)
+        single = None if own else single_layer(method.selections, replay, n_layers)
         directions = spread(method.directions, method.layers, single)
-        whole = plan_intervention(harvest, method.layers, directions, section)
-        if method.means is not None:
-            whole = replace(whole, means=method.means)
+        whole = plan_intervention(harvest, method.layers, directions, section, method.means)
         planned[name] = whole.restrict(layers)
     return planned, left_out
 

@@ -78,7 +78,7 @@ def method_conditions(parts: Parts) -> list[Condition]:
     """The transfer, the other bases and the baselines."""
     found = [Condition("transfer", intervention=parts.intervention)]
     for name in BASES:
-        if name != parts.study.config.transfer.basis:
+        if name != parts.transfer.basis:
             planned = _plan_basis(parts, name)
             found.append(Condition(name, intervention=planned))
     baselines, _ = plan_baselines(parts.study, parts.harvest, parts.baselines)
@@ -88,7 +88,7 @@ def method_conditions(parts: Parts) -> list[Condition]:
 def transfer_conditions(parts: Parts) -> list[Condition]:
     """Conditions that need no label of the target."""
     found = [Condition("baseline"), *method_conditions(parts), *_layer_conditions(parts)]
-    unguarded = _plan_basis(parts, parts.study.config.transfer.basis)
+    unguarded = _plan_basis(parts, parts.transfer.basis)
     found.append(Condition("no_guard", intervention=unguarded))
     found.append(Condition("sae_error_only", splice=parts.intervention.layers))
     return found + (_controls(parts) if parts.study.config.evaluate.controls else [])
@@ -128,7 +128,7 @@ def _early(parts: Parts) -> range:
 def _plan_basis(parts: Parts, basis: str) -> Intervention:
     """The run's own intervention with the directions of a basis, unguarded, on the same layers."""
     transfer, study = parts.transfer, parts.study
-    single = single_layer(transfer.agreements(basis), study.config.replay, study.target.n_layers)
+    single = single_layer(transfer.selections(basis), study.config.replay, study.target.n_layers)
     used = spread(transfer.directions[basis], transfer.layers, single)
     return _plan_on(parts, transfer.layers, used).restrict(parts.intervention.layers)
 
@@ -157,9 +157,8 @@ def _layer_conditions(parts: Parts) -> list[Condition]:
 def _other_directions(parts: Parts) -> tuple[str, Intervention]:
     """The transfer with each layer's own direction, or with a single one where it has those."""
     transfer, study = parts.transfer, parts.study
-    agreements = transfer.agreements(study.config.transfer.basis)
     one = study.config.replay.model_copy(update={"directions": "single"})
-    single = single_layer(agreements, one, study.target.n_layers)
+    single = single_layer(transfer.selections(transfer.basis), one, study.target.n_layers)
     name, single = (
         ("single_direction", single) if parts.guarded.single is None else ("trajectory", None)
     )
@@ -207,17 +206,23 @@ def random_condition(parts: Parts, draw: int) -> Condition:
     return Condition("random_direction", draw, planned)
 
 
+def _needed_pairs(parts: Parts) -> Sequence[tuple[int, int]]:
+    """The layer pairs whose directions are replayed: one where all layers share its direction."""
+    single = parts.guarded.single
+    return [p for p in parts.alignment.layer_map.pairs if single is None or p[0] == single]
+
+
 def _from_directions(parts: Parts, directions: Mapping[int, Tensor]) -> Intervention:
-    layers = sorted(directions)
-    trajectory = torch.stack([directions[layer] for layer in layers])
-    planned = _plan_on(parts, layers, spread(trajectory, layers, parts.guarded.single))
-    return planned.restrict(parts.intervention.layers)
+    single, edited = parts.guarded.single, parts.intervention.layers
+    layers = sorted(directions) if single is None else list(edited)
+    trajectory = torch.stack([directions[layer if single is None else single] for layer in layers])
+    return _plan_on(parts, layers, trajectory).restrict(edited)
 
 
 def _shuffled(parts: Parts, draw: int) -> dict[int, Tensor]:
     """The recipe's coefficients on random eligible features."""
     directions = {}
-    for target, donor in parts.alignment.layer_map.pairs:
+    for target, donor in _needed_pairs(parts):
         generator = parts.study.generator(60_000 + 100 * draw + target)
         eligible = parts.rebuilder.matches.pairs[(target, donor)].eligible_donor
         recipe = parts.recipes.recipes[target]
@@ -229,7 +234,7 @@ def _shuffled(parts: Parts, draw: int) -> dict[int, Tensor]:
 
 def _rebuild(parts: Parts, pair: tuple[int, int], recipe: Recipe) -> Tensor:
     choice = parts.rebuilder.rebuild(
-        parts.study.config.transfer.basis, pair, recipe, parts.direction.trajectory[pair[1]]
+        parts.transfer.basis, pair, recipe, parts.direction.trajectory[pair[1]]
     )
     return choice.rebuilt.direction
 
@@ -270,7 +275,8 @@ def _unrelated(parts: Parts) -> Iterator[dict[int, Tensor]]:
             yield transfer_contrast(
                 study,
                 parts.rebuilder,
-                parts.alignment.layer_map.pairs,
+                parts.transfer.basis,
+                _needed_pairs(parts),
                 [p.text for p in concept.positive],
                 [p.text for p in concept.negative],
                 80_000 + 10 * number,

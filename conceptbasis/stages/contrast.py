@@ -84,6 +84,7 @@ def guarded_contrast(
                 "target": target,
                 "donor": donor,
                 "strength": choice.strength,
+                "selection": choice.selection,
                 "agreement": choice.agreement,
                 "coefficients": coefficients.tolist(),
             }

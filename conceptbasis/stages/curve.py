@@ -131,7 +131,7 @@ def _in_mode(study: Study) -> Study:
     old, mode = study.config.replay, study.config.curve.mode
     gamma = -1.0 if strengthens(old) else 1.0
     replay = old.model_copy(
-        update={"mode": mode, "scope": "stream", "gamma": gamma, "which": "all"}
+        update={"mode": mode, "scope": "stream", "gamma": gamma, "which": "all", "offset": 0.0}
     )
     return replace(study, config=study.config.model_copy(update={"replay": replay}))
 

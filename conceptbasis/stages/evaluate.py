@@ -6,6 +6,7 @@ hashed; the hashes are part of this stage's inputs.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput, value_hash
+from conceptbasis.config import JudgeSection
 from conceptbasis.core.intervals import non_inferior, paired_bootstrap
 from conceptbasis.core.judges import read_answer
 from conceptbasis.models.divergence import count_flips
@@ -134,7 +136,7 @@ def make_bench(study: Study, parts: Parts, refusal_tokens: Tensor) -> Bench:
         ),
         refusal_tokens,
         study.config.n_workers,
-        _load_judge(study),
+        None if section.judge is None else load_section_judge(section.judge, study.config.device),
         value_hash(
             [
                 study.target.model_hash,
@@ -148,10 +150,14 @@ def make_bench(study: Study, parts: Parts, refusal_tokens: Tensor) -> Bench:
     )
 
 
-def _load_judge(study: Study) -> JudgeModel | None:
-    section = study.config.evaluate.judge
-    if section is None:
-        return None
+@functools.lru_cache(maxsize=1)
+def load_section_judge(section: JudgeSection, device: str) -> JudgeModel:
+    """The judging model of a configuration, loaded once for all stages that measure.
+
+    Args:
+        section: `evaluate.judge`.
+        device: A torch device.
+    """
     return load_judge(
         Source(section.model, section.revision, offline=section.offline),
         JudgeOptions(
@@ -162,7 +168,7 @@ def _load_judge(study: Study) -> JudgeModel | None:
             section.min_probability,
             section.max_new_tokens,
         ),
-        Placement(section.dtype, study.config.device),
+        Placement(section.dtype, device),
     )
 
 

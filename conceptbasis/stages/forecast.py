@@ -61,7 +61,7 @@ def run_forecast(
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
         figures = _figures(study, recipes, alignment, transfer, guarded)
-        proxies = measure_proxies(study, rebuilder, alignment)
+        proxies = measure_proxies(study, rebuilder, alignment, transfer.basis, guarded.single)
         figures["proxy_success"] = _mean(study, [p.success for p in proxies], 5)
         covered, unseen = _coverage(study, rebuilder, direction, alignment)
         reasons = _reasons(study, figures, covered, unseen)
@@ -174,18 +174,28 @@ def _reasons(study: Study, figures: dict[str, Any], covered: float, unseen: list
     return reasons
 
 
-def measure_proxies(study: Study, rebuilder: Rebuilder, alignment: Alignment) -> list[Proxy]:
+def measure_proxies(
+    study: Study, rebuilder: Rebuilder, alignment: Alignment, basis: str, single: int | None
+) -> list[Proxy]:
     """Sends benign behaviours through the transfer and says how much of each it removed.
 
     A concept serves as a proxy if it moves the target's first answer token. Success is the fall of
     that token's log-odds under the transferred direction, as a share of the fall under the
     target's own direction for the same concept.
+
+    Args:
+        study: The study.
+        rebuilder: The route.
+        alignment: Layer map.
+        basis: The basis of the transfer.
+        single: The layer whose direction is replayed everywhere, None where each has its own.
     """
     found: list[Proxy] = []
+    route = _ProxyRoute(study, rebuilder, basis, alignment.layer_map.pairs, single)
     with study.reporter.bar("proxy transfers") as advance:
         for number, concept in enumerate(_candidates(study)):
             try:
-                proxy = _proxy(study, rebuilder, alignment, concept, salt=97 * number)
+                proxy = _proxy(route, concept, salt=97 * number)
             except (CoverageError, NumericsError):
                 # Nothing of this concept is matched: as a proxy transfer that is a failure.
                 proxy = Proxy(concept.name, 0.0)
@@ -203,24 +213,58 @@ def _candidates(study: Study) -> list[Concept]:
     return sorted(benign, key=lambda c: (c.budget == "B0", c.name))
 
 
-def _proxy(
-    study: Study, rebuilder: Rebuilder, alignment: Alignment, concept: Concept, *, salt: int
-) -> Proxy | None:
-    n = study.config.forecast.n_proxy_prompts
+@dataclass(frozen=True)
+class _ProxyRoute:
+    """How a benign behaviour is taken out of the target: as the transfer takes out refusal."""
+
+    study: Study
+    rebuilder: Rebuilder
+    basis: str
+    pairs: Sequence[tuple[int, int]]
+    single: int | None
+
+    def own_edits(self, positive: list[str], negative: list[str]) -> list[Edit]:
+        """Along the target's own directions of the behaviour."""
+        a = end_activations(self.study.target.loaded, positive)[-1]
+        b = end_activations(self.study.target.loaded, negative)[-1]
+        return self._edits(
+            {t: difference_of_means(a[t], b[t]).unit for t, _ in self.pairs if self._counts(t)}
+        )
+
+    def transferred_edits(self, positive: list[str], negative: list[str], salt: int) -> list[Edit]:
+        """Along the directions that the donor's behaviour gives."""
+        pairs = [pair for pair in self.pairs if self._counts(pair[0])]
+        return self._edits(
+            transfer_contrast(
+                self.study, self.rebuilder, self.basis, pairs, positive, negative, salt
+            )
+        )
+
+    def _counts(self, target: int) -> bool:
+        return self.single is None or target == self.single
+
+    def _edits(self, directions: dict[int, Tensor]) -> list[Edit]:
+        if self.single is None:
+            return [Edit(layer, r) for layer, r in directions.items()]
+        return [Edit(layer, directions[self.single]) for layer, _ in self.pairs]
+
+
+def _proxy(route: _ProxyRoute, concept: Concept, *, salt: int) -> Proxy | None:
+    n = route.study.config.forecast.n_proxy_prompts
     positive = [p.text for p in concept.positive][:n]
     negative = [p.text for p in concept.negative][:n]
-    loaded = study.target.loaded
+    loaded = route.study.target.loaded
     base = first_token_logits(loaded, positive)
     other = first_token_logits(loaded, negative)
     tokens = find_refusal_tokens(base, other)
     before = float(refusal_score(base, tokens).mean())
     if before - float(refusal_score(other, tokens).mean()) < _MIN_SCORE_GAP:
         return None
-    pairs = alignment.layer_map.pairs
-    own = _own_edits(study, positive, negative, [t for t, _ in pairs])
-    moved = _transferred_edits(study, rebuilder, pairs, positive, negative, salt)
     falls = []
-    for edits in (own, moved):
+    for edits in (
+        route.own_edits(positive, negative),
+        route.transferred_edits(positive, negative, salt),
+    ):
         with intervene(loaded, edits):
             after = float(refusal_score(first_token_logits(loaded, positive), tokens).mean())
         falls.append(before - after)
@@ -229,29 +273,10 @@ def _proxy(
     return Proxy(concept.name, max(0.0, min(1.0, falls[1] / falls[0])))
 
 
-def _own_edits(
-    study: Study, positive: list[str], negative: list[str], layers: list[int]
-) -> list[Edit]:
-    a = end_activations(study.target.loaded, positive)[-1]
-    b = end_activations(study.target.loaded, negative)[-1]
-    return [Edit(layer, difference_of_means(a[layer], b[layer]).unit) for layer in layers]
-
-
-def _transferred_edits(
-    study: Study,
-    rebuilder: Rebuilder,
-    pairs: Sequence[tuple[int, int]],
-    positive: list[str],
-    negative: list[str],
-    salt: int,
-) -> list[Edit]:
-    directions = transfer_contrast(study, rebuilder, pairs, positive, negative, salt)
-    return [Edit(layer, r) for layer, r in directions.items()]
-
-
 def transfer_contrast(
     study: Study,
     rebuilder: Rebuilder,
+    basis: str,
     pairs: Sequence[tuple[int, int]],
     positive: list[str],
     negative: list[str],
@@ -262,6 +287,7 @@ def transfer_contrast(
     Args:
         study: The study.
         rebuilder: The route.
+        basis: One of `stages.transfer.BASES`.
         pairs: Layer map.
         positive: Donor prompts with the behaviour.
         negative: Donor prompts without it.
@@ -282,7 +308,7 @@ def transfer_contrast(
             study, eligible, donor, a[donor], b[donor], unit, salt=salt + target, n_resamples=10
         )
         if len(recipe.feature_ids):
-            choice = rebuilder.rebuild(study.config.transfer.basis, (target, donor), recipe, unit)
+            choice = rebuilder.rebuild(basis, (target, donor), recipe, unit)
             directions[target] = choice.rebuilt.direction
     if not directions:
         raise CoverageError(

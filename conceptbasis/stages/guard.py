@@ -158,8 +158,7 @@ def choose_guard(
 def run_guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
     """Runs or reuses the stage."""
     replay, layers = study.config.replay, transfer.layers
-    agreements = transfer.agreements(study.config.transfer.basis)
-    single = single_layer(agreements, replay, study.target.n_layers)
+    single = single_layer(transfer.selections(transfer.basis), replay, study.target.n_layers)
     directions = spread(transfer.output.tensors["direction"], layers, single)
 
     edited = chosen_layers(replay, layers, study.target.n_layers) or layers

@@ -1,14 +1,16 @@
 """Stage `harvest`: residuals of both models at sites that both tokenizers share.
 
 A site is a character of a text at which a token ends in both models. One forward pass per model
-reads all layers. Padding, BOS and template tokens are no sites, but for the last template token
-before an answer, which is the place where both models decide how the answer begins.
+reads all layers, or one for each group of layers. Padding, BOS and template tokens are no sites,
+but for the last template token before an answer, which is the place where both models decide how
+the answer begins.
 """
 
 from __future__ import annotations
 
 import functools
 import random
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,26 +30,14 @@ from conceptbasis.artifacts import (
     value_hash,
 )
 from conceptbasis.config import RunConfig
-from conceptbasis.errors import NumericsError, PromptError
-from conceptbasis.models.batches import run_batches
-from conceptbasis.models.capture import capture
-from conceptbasis.models.chat import encode_texts
+from conceptbasis.errors import PromptError
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.progress import Reporter
 from conceptbasis.prompts import BENIGN_CLASSES, REQUEST_CLASSES, PromptSuite, Text
 from conceptbasis.stages.ledger import Ledger
+from conceptbasis.stages.residuals import Residuals, SiteId, read_by_groups
 
 SPLITS = ("fit", "select", "report")
-SiteId = tuple[int, int, int]
-"""Text, message and character offset."""
-
-
-@dataclass(frozen=True)
-class Residuals:
-    """Residuals of one model: `values[layer][i]` belongs to `sites[i]`, in text order."""
-
-    values: Mapping[int, Float[Tensor, "n_sites d_model"]]
-    sites: Sequence[SiteId]
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,7 @@ class Harvest:
     texts: Sequence[Text]
     result: Mapping[str, Any]
     hash: str
-    _means: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _ends: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def end_of_prompt(self) -> Bool[Tensor, " n_sites"]:
@@ -96,96 +86,22 @@ class Harvest:
         """Report sites of benign texts."""
         return self._report_rows(BENIGN_CLASSES)
 
-    def benign_mean(self, layer: int) -> Float[Tensor, " d_model"]:
-        """The target's mean where benign requests end, computed once per layer.
+    def benign_ends(self, layer: int) -> Float[Tensor, "n_rows d_model"]:
+        """The target's residuals where benign requests end, read once per layer.
 
-        Without harvested ends of prompts there is only the mean over all benign text.
+        Without harvested ends of prompts there are only those of all benign text.
         """
-        if layer not in self._means:
+        if layer not in self._ends:
             ends = self._report_rows(REQUEST_CLASSES)
             ends = ends[self.end_of_prompt[ends]]
             x = self.residuals("target", layer)[ends if len(ends) else self.benign_rows]
-            self._means[layer] = x.double().mean(0).float()
-        return self._means[layer]
+            self._ends[layer] = x.float()
+        return self._ends[layer]
 
     def split_texts(self, split: str) -> list[Text]:
         """The texts of a split, in order."""
         chosen = self.text[self.rows(split)].unique().tolist()
         return [self.texts[i] for i in chosen]
-
-
-def read_residuals(
-    loaded: LoadedModel,
-    texts: Sequence[Text],
-    layers: Sequence[int],
-    *,
-    batch_size: int,
-    end_of_prompt: bool,
-    reporter: Reporter,
-    label: str,
-) -> Residuals:
-    """Residuals of one model at every content token of the texts.
-
-    Args:
-        loaded: The model.
-        texts: What it reads.
-        layers: Blocks after which residuals are read.
-        batch_size: Texts at a time, fewer where memory runs out; texts of similar length share a
-            batch.
-        end_of_prompt: Whether the last template token before an answer is a site.
-        reporter: Told the progress.
-        label: Names the work.
-
-    Raises:
-        NumericsError: if a residual is not finite.
-    """
-    order = sorted(range(len(texts)), key=lambda i: len(str(texts[i].content)))
-    found: dict[SiteId, int] = {}
-    parts: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-    n_read = 0
-    n_texts = 0
-
-    def read(chosen: Sequence[int]) -> None:
-        nonlocal n_read, n_texts
-        batch = encode_texts(
-            loaded.tokenizer,
-            [texts[i].as_messages() for i in chosen],
-            end_of_prompt=end_of_prompt,
-            max_length=loaded.max_length,
-        )
-        places = [
-            (row, token, (chosen[row], *key))
-            for row, keys in enumerate(batch.site_keys)
-            for token, key in enumerate(keys)
-            if key is not None
-        ]
-        index = torch.tensor([(row, token) for row, token, _ in places]).reshape(-1, 2)
-        stream = capture(loaded, batch.input_ids, batch.attention_mask, layers=layers)
-        rows = [stream[layer][index[:, 0], index[:, 1]].float().cpu() for layer in layers]
-        for layer, some in zip(layers, rows, strict=True):
-            parts[layer].append(some)
-        found.update({site: n_read + i for i, (_, _, site) in enumerate(places)})
-        n_read += len(places)
-        n_texts += len(chosen)
-        advance(n_texts, len(order), "")
-
-    with reporter.bar(label) as advance:
-        run_batches(order, batch_size, read)
-    sites = sorted(found)
-    rows = torch.tensor([found[site] for site in sites], dtype=torch.long)
-    values = {layer: torch.cat(parts[layer])[rows] for layer in layers}
-    _require_finite(values, loaded.name)
-    return Residuals(values, sites)
-
-
-def _require_finite(values: Mapping[int, Tensor], name: str) -> None:
-    for layer, x in values.items():
-        if not torch.isfinite(x).all():
-            raise NumericsError(
-                f"residuals of {name} after layer {layer} contain NaN or infinity",
-                expected="finite activations",
-                fix="load the model in float32 (key `dtype`), or check its weights",
-            )
 
 
 def choose_texts(texts: Sequence[Text], n: int, seed: int) -> list[Text]:
@@ -237,23 +153,19 @@ def run_harvest(
     section = config.harvest
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        read = {
-            side: read_residuals(
-                loaded,
-                texts,
-                range(loaded.architecture.n_layers),
-                batch_size=section.batch_size,
-                end_of_prompt=section.end_of_prompt,
-                reporter=reporter,
-                label=f"harvest {side}",
-            )
-            for side, loaded in models.items()
-        }
-        return _align(run.folder / "harvest", config, texts, read)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=run.folder, prefix="harvest-") as spilled:
+            read = {
+                side: read_by_groups(
+                    loaded, texts, section, reporter, f"harvest {side}", Path(spilled) / side
+                )
+                for side, loaded in models.items()
+            }
+            return _align(run.folder / "harvest", config, texts, read)
 
     output = run.stage(
         "harvest",
-        config={**section.model_dump(), "budget": config.budget},
+        config={**section.model_dump(exclude={"layers_at_once"}), "budget": config.budget},
         inputs={**model_hashes, "texts": _hash_texts(texts)},
         compute=compute,
         seed=config.seed,

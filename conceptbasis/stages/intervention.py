@@ -30,7 +30,8 @@ class Intervention:
         scope: `stream` or `writers`.
         gamma: Strength of every mode but `add`: 1 removes, 2 reflects, below 0 strengthens.
         amounts: What `add` adds along each direction.
-        means: Mean of each edited layer where benign requests end, for `affine`.
+        means: Where `affine` sets the component to: by each layer, the mean where benign requests
+            end, moved against the direction by `replay.offset`.
         which: Whether a weight edit covers all writers or attention only.
     """
 
@@ -93,11 +94,16 @@ def apply_intervention(loaded: LoadedModel, intervention: Intervention) -> Itera
         ) as report:
             yield report
         return
-    with intervene(loaded, _edits(intervention), scope=intervention.scope) as report:
+    with intervene(loaded, edits_of(intervention), scope=intervention.scope) as report:
         yield report
 
 
-def _edits(intervention: Intervention) -> list[Edit]:
+def edits_of(intervention: Intervention) -> list[Edit]:
+    """The hooks of an intervention that is no weight edit.
+
+    Raises:
+        InterventionError: if `affine` has no means.
+    """
     edits = []
     for i, (layer, r) in enumerate(zip(intervention.layers, intervention.directions, strict=True)):
         if intervention.mode == "affine":
@@ -121,17 +127,21 @@ def plan_intervention(
     layers: Sequence[int],
     directions: Float[Tensor, "n_edited d_model"],
     section: ReplaySection,
+    means: Float[Tensor, "n_edited d_model"] | None = None,
 ) -> Intervention:
     """An intervention along directions, with amounts (mode `add`) and means of benign sites.
 
     Amounts are in standard deviations over all benign sites. Means are those at the ends of benign
-    requests, so that `affine` leaves a request it ought to answer where such requests are.
+    requests, so that `affine` leaves a request it ought to answer where such requests are; a run
+    that removes a direction goes on by `replay.offset` standard deviations of these requests,
+    which makes up for what a rebuilt direction misses and is where many of them lie anyway.
 
     Args:
         harvest: Gives the target's residuals on benign text.
         layers: Target layers.
         directions: Unit directions of those layers.
         section: Mode, scope and strength.
+        means: Other means than those of the benign requests.
     """
     amounts: list[float] = []
     if section.mode == "add":
@@ -139,6 +149,12 @@ def plan_intervention(
         for layer, r in zip(layers, directions, strict=True):
             x = harvest.residuals("target", layer)[rows]
             amounts.append(section.alpha * float((x @ r).double().std()))
+    ends = [harvest.benign_ends(layer) for layer in layers]
+    if means is None:
+        means = torch.stack([x.double().mean(0).float() for x in ends])
+    if section.mode == "affine" and section.gamma > 0:
+        spreads = torch.stack([(x @ r).std() for x, r in zip(ends, directions, strict=True)])
+        means = means - section.offset * spreads[:, None] * directions
     return Intervention(
         tuple(layers),
         directions,
@@ -146,7 +162,7 @@ def plan_intervention(
         section.scope,
         section.gamma,
         tuple(amounts),
-        torch.stack([harvest.benign_mean(layer) for layer in layers]),
+        means,
         section.which,
     )
 

@@ -1,6 +1,7 @@
 """Stage `match`: which donor features are tied to which target features, by pair of layers.
 
-Only pairs at a like relative depth are matched: no others can enter the layer map.
+Only pairs at a like relative depth are matched: no others can enter the layer map. The ends of
+prompts hold a share of the weight, since the direction is read there and they are few.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptbasis.artifacts import StageOutput
+from conceptbasis.artifacts import StageOutput, value_hash
 from conceptbasis.core.alignment import depth_gaps
 from conceptbasis.core.matching import Matches, eligible_pairs, shift_null
+from conceptbasis.core.partners import CodePair
 from conceptbasis.errors import SaeError
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.parallel import map_unordered
+from conceptbasis.stages.site_weights import SiteWeights
 from conceptbasis.stages.study import Codes, SideName, Study
 
 LayerPair = tuple[int, int]
@@ -35,7 +38,17 @@ class MatchSet:
     output: StageOutput
 
 
-def run_match(study: Study, harvest: Harvest, codes: Codes) -> MatchSet:
+def code_pair(codes: Codes, weigh: SiteWeights, pair: LayerPair, split: str) -> CodePair:
+    """Codes of a layer pair on one split, weighted as they match."""
+    target, donor = pair
+    return CodePair(
+        codes.split("donor", donor, split),
+        codes.split("target", target, split),
+        weigh(split, codes.study.config.match.end_of_prompt_share),
+    )
+
+
+def run_match(study: Study, harvest: Harvest, codes: Codes, weigh: SiteWeights) -> MatchSet:
     """Runs or reuses the stage.
 
     Raises:
@@ -50,7 +63,7 @@ def run_match(study: Study, harvest: Harvest, codes: Codes) -> MatchSet:
         rows = []
         with study.reporter.bar("match") as advance:
             measured = map_unordered(
-                lambda pair: _match(study, codes, pair),
+                lambda pair: _match(codes, weigh, pair),
                 pairs,
                 n_workers=study.config.n_workers,
                 device=study.config.device,
@@ -70,6 +83,7 @@ def run_match(study: Study, harvest: Harvest, codes: Codes) -> MatchSet:
         },
         inputs={
             "harvest": harvest.hash,
+            "class_shares": value_hash(weigh.shares),
             "donor_saes": study.donor.saes.hash,
             "target_saes": study.target.saes.hash,
         },
@@ -102,19 +116,17 @@ def nearby_pairs(study: Study) -> list[LayerPair]:
     return pairs
 
 
-def _match(study: Study, codes: Codes, pair: LayerPair) -> Matches:
-    section = study.config.match
-    target, donor = pair
-    fit, select = (
-        (codes.split("donor", donor, split), codes.split("target", target, split))
-        for split in ("fit", "select")
-    )
+def _match(codes: Codes, weigh: SiteWeights, pair: LayerPair) -> Matches:
+    section, device = codes.study.config.match, codes.study.config.device
+    fit, select = (code_pair(codes, weigh, pair, split) for split in ("fit", "select"))
     null = shift_null(
-        *select,
+        select.donor,
+        select.target,
         n_shifts=section.n_shifts,
-        min_shift=max(1, select[0].shape[0] // 20),
-        generator=study.generator(1000 * target + donor),
-        device=study.config.device,
+        min_shift=max(1, select.n // 20),
+        generator=codes.study.generator(1000 * pair[0] + pair[1]),
+        weights=select.weights,
+        device=device,
     )
     return eligible_pairs(
         [fit],
@@ -124,7 +136,7 @@ def _match(study: Study, codes: Codes, pair: LayerPair) -> Matches:
         r_min=section.r_min,
         fdr=section.fdr,
         min_density=section.min_density,
-        device=study.config.device,
+        device=device,
     )
 
 

@@ -55,6 +55,7 @@ from conceptbasis.stages.lines import run_lines
 from conceptbasis.stages.match import run_match
 from conceptbasis.stages.overview import measure_overview, overview_lines
 from conceptbasis.stages.replay import run_replay
+from conceptbasis.stages.site_weights import SiteWeights
 from conceptbasis.stages.stability import run_stability
 from conceptbasis.stages.study import Codes, Side, Study
 from conceptbasis.stages.summary import write_recipe, write_summary
@@ -228,15 +229,16 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
         study.reporter,
     )
     codes = Codes(study, harvest)
-    matches = run_match(study, harvest, codes)
-    on_stage(matches.output)
     direction = run_direction(study)
     on_stage(direction.output)
+    weigh = SiteWeights(harvest, direction)
+    matches = run_match(study, harvest, codes, weigh)
+    on_stage(matches.output)
     alignment = run_align(study, harvest, codes, matches, direction)
     on_stage(alignment.output)
     recipes = run_fit(study, codes, matches, direction, alignment)
     on_stage(recipes.output)
-    rebuilder = Rebuilder(study, harvest, codes, matches, direction)
+    rebuilder = Rebuilder(study, harvest, codes, matches, weigh)
     transfer = run_transfer(study, rebuilder, recipes, direction, alignment)
     on_stage(transfer.output)
     guarded = run_guard(study, harvest, transfer)

@@ -1,8 +1,10 @@
-"""How much each shared site counts when the maps into the target are fitted and compared."""
+"""How much each shared site counts when features are matched and maps are fitted and compared."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
@@ -13,6 +15,38 @@ from conceptbasis.stages.harvest import Harvest
 
 _MIN_ENDS = 20
 """Classes of text with fewer ends of prompts than this have no weight of their own."""
+
+
+@dataclass
+class SiteWeights:
+    """Weights of the shared sites; each set of them is computed once.
+
+    Args:
+        harvest: The shared texts and their sites.
+        direction: The donor's direction, labels of the donor only.
+    """
+
+    harvest: Harvest
+    direction: DonorDirection
+    _known: dict[tuple[str, float], Tensor] = field(default_factory=dict, init=False)
+
+    @functools.cached_property
+    def shares(self) -> dict[str, float]:
+        """How much of the weight on ends of prompts each class of text has."""
+        return class_shares(self.harvest, self.direction)
+
+    def __call__(self, split: str, end_of_prompt_share: float) -> Float[Tensor, " n_rows"]:
+        """Weights of a split's sites.
+
+        Args:
+            split: The split.
+            end_of_prompt_share: Weight of all ends of prompts together.
+        """
+        key = (split, end_of_prompt_share)
+        if key not in self._known:
+            rows = self.harvest.rows(split)
+            self._known[key] = weigh_sites(self.harvest, rows, self.shares, end_of_prompt_share)
+        return self._known[key]
 
 
 def class_shares(harvest: Harvest, direction: DonorDirection) -> dict[str, float]:

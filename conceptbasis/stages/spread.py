@@ -15,8 +15,12 @@ from torch import Tensor
 
 from conceptbasis.config import ReplaySection
 
-_NEARLY = 0.05
-"""Agreements less than this share below the best count as no worse: their intervals overlap."""
+NEARLY = 0.05
+"""Agreements less than this share below another count as no worse: their intervals overlap."""
+
+_SURE = 0.25
+"""A layer whose agreement is less than this share below the best is sure enough to speak for all.
+The share is large because early donor layers agree more about words than about the decision."""
 
 
 def single_layer(
@@ -24,21 +28,31 @@ def single_layer(
 ) -> int | None:
     """The layer whose direction is used everywhere, None where each layer uses its own.
 
-    It is the deepest one below `replay.early_fraction` whose projection agreement on benign text
-    is nearly the best there: deeper layers have decided more, and the last ones hold the words of
-    the answer and not its cause. Where nothing lies below the fraction, all layers are considered.
-
     Args:
         agreements: Projection agreement by target layer.
-        section: Says whether one direction is used, and the fraction.
+        section: Says whether one direction is used, and the fraction of `surest_layer`.
         n_layers: Layers of the target.
     """
     if section.directions == "trajectory":
         return None
-    limit = int(section.early_fraction * n_layers)
+    return surest_layer(agreements, section.early_fraction, n_layers)
+
+
+def surest_layer(agreements: Mapping[int, float], early_fraction: float, n_layers: int) -> int:
+    """The deepest layer below a share of the depth whose projection agreement is no outlier.
+
+    Deeper layers have decided more, and the last ones hold the words of the answer and not its
+    cause. Where nothing lies below the fraction, all layers are considered.
+
+    Args:
+        agreements: Projection agreement on benign text by target layer.
+        early_fraction: The share of the depth.
+        n_layers: Layers of the target.
+    """
+    limit = int(early_fraction * n_layers)
     candidates = {layer: a for layer, a in agreements.items() if layer < limit} or dict(agreements)
     best = max(candidates.values())
-    return max(layer for layer, a in candidates.items() if a >= best - _NEARLY * abs(best))
+    return max(layer for layer, a in candidates.items() if a >= best - _SURE * abs(best))
 
 
 def spread(

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -72,7 +71,7 @@ def run_stability(
         pairs = alignment.layer_map.pairs
         with study.reporter.bar("stability") as advance:
             for done, pair in enumerate(pairs, 1):
-                found = compare_splits(study, rebuilder, direction, pair, splits)
+                found = compare_splits(study, rebuilder, direction, transfer.basis, pair, splits)
                 rows.append({"target": pair[0], "donor": pair[1], **_spreads(found)})
                 advance(done, len(pairs), "")
         return {}, {"n_splits": n_splits, "layers": rows, "all_layers": _over_layers(rows)}
@@ -95,6 +94,7 @@ def compare_splits(
     study: Study,
     rebuilder: Rebuilder,
     direction: DonorDirection,
+    basis: str,
     pair: LayerPair,
     splits: Sequence[Split],
 ) -> list[dict[str, float | None]]:
@@ -104,6 +104,7 @@ def compare_splits(
         study: The study.
         rebuilder: The route into the target.
         direction: Gives the residuals at the end of the prompts.
+        basis: One of `stages.transfer.BASES`.
         pair: Target and donor layer.
         splits: Halves of the harmful and of the harmless prompts.
 
@@ -115,12 +116,7 @@ def compare_splits(
         [_fit(study, rebuilder, direction, pair, *half) for half in zip(*split, strict=True)]
         for split in splits
     ]
-    used = [half.recipe.feature_ids for halves in fitted for half in halves if half]
-    if used:
-        rebuilder.prepare(pair, torch.cat(used).unique())
-    compared = [
-        _compare(rebuilder, study.config.transfer.basis, pair, *halves) for halves in fitted
-    ]
+    compared = [_compare(rebuilder, basis, pair, *halves) for halves in fitted]
     return [found for found in compared if found is not None]
 
 

@@ -83,8 +83,8 @@ def _curve_figures(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _single_layer(study: Study, transfer: Transfer) -> int | None:
     """The layer whose direction is replayed everywhere, None where each layer has its own."""
-    agreements = transfer.agreements(study.config.transfer.basis)
-    return single_layer(agreements, study.config.replay, study.target.n_layers)
+    selections = transfer.selections(transfer.basis)
+    return single_layer(selections, study.config.replay, study.target.n_layers)
 
 
 def describe_side(side: Side) -> dict[str, Any]:

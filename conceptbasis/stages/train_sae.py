@@ -36,8 +36,9 @@ from conceptbasis.models.sae_training import (
 )
 from conceptbasis.progress import Reporter
 from conceptbasis.prompts import PromptSuite, Text
-from conceptbasis.stages.harvest import choose_texts, read_residuals
+from conceptbasis.stages.harvest import choose_texts
 from conceptbasis.stages.load_saes import load_folder, load_published
+from conceptbasis.stages.residuals import read_residuals
 from conceptbasis.stages.sae_quality import (
     BATCH_OF_TEXTS,
     Histogram,
@@ -123,7 +124,7 @@ def load_or_train(
         return _train(config, source.train, work, model_hash, suite, out, on_metrics)
     saes = load_published(config, loaded, layers)
     texts = choose_texts(suite.texts_for("B0"), 256, 0)
-    warnings = fit_warnings(loaded, saes, [text.as_messages() for text in texts])
+    warnings = fit_warnings(loaded, saes, [text.as_messages() for text in texts], config.model)
     for line in warnings:
         reporter.say(f"warning: SAEs of {config.name}: {line}")
     residuals = _read(loaded, texts, layers, reporter, "activations to measure on")

@@ -2,18 +2,19 @@
 
 The maps are fitted where the direction is read: the sites at the end of a prompt hold most of the
 weight. The ridge strength of each layer is the one whose rebuilt direction agrees best with the
-donor's direction on such sites that were not used for fitting (projection agreement).
+donor's direction on such sites that were not used for fitting (projection agreement), and the basis
+is chosen likewise.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput
@@ -33,15 +34,12 @@ from conceptbasis.stages.align import Alignment
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.harvest import Harvest
-from conceptbasis.stages.match import LayerPair, MatchSet, mask
-from conceptbasis.stages.site_weights import class_shares, weigh_sites
-from conceptbasis.stages.study import Codes, Study
+from conceptbasis.stages.match import LayerPair, MatchSet, code_pair
+from conceptbasis.stages.site_weights import SiteWeights
+from conceptbasis.stages.spread import NEARLY, surest_layer
+from conceptbasis.stages.study import Codes, SideName, Study
 
 BASES = ("code_map", "transported", "matched")
-
-_NEARLY = 0.05
-"""The weakest ridge whose agreement is less than this share below the best is taken: a strong one
-turns every direction towards the one along which the target's ends of prompts differ most."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +49,14 @@ class Choice:
     Args:
         rebuilt: The direction.
         strength: Chosen ridge strength, None where there is none to choose.
-        agreement: Projection agreement on sites that nothing was chosen on.
+        selection: Projection agreement on the sites that layers and bases are chosen on.
+        agreement: The same on sites that nothing was chosen on.
         by_strength: Agreement of each strength on the sites of the choice.
     """
 
     rebuilt: Rebuilt
     strength: float | None
+    selection: float
     agreement: float
     by_strength: Mapping[float, float]
 
@@ -70,10 +70,15 @@ class Transfer:
     steering: Float[Tensor, "n_edited d_target"]
     output: StageOutput
 
-    def agreements(self, basis: str) -> dict[int, float]:
-        """Projection agreement of a basis by target layer."""
+    @property
+    def basis(self) -> str:
+        """The basis of the transfer; the others are ablations."""
+        return str(self.output.result["basis"])
+
+    def selections(self, basis: str) -> dict[int, float]:
+        """Projection agreement of a basis by target layer, on the sites of the choices."""
         rows = self.output.result["layers"]
-        return {row["target"]: row["agreement_by_basis"][basis] for row in rows}
+        return {row["target"]: row["selection_by_basis"][basis] for row in rows}
 
 
 @dataclass
@@ -84,17 +89,10 @@ class Rebuilder:
     harvest: Harvest
     codes: Codes
     matches: MatchSet
-    direction: DonorDirection
-    _sources: dict[LayerPair, tuple[Tensor, StreamingMoments]] = field(
+    weigh: SiteWeights
+    _moments: dict[tuple[str, LayerPair], StreamingMoments] = field(
         default_factory=dict, init=False
     )
-    _readouts: dict[LayerPair, StreamingMoments] = field(default_factory=dict, init=False)
-    _weights: dict[str, Tensor] = field(default_factory=dict, init=False)
-
-    @functools.cached_property
-    def shares(self) -> dict[str, float]:
-        """How much of the weight on ends of prompts each class of text has."""
-        return class_shares(self.harvest, self.direction)
 
     def rebuild(
         self, basis: str, pair: LayerPair, recipe: Recipe, direction: Float[Tensor, " d_donor"]
@@ -104,68 +102,56 @@ class Rebuilder:
         Args:
             basis: One of `BASES`.
             pair: Target and donor layer.
-            recipe: The donor's recipe.
+            recipe: The donor's recipe, of matched features.
             direction: The donor direction that agreement is measured against.
         """
-        target = pair[0]
-        matches, sae = self.matches.pairs[pair], self.study.target.sae(target)
+        matches, sae = self.matches.pairs[pair], self.study.target.sae(pair[0])
+        outputs = matches.eligible_target
+        of_recipe = torch.searchsorted(matches.eligible_donor, recipe.feature_ids)
         if basis == "matched":
-            donor_codes = self.codes.split("donor", pair[1], "fit")
-            target_codes = self.codes.split("target", target, "fit")
-            stats = (feature_stats([z]) for z in (donor_codes, target_codes))
+            stats = feature_stats([code_pair(self.codes, self.weigh, pair, "fit")])
             rebuilt = rebuild_matched(recipe, matches, *stats, W_dec_target=sae.W_dec)
             return self.fixed(rebuilt, pair, direction)
         if basis == "transported":
-            z = self.codes("donor", pair[1])[:, recipe.feature_ids.numpy()].tocsr()
-            moments = self.moments(z, self.harvest.residuals("target", target))
+            moments = self._between("donor", "residuals", pair).select_inputs(of_recipe)
             return self.choose(
                 pair, direction, lambda s: rebuild_transported(recipe, moments, strength=s)
             )
-        moments = self._source(pair, recipe.feature_ids)
-        matched = matches.eligible_target
-        allowed, readout = mask(matched, sae.d_sae), self._readout(pair)
+        moments = self._between("donor", "codes", pair).select_inputs(of_recipe)
+        readout = self._between("target", "residuals", pair)
         return self.choose(
             pair,
             direction,
             lambda s: rebuild_code_map(
                 recipe,
                 moments,
-                lambda ids: readout.select_inputs(torch.searchsorted(matched, ids)),
+                lambda ids: readout.select_inputs(torch.searchsorted(outputs, ids)),
+                outputs=outputs,
                 W_dec_target=sae.W_dec,
-                allowed_target=allowed,
                 strength=s,
                 n_atoms=self.study.config.transfer.n_atoms,
             ),
         )
 
-    def prepare(self, pair: LayerPair, features: Int[Tensor, " n_features"]) -> None:
-        """Reads the moments of these donor features once, for several recipes made of them.
+    def _between(self, side: SideName, to: str, pair: LayerPair) -> StreamingMoments:
+        """Moments from the matched features of a side to matched codes or residuals of the target.
 
-        Args:
-            pair: Target and donor layer.
-            features: Ascending.
+        All recipes of a pair share them. Those of one pair at a time are kept: with large
+        dictionaries all of them would not fit into memory.
         """
-        # Of one pair at a time: with large dictionaries all of them would not fit into memory.
-        self._sources = {pair: (features, self._read(pair, features))}
-
-    def _read(self, pair: LayerPair, features: Tensor) -> StreamingMoments:
-        z = self.codes("donor", pair[1])[:, features.numpy()].tocsr()
-        return self.moments(z, self.codes("target", pair[0]))
-
-    def _source(self, pair: LayerPair, features: Tensor) -> StreamingMoments:
-        """Moments from donor features to all target codes."""
-        known, moments = self._sources.get(pair, (features[:0], None))
-        if moments is None or not bool(torch.isin(features, known).all()):
-            return self._read(pair, features)
-        return moments.select_inputs(torch.searchsorted(known, features))
-
-    def _readout(self, pair: LayerPair) -> StreamingMoments:
-        """Moments from the codes of a pair's matched target features to target residuals."""
-        if pair not in self._readouts:
-            ids = self.matches.pairs[pair].eligible_target.numpy()
-            z = self.codes("target", pair[0])[:, ids].tocsr()
-            self._readouts[pair] = self.moments(z, self.harvest.residuals("target", pair[0]))
-        return self._readouts[pair]
+        key = (f"{side}.{to}", pair)
+        if key not in self._moments:
+            self._moments = {k: m for k, m in self._moments.items() if k[1] == pair}
+            matches, (target, donor) = self.matches.pairs[pair], pair
+            ids = matches.eligible_donor if side == "donor" else matches.eligible_target
+            x = self.codes(side, donor if side == "donor" else target)[:, ids.numpy()].tocsr()
+            y = (
+                self.harvest.residuals("target", target)
+                if to == "residuals"
+                else self.codes("target", target)[:, matches.eligible_target.numpy()].tocsr()
+            )
+            self._moments[key] = self.moments(x, y)
+        return self._moments[key]
 
     def moments(self, x: Batch, y: Batch) -> StreamingMoments:
         """Moments on fit sites, the ends of prompts holding their share of the weight."""
@@ -180,18 +166,13 @@ class Rebuilder:
         return functools.reduce(StreamingMoments.merge, parts)
 
     def site_weights(self, split: str) -> Float[Tensor, " n_rows"]:
-        """Weights of a split's sites, computed once: every agreement asks for them."""
-        if split not in self._weights:
-            share = self.study.config.transfer.end_of_prompt_share
-            self._weights[split] = weigh_sites(
-                self.harvest, self.harvest.rows(split), self.shares, share
-            )
-        return self._weights[split]
+        """Weights of a split's sites."""
+        return self.weigh(split, self.study.config.transfer.end_of_prompt_share)
 
     def choose(
         self, pair: LayerPair, direction: Tensor, rebuild: Callable[[float], Rebuilt]
     ) -> Choice:
-        """The weakest ridge whose direction agrees nearly as well as the best with the donor's.
+        """The ridge whose direction agrees best with the donor's.
 
         Args:
             pair: Target and donor layer.
@@ -202,15 +183,16 @@ class Rebuilder:
         by_strength = {
             s: self.agreement(pair, direction, r.direction, "select") for s, r in tried.items()
         }
-        most = max(by_strength.values())
-        best = next(s for s, a in by_strength.items() if a >= most - _NEARLY * abs(most))
+        best = max(by_strength, key=lambda s: by_strength[s])
         agreement = self.agreement(pair, direction, tried[best].direction, "report")
-        return Choice(tried[best], best, agreement, by_strength)
+        return Choice(tried[best], best, by_strength[best], agreement, by_strength)
 
     def fixed(self, rebuilt: Rebuilt, pair: LayerPair, direction: Tensor) -> Choice:
         """A direction that has no strength to choose, with its agreement."""
-        agreement = self.agreement(pair, direction, rebuilt.direction, "report")
-        return Choice(rebuilt, None, agreement, {})
+        chosen, reported = (
+            self.agreement(pair, direction, rebuilt.direction, s) for s in ("select", "report")
+        )
+        return Choice(rebuilt, None, chosen, reported, {})
 
     def agreement(self, pair: LayerPair, donor: Tensor, target: Tensor, split: str) -> float:
         """Weighted correlation of donor and target projections over sites of a split."""
@@ -232,28 +214,27 @@ def run_transfer(
     section = study.config.transfer
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        found: dict[str, list[Tensor]] = {name: [] for name in BASES}
-        steering, rows = [], []
+        found: list[dict[str, Choice]] = []
         with study.reporter.bar("transfer") as advance:
-            for done, pair in enumerate(pairs, 1):
+            for pair in pairs:
                 recipe, r = recipes.recipes[pair[0]], direction.trajectory[pair[1]]
-                choices = {b: rebuilder.rebuild(b, pair, recipe, r) for b in BASES}
-                for name, choice in choices.items():
-                    found[name].append(choice.rebuilt.direction)
-                steering.append(choices[section.basis].rebuilt.steering)
-                rows.append(_row(rebuilder, pair, recipe, choices, section.basis))
-                advance(done, len(pairs), "")
-        tensors = {f"{name}.direction": torch.stack(units) for name, units in found.items()}
-        tensors |= {
-            "direction": torch.stack(found[section.basis]),
-            "steering": torch.stack(steering),
+                found.append({b: rebuilder.rebuild(b, pair, recipe, r) for b in BASES})
+                advance(len(found), len(pairs), "")
+        basis = choose_basis(study, [target for target, _ in pairs], found)
+        units = {b: torch.stack([f[b].rebuilt.direction for f in found]) for b in BASES}
+        tensors = {f"{b}.direction": directions for b, directions in units.items()} | {
+            "direction": units[basis].clone(),
+            "steering": torch.stack([f[basis].rebuilt.steering for f in found]),
         }
-        shares = rebuilder.shares
-        return tensors, {"basis": section.basis, "class_shares": shares, "layers": rows}
+        rows = [
+            _row(rebuilder, pair, recipes.recipes[pair[0]], choices, basis)
+            for pair, choices in zip(pairs, found, strict=True)
+        ]
+        return tensors, {"basis": basis, "class_shares": rebuilder.weigh.shares, "layers": rows}
 
     output = study.run.stage(
         "transfer",
-        config=section.model_dump(),
+        config={**section.model_dump(), "early_fraction": study.config.replay.early_fraction},
         inputs={
             "fit": recipes.output.hash,
             "harvest": rebuilder.harvest.hash,
@@ -269,6 +250,31 @@ def run_transfer(
         output.tensors["steering"],
         output,
     )
+
+
+def choose_basis(study: Study, layers: Sequence[int], found: Sequence[Mapping[str, Choice]]) -> str:
+    """The basis of `transfer.basis`; under `auto` the first readable one that loses nothing.
+
+    `code_map` names features on both sides. Where the target's codes hold too little of what the
+    donor's say, its agreement falls below that of `transported`, which goes to residuals directly.
+
+    Args:
+        study: Says what is wanted.
+        layers: Target layers.
+        found: What each basis gave at each of them.
+    """
+    wanted = study.config.transfer.basis
+    if wanted != "auto":
+        return wanted
+    n_layers, fraction = study.target.n_layers, study.config.replay.early_fraction
+    best = {}
+    for basis in ("code_map", "transported"):
+        selections = {
+            layer: choices[basis].selection for layer, choices in zip(layers, found, strict=True)
+        }
+        best[basis] = selections[surest_layer(selections, fraction, n_layers)]
+    loses = best["code_map"] < best["transported"] - NEARLY * abs(best["transported"])
+    return "transported" if loses else "code_map"
 
 
 def _row(
@@ -287,6 +293,7 @@ def _row(
         "strength": chosen.strength,
         "agreement": chosen.agreement,
         "agreement_by_basis": {name: c.agreement for name, c in choices.items()},
+        "selection_by_basis": {name: c.selection for name, c in choices.items()},
         "agreement_by_strength": {str(s): a for s, a in chosen.by_strength.items()},
         "donor_atoms": [
             _donor_atom(feature, float(recipe.coefficients[i]), matches)

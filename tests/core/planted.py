@@ -7,6 +7,7 @@ import scipy.sparse
 import torch
 
 from conceptbasis.core.matching import Matches, eligible_pairs, shift_null
+from conceptbasis.core.partners import CodePair
 
 N_TRUE = 24
 D_DONOR, D_TARGET = 40, 56
@@ -77,5 +78,5 @@ def match(world, *, shuffle=False, **options) -> Matches:
     donor_fit, donor_held = world.donor_codes[: n // 2], world.donor_codes[n // 2 :]
     target_fit, target_held = target[: n // 2], target[n // 2 :]
     null = shift_null(donor_held, target_held, n_shifts=20, min_shift=50, generator=generator)
-    fit, heldout = [(donor_fit, target_fit)], [(donor_held, target_held)]
+    fit, heldout = [CodePair(donor_fit, target_fit)], [CodePair(donor_held, target_held)]
     return eligible_pairs(fit, heldout, null, **options)

@@ -11,6 +11,7 @@ from conceptbasis.core.matching import (
     one_to_one,
     shift_null,
 )
+from conceptbasis.core.partners import CodePair
 from conceptbasis.core.significance import pooled_p
 from conceptbasis.errors import NumericsError
 
@@ -120,7 +121,8 @@ def test_each_loss_is_counted_once_under_its_first_reason(world):
     donor, target = world.donor_codes.tolil(), world.target_codes
     donor[:, 0] = 0
     donor = scipy.sparse.csr_matrix(donor)
-    fit, heldout = [(donor[:3000], target[:3000])], [(donor[3000:], target[3000:])]
+    fit = [CodePair(donor[:3000], target[:3000])]
+    heldout = [CodePair(donor[3000:], target[3000:])]
     subset = torch.zeros(D_DONOR, dtype=torch.bool)
     subset[[0, 1, 2, D_DONOR - 1]] = True
     options = {"k": 1, "donor_subset": subset}
@@ -133,7 +135,7 @@ def test_each_loss_is_counted_once_under_its_first_reason(world):
 
 
 def test_a_null_that_cannot_be_beaten_leaves_nothing(world):
-    fit = [(world.donor_codes[:3000], world.target_codes[:3000])]
+    fit = [CodePair(world.donor_codes[:3000], world.target_codes[:3000])]
     impossible = eligible_pairs(fit, fit, torch.ones(5, D_DONOR))
     assert impossible.donor_ids.numel() == 0
     assert impossible.reasons["null"] >= N_TRUE
@@ -142,6 +144,6 @@ def test_a_null_that_cannot_be_beaten_leaves_nothing(world):
 
 
 def test_sizes_that_do_not_belong_together_are_refused(world):
-    fit = [(world.donor_codes, world.target_codes)]
+    fit = [CodePair(world.donor_codes, world.target_codes)]
     with pytest.raises(NumericsError):
         eligible_pairs(fit, fit, torch.zeros(0, D_DONOR))

@@ -10,6 +10,7 @@ from conceptbasis.core import partners as module
 from conceptbasis.core import partners_dense as dense
 from conceptbasis.core.matching import mutual_pairs
 from conceptbasis.core.partners import (
+    CodePair,
     best_partners,
     feature_stats,
     pair_correlations,
@@ -42,9 +43,8 @@ def pair(rng):
 
 def search(pair, k, cuts=(), **options):
     rows = np.array_split(np.arange(pair[0].shape[0]), cuts)
-    batches = [(pair[0][some], pair[1][some]) for some in rows]
-    stats = [feature_stats([batch[side] for batch in batches]) for side in (0, 1)]
-    return best_partners(batches, *stats, k=k, **options)
+    batches = [CodePair(pair[0][some], pair[1][some]) for some in rows]
+    return best_partners(batches, *feature_stats(batches), k=k, **options)
 
 
 def check(ids, r, matrix, k):
@@ -125,10 +125,10 @@ def test_equal_partners_are_ordered_by_id(rng, monkeypatch):
 def test_pair_correlations_are_entries_of_the_matrix(pair):
     donors, targets = torch.tensor([0, 0, 3, 149]), torch.tensor([0, 129, 3, 5])
     matrix = correlations(*pair)
-    stats = [feature_stats([codes]) for codes in pair]
-    r = pair_correlations([pair], *stats, donors, targets)
+    stats = feature_stats([CodePair(*pair)])
+    r = pair_correlations([CodePair(*pair)], *stats, donors, targets)
     torch.testing.assert_close(r, matrix[donors, targets], atol=1e-9, rtol=0)
-    parts = [(pair[0][rows], pair[1][rows]) for rows in (slice(0, 10), slice(10, 900))]
+    parts = [CodePair(pair[0][rows], pair[1][rows]) for rows in (slice(0, 10), slice(10, 900))]
     torch.testing.assert_close(pair_correlations(parts, *stats, donors, targets), r)
 
 
@@ -142,40 +142,69 @@ def test_dead_and_constant_features_have_no_partners(pair):
     dense = pair[0][:, :4].toarray()
     dense[:, 1], dense[:, 2] = 0, 0.1
     codes = scipy.sparse.csr_matrix(dense)
-    stats = feature_stats([codes])
+    stats, _ = feature_stats([CodePair(codes, codes)])
     assert stats.sd[1:3].tolist() == [0, 0]
     assert search((codes, codes), 2).donor_ids[1:3].tolist() == [[-1, -1], [-1, -1]]
     none = torch.zeros(1, dtype=torch.int64)
-    assert float(pair_correlations([(codes, codes)], stats, stats, none + 1, none)) == 0
+    assert float(pair_correlations([CodePair(codes, codes)], stats, stats, none + 1, none)) == 0
 
 
 def test_statistics_equal_numpy_in_any_batching(pair):
-    stats = feature_stats([pair[0][rows] for rows in (slice(0, 1), slice(1, 500), slice(500, 900))])
+    cuts = (slice(0, 1), slice(1, 500), slice(500, 900))
+    stats, _ = feature_stats([CodePair(pair[0][rows], pair[1][rows]) for rows in cuts])
     dense = pair[0].toarray().astype(np.float64)
     np.testing.assert_allclose(stats.mean, dense.mean(0), atol=1e-12)
     np.testing.assert_allclose(stats.sd, dense.std(0), atol=1e-12)
     np.testing.assert_allclose(stats.density, (dense != 0).mean(0), atol=1e-12)
-    assert stats.n == 900
+    assert (stats.n, stats.weight) == (900, 900)
+
+
+def test_weighted_correlations_are_those_of_repeated_sites(pair, generator):
+    counts = torch.randint(0, 4, (900,), generator=generator)
+    weights = 0.3 * counts.double()
+    batches = [
+        CodePair(*(codes[part] for codes in pair), weights[part])
+        for part in (slice(0, 250), slice(250, 900))
+    ]
+    stats = feature_stats(batches)
+    found = best_partners(batches, *stats, k=4)
+    rows = torch.arange(900).repeat_interleave(counts).numpy()
+    repeated = correlations(pair[0][rows], pair[1][rows])
+    check(found.donor_ids, found.donor_r, repeated, 4)
+    check(found.target_ids, found.target_r, repeated.T, 4)
+    donors, targets = torch.tensor([0, 3, 70]), torch.tensor([0, 3, 9])
+    r = pair_correlations(batches, *stats, donors, targets)
+    torch.testing.assert_close(r, repeated[donors, targets], atol=1e-9, rtol=0)
+    plain, _ = feature_stats([CodePair(*pair)])
+    assert torch.equal(stats[0].density, plain.density)
+    assert not torch.allclose(found.donor_r, search(pair, 4).donor_r, atol=1e-2)
+
+
+@pytest.mark.parametrize("weights", [torch.ones(3), -torch.ones(4), torch.full((4,), torch.nan)])
+def test_weights_that_do_not_fit_are_refused(weights):
+    codes = scipy.sparse.csr_matrix(np.ones((4, 2), dtype=np.float32))
+    with pytest.raises(NumericsError):
+        feature_stats([CodePair(codes, codes, weights)])
 
 
 def test_explicit_zeros_are_not_activity():
     stored = scipy.sparse.csr_matrix(
         (np.array([0.0, 1.0], dtype=np.float32), np.array([0, 1]), np.array([0, 2, 2])), (2, 2)
     )
-    assert feature_stats([stored]).density.tolist() == [0, 0.5]
+    assert feature_stats([CodePair(stored, stored)])[0].density.tolist() == [0, 0.5]
 
 
 def test_what_does_not_belong_together_is_refused(pair):
-    stats = [feature_stats([codes]) for codes in pair]
+    stats = feature_stats([CodePair(*pair)])
     with pytest.raises(NumericsError, match="k = 0"):
-        best_partners([pair], *stats, k=0)
+        best_partners([CodePair(*pair)], *stats, k=0)
     with pytest.raises(NumericsError, match="statistics of the same sites"):
-        best_partners([(pair[0][:10], pair[1][:10])], *stats, k=1)
+        best_partners([CodePair(pair[0][:10], pair[1][:10])], *stats, k=1)
     with pytest.raises(NumericsError, match="codes has shape"):
-        best_partners([(pair[0], pair[1][:10])], *stats, k=1)
+        best_partners([CodePair(pair[0], pair[1][:10])], *stats, k=1)
     with pytest.raises(NumericsError, match="no sites"):
         feature_stats([])
     broken = pair[0].copy()
     broken.data[5] = np.nan
     with pytest.raises(NumericsError):
-        feature_stats([broken])
+        feature_stats([CodePair(broken, pair[1])])

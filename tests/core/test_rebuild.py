@@ -5,7 +5,7 @@ import torch
 from planted import D_DONOR, D_TARGET, N_TRUE, match, planted_world
 
 from conceptbasis.core.intervals import Interval
-from conceptbasis.core.partners import feature_stats
+from conceptbasis.core.partners import CodePair, feature_stats
 from conceptbasis.core.rebuild import (
     rebuild_code_map,
     rebuild_least_squares,
@@ -54,22 +54,17 @@ def recipe_codes(world):
     return scipy.sparse.csr_matrix(world.donor_codes[:, FEATURES.numpy()])
 
 
-def matched_targets(matches):
-    allowed = torch.zeros(D_TARGET, dtype=torch.bool)
-    allowed[matches.target_ids] = True
-    return allowed
-
-
 def readout_of(codes, residuals):
     return lambda ids: moments_between(scipy.sparse.csr_matrix(codes[:, ids.numpy()]), residuals)
 
 
 def code_map(world, recipe, *, shuffle=False, **options):
-    moments = moments_between(recipe_codes(world), world.target_codes, shuffle=shuffle)
-    readout = options.pop("readout", readout_of(world.target_codes, world.residuals[1]))
-    settings = {"allowed_target": matched_targets(match(world)), "strength": 0.01, "n_atoms": 4}
+    settings = {"outputs": match(world).eligible_target, "strength": 0.01, "n_atoms": 4}
     settings |= {"W_dec_target": world.W_dec_target}
-    return rebuild_code_map(recipe, moments, readout, **settings | options)
+    settings |= {"readout": readout_of(world.target_codes, world.residuals[1])} | options
+    codes = scipy.sparse.csr_matrix(world.target_codes[:, settings["outputs"].numpy()])
+    moments = moments_between(recipe_codes(world), codes, shuffle=shuffle)
+    return rebuild_code_map(recipe, moments, settings.pop("readout"), **settings)
 
 
 def test_code_map_recovers_the_planted_recipe_in_the_target(world, recipe):
@@ -87,7 +82,7 @@ def test_code_map_fails_on_shuffled_sites_and_on_foreign_targets(world, recipe):
     assert abs(cosine(code_map(world, recipe, shuffle=True).direction, truth(world))) < 0.7
     private = torch.ones(D_TARGET, dtype=torch.bool)
     private[world.partner] = False
-    foreign = code_map(world, recipe, allowed_target=private)
+    foreign = code_map(world, recipe, outputs=private.nonzero()[:, 0])
     assert abs(cosine(foreign.direction, truth(world))) < 0.5
 
 
@@ -107,7 +102,7 @@ def test_donor_as_its_own_target_returns_the_recipe(world, recipe):
     rebuilt = rebuild_code_map(
         recipe, moments, readout_of(world.donor_codes, world.residuals[0]),
         W_dec_target=world.W_dec, strength=1e-6, n_atoms=4,
-        allowed_target=torch.ones(D_DONOR, dtype=torch.bool),
+        outputs=torch.arange(D_DONOR),
     )  # fmt: skip
     back = dict(zip(rebuilt.target_ids.tolist(), rebuilt.target_coefficients.tolist(), strict=True))
     assert set(back) == set(FEATURES.tolist())
@@ -117,14 +112,14 @@ def test_donor_as_its_own_target_returns_the_recipe(world, recipe):
 def test_a_rotated_target_gives_the_rotated_direction(world, recipe, generator):
     Q = torch.linalg.qr(torch.randn(96, 96, generator=generator)).Q
     moments = moments_between(recipe_codes(world), world.target_codes)
-    allowed = matched_targets(match(world))
+    every = torch.arange(D_TARGET)
     plain, rotated = (
         rebuild_code_map(
             recipe,
             moments,
             readout_of(world.target_codes, world.residuals[1] @ turn),
             W_dec_target=world.W_dec_target @ turn,
-            allowed_target=allowed,
+            outputs=every,
             strength=0.1,
         ).direction
         for turn in (torch.eye(96), Q)
@@ -137,8 +132,7 @@ def test_code_map_ranks_by_what_a_feature_writes(world, recipe, generator):
     scale = torch.logspace(-2, 2, D_TARGET)[torch.randperm(D_TARGET, generator=generator)]
     codes = scipy.sparse.csr_matrix(world.target_codes @ scipy.sparse.diags(1 / scale.numpy()))
     moments = moments_between(recipe_codes(world), codes)
-    allowed = torch.ones(D_TARGET, dtype=torch.bool)
-    options = {"allowed_target": allowed, "strength": 0.01, "n_atoms": 4}
+    options = {"outputs": torch.arange(D_TARGET), "strength": 0.01, "n_atoms": 4}
     rows = world.W_dec_target * scale[:, None]
     readout = readout_of(codes, world.residuals[1])
     rescaled = rebuild_code_map(recipe, moments, readout, W_dec_target=rows, **options)
@@ -157,14 +151,12 @@ def test_transported_recovers_the_direction_and_a_shuffle_does_not(world, recipe
     assert cosine(rebuilt.direction, truth(world)) > 0.95
     assert rebuilt.target_ids.numel() == rebuilt.target_coefficients.numel() == 0
     broken = moments_between(recipe_codes(world), residuals, shuffle=True)
-    assert (
-        abs(cosine(rebuild_transported(recipe, broken, strength=0.01).direction, truth(world)))
-        < 0.7
-    )
+    other = rebuild_transported(recipe, broken, strength=0.01)
+    assert abs(cosine(other.direction, truth(world))) < 0.7
 
 
 def stats(world):
-    return [feature_stats([codes]) for codes in (world.donor_codes, world.target_codes)]
+    return feature_stats([CodePair(world.donor_codes, world.target_codes)])
 
 
 def test_matched_recovers_the_direction_with_true_slopes(world, recipe):
@@ -211,9 +203,10 @@ def test_moments_of_other_features_and_silent_ones_are_refused(world, recipe):
     with pytest.raises(NumericsError):
         rebuild_transported(recipe, wrong, strength=0.1)
     silent = scipy.sparse.csr_matrix((6000, 4), dtype=np.float32)
+    silence = moments_between(silent, world.target_codes)
     with pytest.raises(NumericsError):
-        rebuild_transported(recipe, moments_between(silent, world.target_codes), strength=0.1)
+        rebuild_transported(recipe, silence, strength=0.1)
     with pytest.raises(NumericsError):
-        code_map(world, recipe, allowed_target=torch.zeros(D_TARGET, dtype=torch.bool))
+        code_map(world, recipe, outputs=torch.zeros(0, dtype=torch.int64))
     with pytest.raises(NumericsError):
         code_map(world, recipe, n_atoms=0)

@@ -8,7 +8,7 @@ from tiny import PROMPTS, make_loaded
 
 from conceptbasis.errors import ModelError
 from conceptbasis.models.batches import out_of_memory, run_batches
-from conceptbasis.models.generation import first_token_logits, generate, text_nll
+from conceptbasis.models.generation import complete, first_token_logits, generate, text_nll
 from conceptbasis.models.native import end_activations
 
 
@@ -118,9 +118,9 @@ def test_a_failure_in_the_middle_of_an_answer_leaves_no_half_answer(models):
             raise full()
 
     handle = loaded.architecture.blocks[0].register_forward_pre_hook(check, with_kwargs=True)
-    logits: list[torch.Tensor] = []
     with pytest.warns(UserWarning, match="going on with 2"):
-        found = generate(loaded, PROMPTS, max_new_tokens=6, batch_size=4, first_logits=logits)
+        found = complete(loaded, PROMPTS, max_new_tokens=6, batch_size=4, logits_of=range(4))
     handle.remove()
-    assert found == generate(plain, PROMPTS, max_new_tokens=6)
-    torch.testing.assert_close(torch.stack(logits), first_token_logits(plain, PROMPTS))
+    assert found.texts == generate(plain, PROMPTS, max_new_tokens=6)
+    logits = torch.stack([found.first_logits[i] for i in range(4)])
+    torch.testing.assert_close(logits, first_token_logits(plain, PROMPTS))

@@ -229,8 +229,8 @@ def test_another_model_is_named(tmp_path, trained_on, name, said):
     from dataclasses import replace
 
     sae = load_sae_folder(gemma_scope(tmp_path, weights()).folder, **WANTED)
-    loaded = replace(make_loaded("llama"), name=name)
-    lines = fit_warnings(loaded, {LAYER: replace(sae, trained_on=trained_on)}, ["a museum"])
+    saes = {LAYER: replace(sae, trained_on=trained_on)}
+    lines = fit_warnings(make_loaded("llama"), saes, ["a museum"], name)
     named = [line for line in lines if line.startswith("model:")]
     assert len(named) == (said is not None)
     assert said is None or said in named[0]
@@ -243,9 +243,9 @@ def test_bos_and_context_length_are_named(tmp_path):
     sae = load_sae_folder(gemma_scope(tmp_path, weights()).folder, **WANTED)
     chat = [[{"role": "user", "content": "salt and bread " * 5}]]
     fitting_one = replace(sae, trained_on="llama", prepend_bos=True, context_size=100)
-    assert fit_warnings(loaded, {LAYER: fitting_one}, chat) == []
+    assert fit_warnings(loaded, {LAYER: fitting_one}, chat, "llama") == []
     other = replace(fitting_one, prepend_bos=False, context_size=8)
-    lines = fit_warnings(loaded, {LAYER: other}, chat)
+    lines = fit_warnings(loaded, {LAYER: other}, chat, "llama")
     assert [line.partition(":")[0] for line in lines] == ["prepend-BOS", "context length"]
     unknown = replace(sae, trained_on=None, prepend_bos=None, context_size=None)
-    assert fit_warnings(loaded, {LAYER: unknown}, chat) == []
+    assert fit_warnings(loaded, {LAYER: unknown}, chat, "llama") == []

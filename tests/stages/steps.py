@@ -9,6 +9,7 @@ from conceptbasis.stages.direction import DonorDirection, run_direction
 from conceptbasis.stages.fit import RecipeSet, run_fit
 from conceptbasis.stages.harvest import Harvest, run_harvest
 from conceptbasis.stages.match import MatchSet, run_match
+from conceptbasis.stages.site_weights import SiteWeights
 from conceptbasis.stages.study import Codes, Study
 from conceptbasis.stages.transfer import Rebuilder
 
@@ -24,11 +25,12 @@ class Steps:
     direction: DonorDirection
     alignment: Alignment
     recipes: RecipeSet
+    weigh: SiteWeights
 
     @property
     def rebuilder(self) -> Rebuilder:
         """The route into the target."""
-        return Rebuilder(self.study, self.harvest, self.codes, self.matches, self.direction)
+        return Rebuilder(self.study, self.harvest, self.codes, self.matches, self.weigh)
 
 
 def harvest_of(study: Study) -> Harvest:
@@ -49,8 +51,9 @@ def steps_of(study: Study) -> Steps:
     """Stages `harvest` to `fit`."""
     harvest = harvest_of(study)
     codes = Codes(study, harvest)
-    matches = run_match(study, harvest, codes)
     direction = run_direction(study)
+    weigh = SiteWeights(harvest, direction)
+    matches = run_match(study, harvest, codes, weigh)
     alignment = run_align(study, harvest, codes, matches, direction)
     recipes = run_fit(study, codes, matches, direction, alignment)
-    return Steps(study, harvest, codes, matches, direction, alignment, recipes)
+    return Steps(study, harvest, codes, matches, direction, alignment, recipes, weigh)

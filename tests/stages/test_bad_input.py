@@ -28,9 +28,11 @@ from conceptbasis.models.loading import load_model
 from conceptbasis.models.sae_training import layer_folder
 from conceptbasis.prompts import Concept, Prompt, save_suite
 from conceptbasis.stages import direction as direction_stage
+from conceptbasis.stages.direction import run_direction
 from conceptbasis.stages.guard import perplexity
 from conceptbasis.stages.match import run_match
 from conceptbasis.stages.pipeline import open_model, run_pipeline
+from conceptbasis.stages.site_weights import SiteWeights
 from conceptbasis.stages.study import Codes
 from conceptbasis.stages.train_sae import load_or_train, measure_quality
 
@@ -243,11 +245,12 @@ def test_release_without_an_id_for_a_layer(ready, sides):
 def test_dead_sae(make_study):
     study = make_study(match={"max_dead_share": 0.01})
     harvest = harvest_of(study)
+    weigh = SiteWeights(harvest, run_direction(study))
     with pytest.raises(SaeError, match="never fire on the shared text") as caught:
-        run_match(study, harvest, Codes(study, harvest))
+        run_match(study, harvest, Codes(study, harvest), weigh)
     assert "at most 1%" in caught.value.expected
     fine = make_study(match={"max_dead_share": 0.9})
-    assert run_match(fine, harvest, Codes(fine, harvest)).pairs
+    assert run_match(fine, harvest, Codes(fine, harvest), weigh).pairs
 
 
 def test_sae_whose_codes_are_not_finite(ready, sides):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -12,8 +13,9 @@ from steps import harvest_of
 from conceptbasis.errors import NumericsError, PromptError
 from conceptbasis.models.chat import encode_texts, render
 from conceptbasis.prompts import TEXT_CLASS_BUDGET, Text
-from conceptbasis.stages import harvest as harvest_stage
-from conceptbasis.stages.harvest import Residuals, _align, choose_texts, read_residuals
+from conceptbasis.stages import residuals as residuals_stage
+from conceptbasis.stages.harvest import _align, choose_texts
+from conceptbasis.stages.residuals import Residuals, read_residuals
 
 STRANGE = (
     "where is the café in the forest ?",
@@ -124,7 +126,7 @@ def test_shares_are_reported_for_both_sides(make_study, finished):
 
 
 def test_no_shared_site_is_an_error(make_study, monkeypatch):
-    real = harvest_stage.encode_texts
+    real = residuals_stage.encode_texts
 
     def shifted(tokenizer, texts, **keywords):
         encoded = real(tokenizer, texts, **keywords)
@@ -133,7 +135,7 @@ def test_no_shared_site_is_an_error(make_study, monkeypatch):
             return replace(encoded, site_keys=moved)
         return encoded
 
-    monkeypatch.setattr(harvest_stage, "encode_texts", shifted)
+    monkeypatch.setattr(residuals_stage, "encode_texts", shifted)
     study = make_study()
     with pytest.raises(PromptError, match="no site is shared by donor and target"):
         harvest_of(study)
@@ -226,3 +228,46 @@ def test_text_longer_than_the_context_is_an_error(sides):
     with pytest.raises(PromptError, match="tokens") as caught:
         residuals_of(sides.donor, [chat("rose " * 120)])
     assert "at most 96" in caught.value.expected
+
+
+# Groups of layers
+
+
+def harvested(make_study, **section):
+    study = make_study(harvest=section)
+    harvest_of(study)
+    folder = study.run.folder / "harvest"
+    assert not list(study.run.folder.glob("harvest-*")), "spilled residuals were left behind"
+    return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+
+
+def test_groups_of_layers_leave_the_same_files(make_study, monkeypatch):
+    """Also: no more layers are read at once than asked for."""
+    asked = []
+    read = residuals_stage.read_residuals
+    monkeypatch.setattr(
+        residuals_stage,
+        "read_residuals",
+        lambda loaded, texts, layers, **more: (
+            asked.append(list(layers)) or read(loaded, texts, layers, **more)
+        ),
+    )
+    whole = harvested(make_study)
+    assert asked == [[0, 1, 2, 3], [0, 1, 2]]
+    asked.clear()
+    study = make_study(harvest={})
+    shutil.rmtree(study.run.folder / "harvest")
+    assert harvested(make_study, layers_at_once=2) == whole
+    assert asked == [[0, 1], [2, 3], [0, 1], [2]]
+
+
+def test_another_group_size_is_no_reason_to_read_again(make_study, monkeypatch):
+    harvested(make_study)
+
+    def fail(*_, **__):
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(residuals_stage, "read_residuals", fail)
+    harvested(make_study, layers_at_once=1)
+    with pytest.raises(AssertionError, match="read again"):
+        harvested(make_study, layers_at_once=1, n_texts=50)

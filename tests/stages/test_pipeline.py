@@ -20,8 +20,8 @@ from conceptbasis.stages.replay import load_intervention
 
 STAGES = [
     "harvest",
-    "match",
     "direction",
+    "match",
     "align",
     "fit",
     "transfer",

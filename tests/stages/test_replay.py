@@ -165,6 +165,20 @@ def test_affine_keeps_the_benign_mean(harvest, sides):
     assert float((planned.means[0] @ r[0]).abs()) > 1e-3
 
 
+@pytest.mark.parametrize(("gamma", "moved"), [(1.0, True), (-1.0, False)])
+def test_removal_goes_on_by_the_offset_and_strengthening_does_not(harvest, gamma, moved):
+    r = directions(40, 2)
+    plain, further = (
+        plan_intervention(harvest, [0, 1], r, ReplaySection(offset=offset, gamma=gamma))
+        for offset in (0.0, 0.5)
+    )
+    for layer in (0, 1):
+        along = harvest.benign_ends(layer) @ r[layer]
+        shift = (plain.means[layer] - further.means[layer]) @ r[layer]
+        assert float(shift) == pytest.approx(0.5 * float(along.std()) if moved else 0, rel=1e-3)
+        assert float(plain.means[layer] @ r[layer]) == pytest.approx(float(along.mean()), rel=1e-3)
+
+
 # Layers
 
 

@@ -14,11 +14,11 @@ SINGLE = ReplaySection(directions="single", early_fraction=0.8)
 @pytest.mark.parametrize(
     ("agreements", "layer"),
     [
-        ({2: 0.50, 4: 0.70, 5: 0.69, 7: 0.90}, 5),  # nearly as sure, and deeper
-        ({2: 0.50, 4: 0.70, 5: 0.60, 7: 0.90}, 4),  # deeper, but less sure
+        ({2: 0.50, 4: 0.70, 5: 0.60, 7: 0.90}, 5),  # sure enough, and deeper
+        ({2: 0.50, 4: 0.70, 5: 0.50, 7: 0.90}, 4),  # deeper, but unsure
         ({2: 0.50, 5: 0.10, 7: 0.90}, 2),
         ({6: 0.80, 7: 0.90}, 7),  # nothing below 0.8 L
-        ({3: -0.40, 4: -0.41, 5: -0.9}, 4),
+        ({3: -0.40, 4: -0.45, 5: -0.9}, 4),
     ],
 )
 def test_the_deepest_of_the_surest_layers_below_the_fraction_is_taken(agreements, layer):

@@ -40,12 +40,12 @@ def mean_of(found, figure):
 def test_halves_of_the_prompts_agree_and_halves_of_shuffled_labels_do_not(steps):
     study, pair = steps.study, steps.alignment.layer_map.pairs[-1]
     splits, donor = splits_of(study), pair[1]
-    true = compare_splits(study, steps.rebuilder, steps.direction, pair, splits)
+    true = compare_splits(study, steps.rebuilder, steps.direction, "code_map", pair, splits)
     rows = torch.cat([steps.direction.harmful, steps.direction.harmless], dim=1)
     rows = rows[:, torch.randperm(rows.shape[1], generator=study.generator(1))]
     n = steps.direction.harmful.shape[1]
     shuffled = replace(steps.direction, harmful=rows[:, :n], harmless=rows[:, n:])
-    other = compare_splits(study, steps.rebuilder, shuffled, pair, splits)
+    other = compare_splits(study, steps.rebuilder, shuffled, "code_map", pair, splits)
     assert len(true) == len(splits)
     assert rows.shape[0] > donor
     assert mean_of(true, "donor_cosine") > 0.8
@@ -58,18 +58,18 @@ def test_a_half_against_itself_is_the_same(steps):
     pair = steps.alignment.layer_map.pairs[0]
     ((first, _), (other, _)), *_ = splits_of(steps.study)
     same = ((first, first), (other, other))
-    (found,) = compare_splits(steps.study, steps.rebuilder, steps.direction, pair, [same])
+    route = (steps.study, steps.rebuilder, steps.direction, "code_map")
+    (found,) = compare_splits(*route, pair, [same])
     assert found == {name: pytest.approx(1.0) for name in FIGURES}
 
 
-def test_prepared_moments_are_those_that_are_read_anew(steps):
+def test_moments_of_a_pair_are_kept_and_shared_by_its_recipes(steps):
+    kept = steps.rebuilder
     for pair in steps.alignment.layer_map.pairs:
         recipe, r = steps.recipes.recipes[pair[0]], steps.direction.trajectory[pair[1]]
-        plain, prepared = steps.rebuilder, steps.rebuilder
-        eligible = prepared.matches.pairs[pair].eligible_donor
-        prepared.prepare(pair, torch.cat([eligible, recipe.feature_ids]).unique())
-        one, other = (b.rebuild("code_map", pair, recipe, r) for b in (plain, prepared))
-        assert torch.allclose(one.rebuilt.direction, other.rebuilt.direction, atol=1e-6)
+        kept.rebuild("transported", pair, recipe, r)  # fills what the next one uses
+        one, other = (b.rebuild("code_map", pair, recipe, r) for b in (kept, steps.rebuilder))
+        assert torch.equal(one.rebuilt.direction, other.rebuilt.direction)
         assert one.strength == other.strength
 
 

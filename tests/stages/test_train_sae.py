@@ -9,11 +9,13 @@ import torch
 from micro import QUIET
 
 from conceptbasis import artifacts
-from conceptbasis.errors import ArtifactError
+from conceptbasis.config_base import parse_config
+from conceptbasis.config_model import ModelConfig
+from conceptbasis.errors import ArtifactError, ConfigError
 from conceptbasis.models.sae_training import layer_folder
 from conceptbasis.stages import train_sae
-from conceptbasis.stages.harvest import read_residuals
-from conceptbasis.stages.sae_quality import code_histograms
+from conceptbasis.stages.residuals import read_residuals
+from conceptbasis.stages.sae_quality import code_histograms, quality_line
 from conceptbasis.stages.train_sae import chosen_layers, load_or_train, measure_quality
 
 FEW = {"n_steps": 6, "n_texts": 60, "d_sae": 32, "k": 4, "batch_size": 64}
@@ -191,3 +193,64 @@ def test_metrics_of_training_have_the_names_of_sae_lens(ready, sides, tmp_path):
         assert all(f"layer_{layer:02d}/{name}" in metrics for layer in range(3)), name
     assert metrics["layer_01/metrics/l0"] == pytest.approx(4, abs=0.5)
     assert metrics["layer_01/details/n_training_samples"] == 20 * 64
+
+
+def published(ready, trained, **saes):
+    """The target with the SAEs that were trained here, as if somebody had published them."""
+    values = ready.target_config(**FEW).model_dump() | {
+        "saes": {"folder": str(trained.folder), **saes}
+    }
+    return parse_config(ModelConfig, values, "test")
+
+
+def test_saes_from_elsewhere_are_judged_on_chat_text_first(ready, sides, trained, capsys):
+    found = load(ready, sides.target, None, published(ready, trained))
+    assert found.hash == trained.hash
+    assert [row["holds"] for row in found.quality] == [
+        row["explained_variance"] >= 0.5 for row in found.quality
+    ]
+    assert found.texts == {}
+    line = quality_line(found.quality)
+    assert line.startswith("explained variance on chat text")
+    assert ("they hold" in line) == all(row["holds"] for row in found.quality)
+    bad = [{**row, "holds": False, "explained_variance": 0.1} for row in found.quality]
+    assert "below 0.5 at layers 0, 1, 2: there they do not hold" in quality_line(bad)
+
+
+def test_what_differs_is_in_the_set_and_said(ready, sides, trained, monkeypatch, capsys):
+    """The model's name is changed; the SAEs still name the one they were trained on."""
+    from conceptbasis.progress import Reporter
+
+    own = published(ready, trained)
+    for model, expected in ((own.model, []), ("org/another-model", ["model"])):
+        config = own.model_copy(update={"model": model})
+        found = load_or_train(config, sides.target.loaded, "hash", ready.suite, Reporter())
+        assert [w.partition(":")[0] for w in found.warnings] == expected
+        assert ("warning: SAEs of" in capsys.readouterr().err) == bool(expected)
+
+
+def test_subfolders_name_the_folder_of_each_layer(ready, sides, trained, tmp_path):
+    for layer in range(3):
+        shutil.copytree(trained.folder / layer_folder(layer), tmp_path / f"trainer_{layer}")
+    names = {layer: f"trainer_{layer}" for layer in range(3)}
+    config = published(ready, trained, folder=str(tmp_path), subfolders=names)
+    assert load(ready, sides.target, None, config).hash == trained.hash
+    config = published(ready, trained, folder=str(tmp_path), subfolders={0: "trainer_0"})
+    with pytest.raises(ConfigError, match=r"saes\.subfolders names no SAE for layers \[1, 2\]"):
+        load(ready, sides.target, None, config)
+
+
+def test_saes_from_elsewhere_are_looked_at_before_any_training(monkeypatch):
+    from types import SimpleNamespace
+
+    from conceptbasis.stages import pipeline
+
+    asked = []
+    monkeypatch.setattr(
+        pipeline, "_with_saes", lambda c, *_: asked.append(c.name) or SimpleNamespace(name=c.name)
+    )
+    trains = ModelConfig(name="donor", model="a")
+    loads = parse_config(ModelConfig, {"name": "target", "model": "b", "saes": {"folder": "c"}}, "")
+    sides = pipeline._both_with_saes([(trains, None), (loads, None)], None, None)
+    assert asked == ["target", "donor"]
+    assert [side.name for side in sides] == ["donor", "target"]

@@ -1,0 +1,107 @@
+"""What scripts/gpu_check.sh prints: how runs on a device differ from the one on the CPU.
+
+    python scripts/compare_devices.py OUT
+
+OUT holds the runs `reference` (CPU, float32) and `float32`, `bfloat16` or both. Status 1 where a
+bound is missed.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from conceptbasis.artifacts import load_stage, read_json
+from conceptbasis.errors import ArtifactError
+
+BOUNDS = {"float32": 0.999, "bfloat16": 0.99}
+
+
+def map_of(folder: Path) -> dict[int, int]:
+    """Donor layer by target layer."""
+    return dict(load_stage(folder, "align").result["layer_map"])
+
+
+def decisions(folder: Path) -> dict[str, set]:
+    """Matches, layer map and recipe support of a run, as sets that can be compared."""
+    match = load_stage(folder, "match")
+    pairs = {
+        (name, int(d), int(t))
+        for name in {key.rsplit(".", 1)[0] for key in match.tensors}
+        for d, t in zip(
+            match.tensors[f"{name}.donor_ids"], match.tensors[f"{name}.target_ids"], strict=True
+        )
+    }
+    support = {
+        (row["target"], atom["feature"])
+        for row in load_stage(folder, "fit").result["layers"]
+        for atom in row["atoms"]
+    }
+    layer_map = set(map_of(folder).items())
+    return {"matches": pairs, "layer map": layer_map, "recipe support": support}
+
+
+def directions(folder: Path) -> dict[str, dict[int, torch.Tensor]]:
+    """Donor directions of all layers, and the rebuilt ones by target layer."""
+    transfer = load_stage(folder, "transfer")
+    donor = load_stage(folder, "direction").tensors["trajectory"]
+    rebuilt = transfer.tensors["direction"]
+    layers = [row["target"] for row in transfer.result["layers"]]
+    return {
+        "donor directions": dict(enumerate(donor)),
+        "rebuilt directions": dict(zip(layers, rebuilt, strict=True)),
+    }
+
+
+def shared(a: set, b: set) -> float:
+    return len(a & b) / len(a | b) if a | b else 1.0
+
+
+def least_cosine(a: dict[int, torch.Tensor], b: dict[int, torch.Tensor]) -> float:
+    """Over the layers that both have; −1 where they share none."""
+    cosines = [float(torch.cosine_similarity(a[i].double(), b[i].double(), 0)) for i in a if i in b]
+    return min(cosines, default=-1.0)
+
+
+def device_of(folder: Path) -> str:
+    return str(read_json(folder / "transfer" / "provenance.json")["device"])
+
+
+def refusal(folder: Path) -> str:
+    rows = {c["name"]: c for c in read_json(folder / "summary.json")["conditions"]}
+    return f"{rows['transfer']['refusal']['rate']:.2f}" if rows else "declined"
+
+
+def main() -> int:
+    out = Path(sys.argv[1])
+    wanted, exact = directions(out / "reference"), decisions(out / "reference")
+    where = device_of(out / "reference")
+    print(f"Reference: {where}, float32, refusal after the transfer {refusal(out / 'reference')}\n")
+    names = [*exact, *wanted, "rebuilt, same donor layer"]
+    own_map = map_of(out / "reference")
+    print(f"| run | device | {' | '.join(names)} | refusal | verdict |")
+    print("|" + "---|" * (len(names) + 4))
+    failed = 0
+    for dtype, bound in BOUNDS.items():
+        try:
+            found, other = directions(out / dtype), decisions(out / dtype)
+        except ArtifactError:
+            continue
+        shares = [shared(exact[name], other[name]) for name in exact]
+        cosines = [least_cosine(wanted[name], found[name]) for name in wanted]
+        fits = min(cosines) > bound and (dtype != "float32" or min(shares) == 1)
+        failed += not fits
+        same = {t for t, d in map_of(out / dtype).items() if own_map.get(t) == d}
+        kept = {t: r for t, r in found["rebuilt directions"].items() if t in same}
+        cosines.append(least_cosine(wanted["rebuilt directions"], kept))
+        cells = [f"{x:.3f}" for x in shares] + [f"{x:.5f}" for x in cosines]
+        device = device_of(out / dtype)
+        verdict = "within bounds" if fits else "missed"
+        print(f"| {dtype} | {device} | {' | '.join(cells)} | {refusal(out / dtype)} | {verdict} |")
+    print("\nDecisions: share of both that is in common. Directions: least cosine of any layer.")
+    print("A layer map that differs gives other recipes; the last cosine leaves those layers out.")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

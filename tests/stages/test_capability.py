@@ -1,0 +1,64 @@
+"""Capability before and after a finished transfer: perplexity by hand, the export, the command."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from micro import QUIET
+
+from conceptbasis.cli import main
+from conceptbasis.models.generation import text_nll
+from conceptbasis.stages.capability import fit_context, measure_capability
+from conceptbasis.stages.intervention import apply_intervention
+from conceptbasis.stages.replay import load_intervention
+
+LONG = "people saw the robin in the old museum . " * 40
+
+
+def test_long_texts_are_cut_to_pieces_that_fit(sides):
+    loaded = sides.target.loaded
+    pieces = fit_context(loaded, LONG)
+    assert "".join(pieces).split() == LONG.split()
+    assert len(pieces) > 3
+    text_nll(loaded, pieces)  # none is too long
+
+
+def test_perplexity_of_texts_is_that_of_the_model_by_hand(sides, finished):
+    loaded = sides.target.loaded
+    intervention, _ = load_intervention(finished.folder)
+    found = measure_capability(loaded, intervention, QUIET, texts=["the robin sings .", "a plum ."])
+    row = found["rows"][-1]
+
+    def by_hand():
+        nll = n = 0.0
+        for text in ("the robin sings .", "a plum ."):
+            ids = torch.tensor([loaded.tokenizer(text)["input_ids"]])
+            nll += float(loaded.model(ids, labels=ids).loss) * (ids.shape[1] - 1)
+            n += ids.shape[1] - 1
+        return math.exp(nll / n)
+
+    with torch.no_grad():
+        assert row["before"] == pytest.approx(by_hand(), rel=1e-3)
+        with apply_intervention(loaded, intervention):
+            assert row["after"] == pytest.approx(by_hand(), rel=1e-3)
+    assert row["before"] != row["after"]
+
+
+def test_the_commands_write_their_files(finished, tmp_path, capsys, monkeypatch):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("the robin sings .\na plum is ripe .\n")
+    folder = str(finished.folder)
+    assert main(["capability", folder, "--text", str(texts), "--quiet"]) == 0
+    assert "perplexity" in capsys.readouterr().out
+    written = json.loads((finished.folder / "capability.json").read_text())
+    assert written["rows"][0]["metric"] == "perplexity"
+    (finished.folder / "capability.json").unlink()
+    assert main(["export", folder, "--steered", str(tmp_path / "a.pt"), "--quiet"]) == 0
+    entries = torch.load(tmp_path / "a.pt", weights_only=True)
+    intervention, _ = load_intervention(finished.folder)
+    assert len(entries) == len(intervention.layers)
+    assert main(["capability", folder]) == 2
+    assert "nothing to measure" in capsys.readouterr().err
