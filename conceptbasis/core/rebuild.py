@@ -10,9 +10,10 @@ from torch import Tensor
 
 from conceptbasis.core.finite import unit_vector
 from conceptbasis.core.matching import Matches
+from conceptbasis.core.partners import FeatureStats
 from conceptbasis.core.recipe import Recipe, off_shield
 from conceptbasis.core.sparse import ridge_from_moments
-from conceptbasis.core.stats import Correlation, StreamingMoments
+from conceptbasis.core.stats import StreamingMoments
 from conceptbasis.errors import NumericsError
 
 Readout: TypeAlias = Callable[[Int[Tensor, " n_ids"]], StreamingMoments]
@@ -120,7 +121,8 @@ def rebuild_transported(recipe: Recipe, moments: StreamingMoments, *, strength: 
 def rebuild_matched(
     recipe: Recipe,
     matches: Matches,
-    correlation: Correlation,
+    donor: FeatureStats,
+    target: FeatureStats,
     *,
     W_dec_target: Float[Tensor, "d_sae_target d_target"],
     shield: Float[Tensor, "n_shield d_target"] | None = None,
@@ -133,7 +135,8 @@ def rebuild_matched(
     Args:
         recipe: The donor recipe.
         matches: Eligible pairs.
-        correlation: Correlations with standard deviations, over the sites that give the slopes.
+        donor: Statistics of the donor's features over the sites that the pairs were chosen on.
+        target: Statistics of the target's features there.
         W_dec_target: Target decoder rows.
         shield: Target atoms whose span is kept out of the rows.
 
@@ -146,15 +149,15 @@ def rebuild_matched(
     Source: design of this library, an ablation of the default basis.
     """
     total: dict[int, float] = {}
-    for donor, coefficient in zip(
+    for feature, coefficient in zip(
         recipe.feature_ids.tolist(), recipe.coefficients.tolist(), strict=True
     ):
-        target = matches.best_target(donor)
-        donor_sd = float(correlation.donor_sd[donor])
-        if target is None or donor_sd == 0:
+        place = matches.best_pair(feature)
+        if place is None or float(donor.sd[feature]) == 0:
             continue
-        slope = float(correlation.r[donor, target] * correlation.target_sd[target]) / donor_sd
-        total[target] = total.get(target, 0.0) + coefficient * slope
+        partner = int(matches.target_ids[place])
+        slope = float(matches.r_fit[place] * target.sd[partner] / donor.sd[feature])
+        total[partner] = total.get(partner, 0.0) + coefficient * slope
     ids = torch.tensor(sorted(total), dtype=torch.int64)
     coefficients = torch.tensor([total[i] for i in sorted(total)], dtype=torch.float64)
     _require_features(ids)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput
 from conceptbasis.core.matching import Matches
+from conceptbasis.core.partners import feature_stats
 from conceptbasis.core.rebuild import (
     Rebuilt,
     rebuild_code_map,
@@ -34,7 +35,7 @@ from conceptbasis.stages.align import Alignment
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.harvest import Harvest
-from conceptbasis.stages.match import LayerPair, MatchSet, correlate
+from conceptbasis.stages.match import LayerPair, MatchSet, code_pair
 from conceptbasis.stages.site_weights import SiteWeights
 from conceptbasis.stages.spread import NEARLY, surest_layer
 from conceptbasis.stages.study import Codes, SideName, Study
@@ -129,8 +130,8 @@ class Rebuilder:
         outputs = matches.eligible_target
         of_recipe = torch.searchsorted(matches.eligible_donor, recipe.feature_ids)
         if basis == "matched":
-            correlation = correlate(self.codes, self.weigh, pair, "fit")
-            rebuilt = rebuild_matched(recipe, matches, correlation, W_dec_target=sae.W_dec)
+            stats = feature_stats([code_pair(self.codes, self.weigh, pair, "fit")])
+            rebuilt = rebuild_matched(recipe, matches, *stats, W_dec_target=sae.W_dec)
             return self.fixed(rebuilt, pair, direction)
         if basis == "transported":
             moments = self._between("donor", "residuals", pair).select_inputs(of_recipe)

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from planted import D_DONOR, D_TARGET, N_TRUE, correlate, match, planted_world
+from planted import D_DONOR, D_TARGET, N_TRUE, match, planted_world
 
 from conceptbasis.core.intervals import Interval
+from conceptbasis.core.partners import CodePair, feature_stats
 from conceptbasis.core.rebuild import (
     dense_rebuilt,
     rebuild_code_map,
@@ -156,9 +157,12 @@ def test_transported_recovers_the_direction_and_a_shuffle_does_not(world, recipe
     assert abs(cosine(other.direction, truth(world))) < 0.7
 
 
+def stats(world):
+    return feature_stats([CodePair(world.donor_codes, world.target_codes)])
+
+
 def test_matched_recovers_the_direction_with_true_slopes(world, recipe):
-    matches, correlation = match(world), correlate(world.donor_codes, world.target_codes)
-    rebuilt = rebuild_matched(recipe, matches, correlation, W_dec_target=world.W_dec_target)
+    rebuilt = rebuild_matched(recipe, match(world), *stats(world), W_dec_target=world.W_dec_target)
     assert cosine(rebuilt.direction, truth(world)) > 0.99
     assert cosine(rebuilt.steering, truth(world)) > 0.99
     assert float(rebuilt.steering.norm()) == pytest.approx(float(truth(world).norm()), rel=0.05)
@@ -166,15 +170,14 @@ def test_matched_recovers_the_direction_with_true_slopes(world, recipe):
 
 
 def test_shuffled_matches_and_no_matches_do_not_rebuild(world, recipe, generator):
-    matches, correlation = match(world), correlate(world.donor_codes, world.target_codes)
+    matches = match(world)
     order = torch.randperm(N_TRUE, generator=generator)
     swapped = type(matches)(**{**vars(matches), "target_ids": matches.target_ids[order]})
-    flat = type(correlation)(**{**vars(correlation), "r": torch.ones(D_DONOR, D_TARGET)})
-    rebuilt = rebuild_matched(recipe, swapped, flat, W_dec_target=world.W_dec_target)
+    rebuilt = rebuild_matched(recipe, swapped, *stats(world), W_dec_target=world.W_dec_target)
     assert abs(cosine(rebuilt.direction, truth(world))) < 0.6
     with pytest.raises(NumericsError):
         rebuild_matched(
-            recipe, match(world, shuffle=True), correlation, W_dec_target=world.W_dec_target
+            recipe, match(world, shuffle=True), *stats(world), W_dec_target=world.W_dec_target
         )
 
 
