@@ -43,6 +43,11 @@ from conceptbasis.stages.study import Codes, SideName, Study
 BASES = ("code_map", "transported", "matched")
 
 
+_AS_GOOD = 0.02
+"""Ridge strengths whose agreement is less than this share below the best are as good. A weak one is
+taken, since a strong one turns every direction towards where the target's prompts differ most."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """A rebuilt direction with the strength that was chosen for it and its agreement.
@@ -193,7 +198,7 @@ class Rebuilder:
     def choose(
         self, pair: LayerPair, direction: Tensor, rebuild: Callable[[float], Rebuilt]
     ) -> Choice:
-        """The ridge whose direction agrees best with the donor's.
+        """The weakest ridge whose direction agrees as well as the best with the donor's.
 
         Args:
             pair: Target and donor layer.
@@ -204,7 +209,8 @@ class Rebuilder:
         by_strength = {
             s: self.agreement(pair, direction, r.direction, "select") for s, r in tried.items()
         }
-        best = max(by_strength, key=lambda s: by_strength[s])
+        most = max(by_strength.values())
+        best = next(s for s, a in by_strength.items() if a >= most - _AS_GOOD * abs(most))
         agreement = self.agreement(pair, direction, tried[best].direction, "report")
         return Choice(tried[best], best, by_strength[best], agreement, by_strength)
 
