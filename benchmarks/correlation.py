@@ -98,7 +98,8 @@ class _OnDisk(Sequence[CodePair]):
     def __getitem__(self, place: Any) -> Any:
         if not 0 <= place < self.n_batches:
             raise IndexError(place)
-        return tuple(scipy.sparse.load_npz(self.folder / f"{place}_{side}.npz") for side in (0, 1))
+        sides = (scipy.sparse.load_npz(self.folder / f"{place}_{side}.npz") for side in (0, 1))
+        return CodePair(*sides)
 
     def __iter__(self) -> Iterator[CodePair]:
         return (self[i] for i in range(self.n_batches))

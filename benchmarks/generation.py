@@ -55,22 +55,27 @@ def _prompts(n: int) -> list[str]:
     return [p.text for p in build_suite(0)["eval_harmless"][:n]]
 
 
-def replay(size: str, mode: str | None, n: int) -> dict[str, Any]:
-    """Completions of equal length, plain or under an edit of every layer."""
+def replay(size: str, n: int) -> dict[str, Any]:
+    """Completions of equal length, plain and under an edit of every layer, by turns."""
     loaded, prompts = make(size), _prompts(n)
     d, n_layers = loaded.architecture.d_model, loaded.architecture.n_layers
     r = torch.nn.functional.normalize(torch.ones(d), dim=0)
-    edits = [Edit(i, r, mode or "ablate", mean=torch.zeros(d)) for i in range(n_layers)]  # type: ignore[arg-type]
-    counts = []
+    modes: tuple[Any, ...] = ("plain", "ablate", "affine")
+    found: dict[str, dict[str, Any]] = {}
+    for _ in range(4):
+        for mode in modes:
+            edits = [Edit(i, r, mode, mean=torch.zeros(d)) for i in range(n_layers)]
+            counts: list[int] = []
 
-    def work() -> None:
-        with intervene(loaded, edits) if mode else nullcontext():
-            found = complete(loaded, prompts, max_new_tokens=_NEW_TOKENS, batch_size=n)
-        counts.append(sum(len(row) for row in found.tokens))
+            def work(mode: str = mode, edits: Any = edits, counts: list[int] = counts) -> None:
+                with nullcontext() if mode == "plain" else intervene(loaded, edits):
+                    made = complete(loaded, prompts, max_new_tokens=_NEW_TOKENS, batch_size=n)
+                counts.append(sum(len(row) for row in made.tokens))
 
-    work()
-    found = measured(work, repeats=3)
-    return {**found, "tokens": counts[-1], "tokens_per_second": counts[-1] / found["seconds"]}
+            one = {**measured(work), "tokens": counts[-1]}
+            if mode not in found or one["seconds"] < found[mode]["seconds"]:
+                found[mode] = one
+    return found
 
 
 def drafted(size: str, n: int) -> dict[str, Any]:

@@ -51,11 +51,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str, tuple[Any, ...]]]] = {
         "sae-lens, small": ("sae_training", "sae_lens", (*SMALL_SAE, 400)),
     },
     "replay": {
-        f"{size}, {mode or 'plain'}": ("generation", "replay", (size, mode, n))
-        for size, n in (("organism", 128), ("100M", 16))
-        for mode in (None, "ablate", "affine")
-    }
-    | {"organism, drafts": ("generation", "drafted", ("organism", 128))},
+        "organism": ("generation", "replay", ("organism", 128)),
+        "100M": ("generation", "replay", ("100M", 16)),
+        "drafts": ("generation", "drafted", ("organism", 128)),
+    },
     "harvest": {
         f"{size}, {kind}": ("generation", "harvest", (size, kind, n))
         for size, n in (("organism", 512), ("100M", 64))
