@@ -3,12 +3,13 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin
 
-.PHONY: demo test check lint types imports clean help
+.PHONY: demo test bench check lint types imports clean help
 
 help:
 	@echo "make demo    build two organisms, transfer, evaluate, report (runs/demo)"
 	@echo "make test    lint, types, import contract and all tests, offline"
 	@echo "make check   lint, types and import contract only"
+	@echo "make bench   speed and memory against rivals, written to docs/benchmarks.md (about 20 minutes)"
 	@echo "make clean   remove the environment and the runs"
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -23,6 +24,9 @@ demo: $(VENV)/installed
 
 test: check
 	$(RUN)/python -m pytest
+
+bench: $(VENV)/installed
+	$(RUN)/python -m benchmarks.run
 
 check: lint types imports
 

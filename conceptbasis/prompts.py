@@ -7,6 +7,7 @@ any set that was used before evaluation.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import unicodedata
@@ -150,6 +151,7 @@ class PromptSuite:
         return chosen
 
 
+@functools.lru_cache(maxsize=2**16)
 def normalise(text: str) -> str:
     """Text without case, accents, punctuation or runs of spaces, for overlap checks."""
     folded = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", text).casefold())

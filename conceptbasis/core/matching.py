@@ -9,12 +9,16 @@ from scipy.optimize import linear_sum_assignment
 from torch import Generator, Tensor
 
 from conceptbasis.core.finite import require_finite
+from conceptbasis.core.partners import (
+    Batches,
+    CodePair,
+    Partners,
+    best_partners,
+    feature_stats,
+    pair_correlations,
+)
 from conceptbasis.core.significance import benjamini_hochberg, pooled_p
-from conceptbasis.core.stats import Correlation, StreamingCorrelation
 from conceptbasis.errors import NumericsError
-
-# Donor columns correlated at once under a shift, to bound memory on large dictionaries.
-DONOR_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -46,39 +50,40 @@ class Matches:
         """Target features with at least one eligible pair, ascending."""
         return torch.unique(self.target_ids)
 
+    def best_pair(self, donor_id: int) -> int | None:
+        """Return the place of a feature's pair of highest held-out r, or None without a pair."""
+        rows = (self.donor_ids == donor_id).nonzero()[:, 0]
+        return int(rows[self.r_heldout[rows].argmax()]) if rows.numel() else None
+
     def best_target(self, donor_id: int) -> int | None:
         """Return the eligible target of highest held-out r, or None where there is none."""
-        rows = (self.donor_ids == donor_id).nonzero()[:, 0]
-        if rows.numel() == 0:
-            return None
-        return int(self.target_ids[rows[self.r_heldout[rows].argmax()]])
+        place = self.best_pair(donor_id)
+        return None if place is None else int(self.target_ids[place])
 
 
-def mutual_top_k(r: Float[Tensor, "d_donor d_target"], k: int) -> Bool[Tensor, "d_donor d_target"]:
-    """Mark the pairs in which each feature is among the other's k best.
+def mutual_pairs(
+    partners: Partners, k: int
+) -> tuple[Int[Tensor, " n_pairs"], Int[Tensor, " n_pairs"]]:
+    """List the pairs in which each feature is among the other's k best.
 
     Formula: r_ij > 0, r_ij among the k largest of row i and of column j.
 
     Args:
-        r: Correlations; dead features carry 0 and so are never marked.
+        partners: Lists of at least k partners.
         k: How many partners each feature may name.
 
     Returns:
-        True where both sides name each other.
-
-    Raises:
-        NumericsError: k is below 1, or r is not finite.
+        Donor and target ids, ascending.
 
     Source: Lan et al. 2024 (2410.06981), section 3, made mutual.
     """
-    require_finite("correlations", r)
-    if k < 1:
-        raise NumericsError(f"k = {k}", expected="k of at least 1", fix="raise k")
-    marks = []
-    for dim in (1, 0):
-        best = r.topk(min(k, r.shape[dim]), dim=dim).indices
-        marks.append(torch.zeros_like(r, dtype=torch.bool).scatter_(dim, best, True))
-    return marks[0] & marks[1] & (r > 0)
+    d_target = len(partners.target_ids)
+    named, naming = partners.donor_ids[:, :k], partners.target_ids[:, :k]
+    ours = torch.arange(len(named))[:, None] * d_target + named
+    theirs = naming * d_target + torch.arange(d_target)[:, None]
+    pairs = ours[named >= 0]
+    pairs = pairs[torch.isin(pairs, theirs[naming >= 0])].sort().values
+    return pairs // d_target, pairs % d_target
 
 
 def one_to_one(
@@ -114,6 +119,7 @@ def shift_null(
     min_shift: int,
     generator: Generator,
     weights: Float[Tensor, " n_sites"] | None = None,
+    device: str = "cpu",
 ) -> Float[Tensor, "n_shifts d_donor"]:
     """Compute each donor feature's best correlation when the sites no longer belong together.
 
@@ -127,9 +133,11 @@ def shift_null(
         min_shift: Least distance of a shift from both ends, longer than a text.
         generator: The source of randomness.
         weights: What each site counts, wherever its target codes come from; 1 by default.
+        device: Where the search runs.
 
     Returns:
-        The best correlation per shift and donor feature; 0 for dead donor features.
+        The best correlation per shift and donor feature; 0 where none is positive, as for dead
+        donor features.
 
     Raises:
         NumericsError: No shift is that far from both ends.
@@ -143,22 +151,17 @@ def shift_null(
         )
     shifts = torch.randint(min_shift, n - min_shift + 1, (n_shifts,), generator=generator)
     rows = []
-    columns = donor_codes.tocsc()
     for shift in shifts.tolist():
         rolled = scipy.sparse.vstack([target_codes[shift:], target_codes[:shift]], format="csr")
-        best = []
-        for start in range(0, donor_codes.shape[1], DONOR_CHUNK):
-            part = columns[:, start : start + DONOR_CHUNK].tocsr()
-            correlation = StreamingCorrelation(part.shape[1], rolled.shape[1])
-            correlation.update(part, rolled, weights)
-            best.append(correlation.result().r.amax(1))
-        rows.append(torch.cat(best))
+        batches = [CodePair(donor_codes, rolled, weights)]
+        found = best_partners(batches, *feature_stats(batches), k=1, device=device)
+        rows.append(found.donor_r[:, 0].float())
     return torch.stack(rows)
 
 
 def eligible_pairs(
-    fit: Correlation,
-    heldout: Correlation,
+    fit: Batches,
+    heldout: Batches,
     null: Float[Tensor, "n_shifts d_donor"],
     *,
     k: int = 10,
@@ -166,6 +169,7 @@ def eligible_pairs(
     fdr: float = 0.05,
     min_density: float = 1e-4,
     donor_subset: Bool[Tensor, " d_donor"] | None = None,
+    device: str = "cpu",
 ) -> Matches:
     """Keep the pairs that are mutual, strong on held-out sites, and above the shift null.
 
@@ -176,35 +180,43 @@ def eligible_pairs(
     valid. A pair is kept when its own p is within the rejected range and r_heldout > r_min.
 
     Args:
-        fit: Correlations on fit sites, which choose the pairs.
-        heldout: Correlations on held-out sites, which judge them.
+        fit: Codes of both sides on fit sites, which choose the pairs.
+        heldout: Codes on held-out sites, which judge them.
         null: Result of `shift_null` on the held-out sites.
         k: How many partners each feature may name.
         r_min: Least held-out correlation, exclusive.
         fdr: False discovery rate over donor features.
         min_density: Features active on a smaller share of fit sites are dead.
         donor_subset: Donor features to consider; all when None. The others are not counted.
+        device: Where the search for partners runs.
 
     Returns:
         The eligible pairs with the reasons why the other donor features were lost.
 
     Raises:
-        NumericsError: The shapes of the three inputs do not belong together.
+        NumericsError: The inputs do not belong together.
 
     Source: design of this library; Benjamini and Hochberg 1995.
     """
-    _require_same(fit, heldout, null)
-    considered = torch.ones(fit.r.shape[0], dtype=torch.bool)
+    donor, target = feature_stats(fit)
+    _require_null(null, len(donor.mean))
+    considered = torch.ones(len(donor.mean), dtype=torch.bool)
     if donor_subset is not None:
         considered = donor_subset.clone()
-    active = (fit.donor_density >= min_density) & (fit.donor_sd > 0)
+    active = (donor.density >= min_density) & (donor.sd > 0)
     live = considered & active
-    live_target = (fit.target_density >= min_density) & (fit.target_sd > 0)
-    masked = fit.r * live[:, None] * live_target[None, :]
-    pairs = mutual_top_k(masked, k).nonzero()
-    donors, targets = pairs[:, 0], pairs[:, 1]
-    r = heldout.r[donors, targets]
-    p = pooled_p(r, donors, null, fit.donor_density, active)
+    partners = best_partners(
+        fit,
+        donor,
+        target,
+        k=k,
+        donor_live=live,
+        target_live=target.density >= min_density,
+        device=device,
+    )
+    donors, targets = mutual_pairs(partners, k)
+    r = pair_correlations(heldout, *feature_stats(heldout), donors, targets).float()
+    p = pooled_p(r, donors, null, donor.density, active)
     above_null = p <= _rejection_bound(p, donors, q=fdr)
     strong = r > r_min
     kept = strong & above_null
@@ -213,26 +225,26 @@ def eligible_pairs(
     names = ("dead", "not_mutual_top_k", "r_heldout", "null")
     lost = {name: survivors[i] - survivors[i + 1] for i, name in enumerate(names)}
     donors, targets, r, p = donors[kept], targets[kept], r[kept], p[kept]
+    best = partners.donor_ids[donors, 0] == targets
     return Matches(
         donors,
         targets,
-        fit.r[donors, targets],
+        pair_correlations(fit, donor, target, donors, targets).float(),
         r,
         _quantile(null, donors),
         p,
         lost,
-        int(mutual_top_k(masked, 1)[donors, targets].sum()),
+        int((best & (partners.target_ids[targets, 0] == donors)).sum()),
         _assignment_size(donors, targets, r),
     )
 
 
-def _require_same(fit: Correlation, heldout: Correlation, null: Tensor) -> None:
-    if fit.r.shape != heldout.r.shape or null.shape[1] != fit.r.shape[0] or not len(null):
+def _require_null(null: Tensor, d_donor: int) -> None:
+    if null.shape[1] != d_donor or not len(null):
         raise NumericsError(
-            f"fit r {tuple(fit.r.shape)}, held-out r {tuple(heldout.r.shape)} and null "
-            f"{tuple(null.shape)} do not belong together",
-            expected="equal dictionaries, and at least one shift per donor feature",
-            fix="compute all three from the same pair of SAEs",
+            f"a null of shape {tuple(null.shape)} for {d_donor} donor features",
+            expected="at least one shift per donor feature",
+            fix="compute it from the same pair of SAEs",
         )
     require_finite("shift null", null)
 

@@ -1,7 +1,7 @@
 """The recipe rebuilt in the target: three bases and the dense baseline, one result."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -10,9 +10,10 @@ from torch import Tensor
 
 from conceptbasis.core.finite import unit_vector
 from conceptbasis.core.matching import Matches
+from conceptbasis.core.partners import FeatureStats
 from conceptbasis.core.recipe import Recipe, off_shield
 from conceptbasis.core.sparse import ridge_from_moments
-from conceptbasis.core.stats import Correlation, StreamingMoments
+from conceptbasis.core.stats import StreamingMoments
 from conceptbasis.errors import NumericsError
 
 Readout: TypeAlias = Callable[[Int[Tensor, " n_ids"]], StreamingMoments]
@@ -23,8 +24,9 @@ Readout: TypeAlias = Callable[[Int[Tensor, " n_ids"]], StreamingMoments]
 class Rebuilt:
     """A direction of the target, the steering vector behind it, and its target features.
 
-    `direction` is `steering` at unit norm. The target features are empty for bases that do not go
-    through target codes; otherwise steering = Σ coefficient · row of the feature.
+    `direction` is `steering` at unit norm, unless benign variance was spared (`spare_benign`). The
+    target features are empty for bases that do not go through target codes; otherwise steering =
+    Σ coefficient · row of the feature.
     """
 
     direction: Float[Tensor, " d_target"]
@@ -119,7 +121,8 @@ def rebuild_transported(recipe: Recipe, moments: StreamingMoments, *, strength: 
 def rebuild_matched(
     recipe: Recipe,
     matches: Matches,
-    correlation: Correlation,
+    donor: FeatureStats,
+    target: FeatureStats,
     *,
     W_dec_target: Float[Tensor, "d_sae_target d_target"],
     shield: Float[Tensor, "n_shield d_target"] | None = None,
@@ -132,7 +135,8 @@ def rebuild_matched(
     Args:
         recipe: The donor recipe.
         matches: Eligible pairs.
-        correlation: Correlations with standard deviations, over the sites that give the slopes.
+        donor: Statistics of the donor's features over the sites that the pairs were chosen on.
+        target: Statistics of the target's features there.
         W_dec_target: Target decoder rows.
         shield: Target atoms whose span is kept out of the rows.
 
@@ -145,15 +149,15 @@ def rebuild_matched(
     Source: design of this library, an ablation of the default basis.
     """
     total: dict[int, float] = {}
-    for donor, coefficient in zip(
+    for feature, coefficient in zip(
         recipe.feature_ids.tolist(), recipe.coefficients.tolist(), strict=True
     ):
-        target = matches.best_target(donor)
-        donor_sd = float(correlation.donor_sd[donor])
-        if target is None or donor_sd == 0:
+        place = matches.best_pair(feature)
+        if place is None or float(donor.sd[feature]) == 0:
             continue
-        slope = float(correlation.r[donor, target] * correlation.target_sd[target]) / donor_sd
-        total[target] = total.get(target, 0.0) + coefficient * slope
+        partner = int(matches.target_ids[place])
+        slope = float(matches.r_fit[place] * target.sd[partner] / donor.sd[feature])
+        total[partner] = total.get(partner, 0.0) + coefficient * slope
     ids = torch.tensor(sorted(total), dtype=torch.int64)
     coefficients = torch.tensor([total[i] for i in sorted(total)], dtype=torch.float64)
     _require_features(ids)
@@ -225,6 +229,42 @@ def _from_rows(
     steering = coefficients @ off_shield(rows, shield)
     direction = unit_vector("rebuilt steering vector", steering)
     return Rebuilt(direction.float(), steering.float(), ids, coefficients.float())
+
+
+def spare_benign(
+    rebuilt: Rebuilt, covariance: Float[Tensor, "d_target d_target"], *, strength: float
+) -> Rebuilt:
+    """Turn a direction away from where benign requests differ from each other.
+
+    Formula: direction ∝ (Σ + λ · mean(diag Σ) · I)⁻¹ steering, the regularised discriminant whose
+    within-class covariance is that of benign requests. What they differ in along the direction is
+    what its removal costs them.
+
+    Args:
+        rebuilt: The rebuilt direction.
+        covariance: Σ, of the target's residuals where benign requests end.
+        strength: λ; the larger, the less the direction turns.
+
+    Returns:
+        The turned direction; the steering vector and the features stay.
+
+    Raises:
+        NumericsError: The widths differ, or the covariance is zero.
+
+    Source: Friedman 1989 (regularised discriminant analysis); the use is ours.
+    """
+    d = rebuilt.steering.numel()
+    level = float(covariance.diagonal().mean()) if covariance.shape == (d, d) else 0.0
+    if not level > 0:
+        raise NumericsError(
+            f"a covariance of shape {tuple(covariance.shape)} and mean variance {level} for a "
+            f"direction of width {d}",
+            expected="a covariance of the target's residuals that is not zero",
+            fix="add benign requests to the shared text, or set transfer.benign_shrinkage to null",
+        )
+    wide = covariance.to(torch.float64) + strength * level * torch.eye(d, dtype=torch.float64)
+    turned = torch.linalg.solve(wide, rebuilt.steering.to(torch.float64))
+    return replace(rebuilt, direction=unit_vector("spared direction", turned).float())
 
 
 def dense_rebuilt(steering: Float[Tensor, " d_target"]) -> Rebuilt:

@@ -1,93 +1,12 @@
-"""How alike two spaces are: SVCCA, CKA, RSA, concept fingerprints, projection agreement."""
-
-from dataclasses import dataclass
+"""How alike two spaces are: CKA, RSA, concept fingerprints, projection agreement."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.stats import rankdata
-from torch import Generator, Tensor
+from torch import Tensor
 
 from conceptbasis.core.finite import require_finite
 from conceptbasis.errors import NumericsError
-
-# Squared singular values below this share of the largest are rounding, not variance.
-RANK_TOLERANCE = 1e-12
-
-
-@dataclass(frozen=True)
-class Svcca:
-    """Mean canonical correlation with the kept dimensions; 0 when a side has no variance."""
-
-    score: float
-    k_x: int
-    k_y: int
-    correlations: Float[Tensor, " k"]
-
-
-def svcca(
-    x: Float[Tensor, "n d1"], y: Float[Tensor, "n d2"], *, keep_variance: float = 0.99
-) -> Svcca:
-    """Compute singular-vector canonical correlation of two sets of columns over the same rows.
-
-    Formula: centre; keep the least k with Σ_{i≤k} s_i² ≥ keep_variance · Σ s_i² on each side;
-    ρ = singular values of Q_xᵀQ_y, Q the kept left singular vectors; score = Σρ / min(k_x, k_y).
-
-    Args:
-        x: One space at n sites; dead columns and rank deficiency are allowed.
-        y: The other space at the same sites.
-        keep_variance: Share of the variance to keep, above 0 and at most 1.
-
-    Returns:
-        The score, the kept dimensions of both sides, and the canonical correlations.
-
-    Raises:
-        NumericsError: An entry is not finite, or keep_variance is not in (0, 1].
-
-    Source: Raghu et al. 2017 (1706.05806), section 2.1. The variance test compares shares with
-    shares: comparing a share with threshold × total always keeps one component.
-    """
-    basis_x = _whitened(x, keep_variance)
-    basis_y = _whitened(y, keep_variance)
-    correlations = _canonical(basis_x, basis_y)
-    score = float(correlations.mean()) if correlations.numel() else 0.0
-    return Svcca(score, basis_x.shape[1], basis_y.shape[1], correlations.float())
-
-
-def svcca_null(
-    x: Float[Tensor, "n d1"],
-    y: Float[Tensor, "n d2"],
-    *,
-    n_draws: int,
-    generator: Generator,
-    keep_variance: float = 0.99,
-) -> Float[Tensor, " n_draws"]:
-    """Compute the SVCCA scores that remain when the rows of y are paired at random.
-
-    Formula: svcca(x, πy) for random permutations π of the rows.
-
-    Args:
-        x: One space at n sites.
-        y: The other space at the same sites.
-        n_draws: Number of permutations.
-        generator: The source of randomness.
-        keep_variance: As in `svcca`.
-
-    Returns:
-        One score per permutation.
-
-    Raises:
-        NumericsError: As in `svcca`.
-
-    Source: Lan et al. 2024 (2410.06981), section 3 (random-pairing baseline).
-    """
-    basis_x = _whitened(x, keep_variance)
-    basis_y = _whitened(y, keep_variance)
-    scores = torch.zeros(n_draws)
-    for draw in range(n_draws):
-        order = torch.randperm(basis_y.shape[0], generator=generator)
-        correlations = _canonical(basis_x, basis_y[order])
-        scores[draw] = correlations.mean() if correlations.numel() else 0.0
-    return scores
 
 
 def linear_cka(x: Float[Tensor, "n d1"], y: Float[Tensor, "n d2"]) -> float:
@@ -235,42 +154,6 @@ def _centred(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     require_finite("a compared space", x)
     wide = x.detach().to("cpu", torch.float64)
     return wide - wide.mean(0)
-
-
-def _whitened(x: Float[Tensor, "n d"], keep_variance: float) -> Float[Tensor, "n k"]:
-    """Left singular vectors of the centred columns that hold keep_variance of the variance."""
-    if not 0 < keep_variance <= 1:
-        raise NumericsError(
-            f"keep_variance = {keep_variance}", expected="a share in (0, 1]", fix="use 0.99"
-        )
-    centred = _centred(x)
-    # A constant column leaves rounding behind; it must not become a whitened dimension.
-    raw = x.detach().to("cpu", torch.float64)
-    centred[:, centred.norm(dim=0) <= 1e-12 * raw.norm(dim=0)] = 0
-    if x.shape[0] >= 2 * x.shape[1]:
-        energy, vectors = torch.linalg.eigh(centred.T @ centred)
-        energy, vectors = energy.flip(0).clamp(min=0), vectors.flip(1)
-        keep = _kept(energy, keep_variance)
-        return (centred @ vectors[:, keep]) / energy[keep].sqrt()
-    left, singular, _ = torch.linalg.svd(centred, full_matrices=False)
-    return left[:, _kept(singular.square(), keep_variance)]
-
-
-def _kept(energy: Float[Tensor, " d"], keep_variance: float) -> Bool[Tensor, " d"]:
-    """Mask of the least leading components whose share of the energy reaches keep_variance."""
-    if energy.numel() == 0 or float(energy[0]) <= 0:
-        return torch.zeros_like(energy, dtype=torch.bool)
-    before = (energy.cumsum(0) - energy) / energy.sum()
-    real = energy > RANK_TOLERANCE * energy[0]
-    return (before < keep_variance * (1 - 1e-12)) & real
-
-
-def _canonical(
-    basis_x: Float[Tensor, "n k_x"], basis_y: Float[Tensor, "n k_y"]
-) -> Float[Tensor, " k"]:
-    if 0 in (basis_x.shape[1], basis_y.shape[1]):
-        return torch.zeros(0, dtype=torch.float64)
-    return torch.linalg.svdvals(basis_x.T @ basis_y).clamp(0, 1)
 
 
 def _row_distances(x: Float[Tensor, "n d"]) -> Float[Tensor, " n_pairs"]:

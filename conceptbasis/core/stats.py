@@ -1,8 +1,5 @@
-"""Streaming sums over sites: moments, correlations, explained variance."""
+"""Streaming sums over sites: moments, and explained variance."""
 
-from dataclasses import dataclass
-
-import numpy as np
 import scipy.sparse
 import torch
 from jaxtyping import Float, Int
@@ -16,24 +13,6 @@ from conceptbasis.errors import NumericsError
 CONSTANT = 1e-12
 
 _SUMS = ("sum_x", "sum_y", "sum_yy", "sum_xx", "sum_xy")
-
-
-@dataclass(frozen=True)
-class Correlation:
-    """Pearson correlations between two dictionaries, with each feature's own statistics.
-
-    A feature that is constant (dead) has correlation 0 with everything. Density is the share of
-    sites at which a feature is not zero.
-    """
-
-    r: Float[Tensor, "d_donor d_target"]
-    n: int
-    donor_density: Float[Tensor, " d_donor"]
-    target_density: Float[Tensor, " d_target"]
-    donor_mean: Float[Tensor, " d_donor"]
-    target_mean: Float[Tensor, " d_target"]
-    donor_sd: Float[Tensor, " d_donor"]
-    target_sd: Float[Tensor, " d_target"]
 
 
 class StreamingMoments:
@@ -172,7 +151,7 @@ class StreamingMoments:
     @property
     def var_y(self) -> Float[Tensor, " d_out"]:
         """Variance of each output; exactly 0 where the output is constant."""
-        return _variance(self.sum_yy / self._count(), self.mean_y)
+        return variance(self.sum_yy / self._count(), self.mean_y)
 
     def _count(self) -> float:
         if self.n == 0:
@@ -182,108 +161,6 @@ class StreamingMoments:
                 fix="check that the text yields aligned sites",
             )
         return self.n
-
-
-class StreamingCorrelation:
-    """Pearson correlation of every donor feature with every target feature, batch by batch.
-
-    Args:
-        d_donor: Size of the donor dictionary.
-        d_target: Size of the target dictionary.
-    """
-
-    def __init__(self, d_donor: int, d_target: int) -> None:
-        self.d_donor, self.d_target, self.n = d_donor, d_target, 0
-        self._weight = 0.0
-        self._cross = np.zeros((d_donor, d_target))
-        self._donor = np.zeros((3, d_donor))
-        self._target = np.zeros((3, d_target))
-
-    def update(
-        self,
-        donor_codes: scipy.sparse.csr_matrix,
-        target_codes: scipy.sparse.csr_matrix,
-        weights: Float[Tensor, " n_sites"] | None = None,
-    ) -> None:
-        """Add a batch of aligned sites.
-
-        Formula: Σwz, Σwz², Σ1[z≠0] on each side and Σwzz'ᵀ, by a sparse product. Densities count
-        every site once, whatever it weighs.
-
-        Args:
-            donor_codes: Donor codes, one row per site.
-            target_codes: Target codes at the same sites.
-            weights: What each site counts; 1 by default.
-
-        Raises:
-            NumericsError: The shapes do not fit, an entry is not finite, or a weight is negative.
-        """
-        require_shape("donor codes", donor_codes, self.d_donor, target_codes.shape[0])
-        require_shape("target codes", target_codes, self.d_target, donor_codes.shape[0])
-        donor, target = donor_codes.astype(np.float64), target_codes.astype(np.float64)
-        w = _site_weights(weights, int(donor.shape[0]))
-        self.n += len(w)
-        self._weight += float(w.sum())
-        for codes, sums in ((donor, self._donor), (target, self._target)):
-            sums[0] += codes.T @ w
-            sums[1] += codes.multiply(codes).T @ w
-            sums[2] += np.bincount(codes.indices[codes.data != 0], minlength=codes.shape[1])
-        weighted = donor if weights is None else scipy.sparse.diags(w) @ donor
-        product = (weighted.T.tocsr() @ target).tocoo()
-        product.sum_duplicates()
-        self._cross[product.row, product.col] += product.data
-
-    def result(self) -> Correlation:
-        """Return the correlations over all sites seen so far.
-
-        Formula: r = (E[zz'] − E[z]E[z']) / (σ σ'), and 0 where σ or σ' is 0.
-
-        Returns:
-            The correlations with each feature's density, mean and standard deviation.
-
-        Raises:
-            NumericsError: No site was seen.
-
-        Source: Lan et al. 2024 (2410.06981), section 3.
-        """
-        if self._weight == 0:
-            raise NumericsError(
-                "a correlation over no sites is not defined",
-                expected="at least one update with at least one site that counts",
-                fix="check that the text yields aligned sites",
-            )
-        scale = np.array([[self._weight], [self._weight], [self.n]])
-        sides = [torch.from_numpy(sums / scale) for sums in (self._donor, self._target)]
-        (donor_mean, donor_sd), (target_mean, target_sd) = (
-            (side[0], _variance(side[1], side[0]).sqrt()) for side in sides
-        )
-        r = torch.from_numpy(self._cross / self._weight)
-        r -= torch.outer(donor_mean, target_mean)
-        r *= _reciprocal(donor_sd)[:, None]
-        r *= _reciprocal(target_sd)[None, :]
-        return Correlation(
-            r=r.clamp_(-1, 1).float(),
-            n=self.n,
-            donor_density=sides[0][2].float(),
-            target_density=sides[1][2].float(),
-            donor_mean=donor_mean.float(),
-            target_mean=target_mean.float(),
-            donor_sd=donor_sd.float(),
-            target_sd=target_sd.float(),
-        )
-
-
-def _site_weights(weights: Tensor | None, n: int) -> np.ndarray:
-    if weights is None:
-        return np.ones(n)
-    if weights.shape != (n,) or bool((weights < 0).any()):
-        raise NumericsError(
-            f"weights of shape {tuple(weights.shape)} for {n} sites",
-            expected="one weight a site, none negative",
-            fix="weigh the sites of this batch",
-        )
-    require_finite("weights", weights)
-    return weights.to(torch.float64).numpy()
 
 
 def explained_variance(
@@ -316,11 +193,7 @@ def explained_variance(
     return 1 - float((exact - reconstruction.to(torch.float64)).square().sum()) / total
 
 
-def _variance(mean_square: Tensor, mean: Tensor) -> Tensor:
+def variance(mean_square: Tensor, mean: Tensor) -> Tensor:
     """E[z²] − E[z]², with rounding of constant features set to exactly 0."""
     variance = mean_square - mean.square()
     return torch.where(variance > CONSTANT * mean_square, variance, torch.zeros_like(variance))
-
-
-def _reciprocal(sd: Tensor) -> Tensor:
-    return torch.where(sd > 0, 1 / sd, torch.zeros_like(sd))

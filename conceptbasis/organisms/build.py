@@ -65,7 +65,7 @@ def find_family(name: str) -> Family:
 def organism_folder(spec: Spec) -> Path:
     """Where the cache keeps an organism; the name changes with everything that shapes it."""
     family = find_family(spec.family)
-    texts = [asdict(text) for text in corpus.all_texts()]
+    texts = [vars(text) for text in corpus.all_texts()]
     shares = [dict(stage.shares) for stage in (corpus.stage_1(), corpus.stage_2())]
     stage_2 = [STAGE_2_RATE, STAGE_2_SHARE]
     recipe = value_hash([asdict(family), texts, shares, training.RECIPE, stage_2, asdict(spec)])

@@ -23,9 +23,8 @@ from conceptbasis.core.similarity import (
     fingerprint,
     fingerprint_distance,
     linear_cka,
-    svcca,
-    svcca_null,
 )
+from conceptbasis.core.svcca import svcca, svcca_null
 from conceptbasis.errors import CoverageError
 from conceptbasis.models.native import end_activations
 from conceptbasis.progress import Advance

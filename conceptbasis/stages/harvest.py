@@ -76,26 +76,30 @@ class Harvest:
         """Residuals of `donor` or `target` after a block, memory-mapped."""
         return load_tensors(self.folder / f"{side}_{layer:02d}.safetensors")["residuals"]
 
-    def _report_rows(self, classes: Sequence[str]) -> Int[Tensor, " n_rows"]:
-        rows = self.rows("report")
+    def _rows_of(self, split: str, classes: Sequence[str]) -> Int[Tensor, " n_rows"]:
+        rows = self.rows(split)
         wanted = torch.tensor([t.text_class in classes for t in self.texts])
         return rows[wanted[self.text[rows]]]
 
     @functools.cached_property
     def benign_rows(self) -> Int[Tensor, " n_rows"]:
         """Report sites of benign texts."""
-        return self._report_rows(BENIGN_CLASSES)
+        return self._rows_of("report", BENIGN_CLASSES)
 
-    def benign_ends(self, layer: int) -> Float[Tensor, "n_rows d_model"]:
-        """The target's residuals where benign requests end, read once per layer.
+    def benign_ends(self, split: str, layer: int) -> Float[Tensor, "n_rows d_model"]:
+        """The target's residuals where benign requests end.
 
         Without harvested ends of prompts there are only those of all benign text.
         """
+        ends = self._rows_of(split, REQUEST_CLASSES)
+        ends = ends[self.end_of_prompt[ends]]
+        rows = ends if len(ends) else self._rows_of(split, BENIGN_CLASSES)
+        return self.residuals("target", layer)[rows].float()
+
+    def reported_ends(self, layer: int) -> Float[Tensor, "n_rows d_model"]:
+        """`benign_ends` of the report sites, read once per layer."""
         if layer not in self._ends:
-            ends = self._report_rows(REQUEST_CLASSES)
-            ends = ends[self.end_of_prompt[ends]]
-            x = self.residuals("target", layer)[ends if len(ends) else self.benign_rows]
-            self._ends[layer] = x.float()
+            self._ends[layer] = self.benign_ends("report", layer)
         return self._ends[layer]
 
     def split_texts(self, split: str) -> list[Text]:

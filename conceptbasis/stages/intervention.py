@@ -149,7 +149,7 @@ def plan_intervention(
         for layer, r in zip(layers, directions, strict=True):
             x = harvest.residuals("target", layer)[rows]
             amounts.append(section.alpha * float((x @ r).double().std()))
-    ends = [harvest.benign_ends(layer) for layer in layers]
+    ends = [harvest.reported_ends(layer) for layer in layers]
     if means is None:
         means = torch.stack([x.double().mean(0).float() for x in ends])
     if section.mode == "affine" and section.gamma > 0:

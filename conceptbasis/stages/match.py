@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput, value_hash
 from conceptbasis.core.alignment import depth_gaps
 from conceptbasis.core.matching import Matches, eligible_pairs, shift_null
-from conceptbasis.core.stats import Correlation, StreamingCorrelation
+from conceptbasis.core.partners import CodePair
 from conceptbasis.errors import SaeError
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.parallel import map_unordered
@@ -37,13 +38,14 @@ class MatchSet:
     output: StageOutput
 
 
-def correlate(codes: Codes, weigh: SiteWeights, pair: LayerPair, split: str) -> Correlation:
-    """Correlations between the features of a layer pair on one split, weighted as they match."""
+def code_pair(codes: Codes, weigh: SiteWeights, pair: LayerPair, split: str) -> CodePair:
+    """Codes of a layer pair on one split, weighted as they match."""
     target, donor = pair
-    z_donor, z_target = codes.split("donor", donor, split), codes.split("target", target, split)
-    streaming = StreamingCorrelation(z_donor.shape[1], z_target.shape[1])
-    streaming.update(z_donor, z_target, weigh(split, codes.study.config.match.end_of_prompt_share))
-    return streaming.result()
+    return CodePair(
+        codes.split("donor", donor, split),
+        codes.split("target", target, split),
+        weigh(split, codes.study.config.match.end_of_prompt_share),
+    )
 
 
 def run_match(study: Study, harvest: Harvest, codes: Codes, weigh: SiteWeights) -> MatchSet:
@@ -115,25 +117,26 @@ def nearby_pairs(study: Study) -> list[LayerPair]:
 
 
 def _match(codes: Codes, weigh: SiteWeights, pair: LayerPair) -> Matches:
-    section = codes.study.config.match
-    target, donor = pair
-    z_donor = codes.split("donor", donor, "select")
+    section, device = codes.study.config.match, codes.study.config.device
+    fit, select = (code_pair(codes, weigh, pair, split) for split in ("fit", "select"))
     null = shift_null(
-        z_donor,
-        codes.split("target", target, "select"),
+        select.donor,
+        select.target,
         n_shifts=section.n_shifts,
-        min_shift=max(1, z_donor.shape[0] // 20),
-        generator=codes.study.generator(1000 * target + donor),
-        weights=weigh("select", section.end_of_prompt_share),
+        min_shift=max(1, select.n // 20),
+        generator=codes.study.generator(1000 * pair[0] + pair[1]),
+        weights=select.weights,
+        device=device,
     )
     return eligible_pairs(
-        correlate(codes, weigh, pair, "fit"),
-        correlate(codes, weigh, pair, "select"),
+        [fit],
+        [select],
         null,
         k=section.top_k,
         r_min=section.r_min,
         fdr=section.fdr,
         min_density=section.min_density,
+        device=device,
     )
 
 
@@ -141,7 +144,7 @@ def _require_alive(study: Study, codes: Codes, side: SideName) -> None:
     bound = study.config.match.max_dead_share
     for layer in study.side(side).saes.saes:
         z = codes(side, layer)
-        dead = 1 - len(set(z.indices.tolist())) / z.shape[1]
+        dead = 1 - len(np.unique(z.indices)) / z.shape[1]
         if dead > bound:
             raise SaeError(
                 f"{dead:.0%} of the features of the {side}'s SAE at layer {layer} never fire "

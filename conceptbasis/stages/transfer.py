@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,11 +19,13 @@ from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput
 from conceptbasis.core.matching import Matches
+from conceptbasis.core.partners import feature_stats
 from conceptbasis.core.rebuild import (
     Rebuilt,
     rebuild_code_map,
     rebuild_matched,
     rebuild_transported,
+    spare_benign,
 )
 from conceptbasis.core.recipe import Recipe
 from conceptbasis.core.similarity import projection_agreement
@@ -33,12 +35,17 @@ from conceptbasis.stages.align import Alignment
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.harvest import Harvest
-from conceptbasis.stages.match import LayerPair, MatchSet, correlate
+from conceptbasis.stages.match import LayerPair, MatchSet, code_pair
 from conceptbasis.stages.site_weights import SiteWeights
 from conceptbasis.stages.spread import NEARLY, surest_layer
 from conceptbasis.stages.study import Codes, SideName, Study
 
 BASES = ("code_map", "transported", "matched")
+
+
+_AS_GOOD = 0.02
+"""Ridge strengths whose agreement is less than this share below the best are as good. A weak one is
+taken, since a strong one turns every direction towards where the target's prompts differ most."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +99,14 @@ class Rebuilder:
     _moments: dict[tuple[str, LayerPair], StreamingMoments] = field(
         default_factory=dict, init=False
     )
+    _covariance: dict[int, Tensor] = field(default_factory=dict, init=False)
 
     def rebuild(
         self, basis: str, pair: LayerPair, recipe: Recipe, direction: Float[Tensor, " d_donor"]
     ) -> Choice:
-        """Rebuilds one recipe at one layer pair in one basis.
+        """Rebuilds one recipe at one layer pair in one basis, and spares benign variance.
+
+        Agreement is that of the direction before it is turned away from benign variance.
 
         Args:
             basis: One of `BASES`.
@@ -104,12 +114,29 @@ class Rebuilder:
             recipe: The donor's recipe, of matched features.
             direction: The donor direction that agreement is measured against.
         """
+        choice = self._rebuild(basis, pair, recipe, direction)
+        strength = self.study.config.transfer.benign_shrinkage
+        if strength is None:
+            return choice
+        covariance = self._benign_covariance(pair[0])
+        return replace(choice, rebuilt=spare_benign(choice.rebuilt, covariance, strength=strength))
+
+    def _benign_covariance(self, layer: int) -> Float[Tensor, "d_target d_target"]:
+        """Of one layer at a time, as with `_between`."""
+        if layer not in self._covariance:
+            ends = self.harvest.benign_ends("fit", layer).double()
+            self._covariance = {layer: torch.cov(ends.T, correction=0)}
+        return self._covariance[layer]
+
+    def _rebuild(
+        self, basis: str, pair: LayerPair, recipe: Recipe, direction: Float[Tensor, " d_donor"]
+    ) -> Choice:
         matches, sae = self.matches.pairs[pair], self.study.target.sae(pair[0])
         outputs = matches.eligible_target
         of_recipe = torch.searchsorted(matches.eligible_donor, recipe.feature_ids)
         if basis == "matched":
-            correlation = correlate(self.codes, self.weigh, pair, "fit")
-            rebuilt = rebuild_matched(recipe, matches, correlation, W_dec_target=sae.W_dec)
+            stats = feature_stats([code_pair(self.codes, self.weigh, pair, "fit")])
+            rebuilt = rebuild_matched(recipe, matches, *stats, W_dec_target=sae.W_dec)
             return self.fixed(rebuilt, pair, direction)
         if basis == "transported":
             moments = self._between("donor", "residuals", pair).select_inputs(of_recipe)
@@ -171,7 +198,7 @@ class Rebuilder:
     def choose(
         self, pair: LayerPair, direction: Tensor, rebuild: Callable[[float], Rebuilt]
     ) -> Choice:
-        """The ridge whose direction agrees best with the donor's.
+        """The weakest ridge whose direction agrees as well as the best with the donor's.
 
         Args:
             pair: Target and donor layer.
@@ -182,7 +209,8 @@ class Rebuilder:
         by_strength = {
             s: self.agreement(pair, direction, r.direction, "select") for s, r in tried.items()
         }
-        best = max(by_strength, key=lambda s: by_strength[s])
+        most = max(by_strength.values())
+        best = next(s for s, a in by_strength.items() if a >= most - _AS_GOOD * abs(most))
         agreement = self.agreement(pair, direction, tried[best].direction, "report")
         return Choice(tried[best], best, by_strength[best], agreement, by_strength)
 

@@ -7,7 +7,7 @@ import scipy.sparse
 import torch
 
 from conceptbasis.core.matching import Matches, eligible_pairs, shift_null
-from conceptbasis.core.stats import Correlation, StreamingCorrelation
+from conceptbasis.core.partners import CodePair
 
 N_TRUE = 24
 D_DONOR, D_TARGET = 40, 56
@@ -61,11 +61,11 @@ def planted_world(seed=0, n=6000, gain=1.0):
     return World(*sides, *unit, partner)
 
 
-def correlate(donor_codes, target_codes) -> Correlation:
-    """Correlations in one batch."""
-    correlation = StreamingCorrelation(donor_codes.shape[1], target_codes.shape[1])
-    correlation.update(donor_codes, target_codes)
-    return correlation.result()
+def correlations(donor_codes, target_codes):
+    """The whole matrix by numpy; 0 for features that do not vary."""
+    with np.errstate(invalid="ignore"):
+        both = np.corrcoef(donor_codes.toarray().T, target_codes.toarray().T)
+    return torch.from_numpy(np.nan_to_num(both[: donor_codes.shape[1], donor_codes.shape[1] :]))
 
 
 def match(world, *, shuffle=False, **options) -> Matches:
@@ -78,5 +78,5 @@ def match(world, *, shuffle=False, **options) -> Matches:
     donor_fit, donor_held = world.donor_codes[: n // 2], world.donor_codes[n // 2 :]
     target_fit, target_held = target[: n // 2], target[n // 2 :]
     null = shift_null(donor_held, target_held, n_shifts=20, min_shift=50, generator=generator)
-    fit, heldout = correlate(donor_fit, target_fit), correlate(donor_held, target_held)
+    fit, heldout = [CodePair(donor_fit, target_fit)], [CodePair(donor_held, target_held)]
     return eligible_pairs(fit, heldout, null, **options)

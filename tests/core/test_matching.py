@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from planted import D_DONOR, N_TRUE, correlate, match, planted_world
+from planted import D_DONOR, N_TRUE, correlations, match, planted_world
 from scipy.stats import false_discovery_control
 
 from conceptbasis.core.matching import (
     benjamini_hochberg,
     eligible_pairs,
-    mutual_top_k,
     one_to_one,
     shift_null,
 )
+from conceptbasis.core.partners import CodePair
 from conceptbasis.core.significance import pooled_p
 from conceptbasis.errors import NumericsError
 
@@ -19,27 +19,6 @@ from conceptbasis.errors import NumericsError
 @pytest.fixture(scope="module")
 def world():
     return planted_world()
-
-
-@pytest.mark.parametrize("k", [1, 2, 5, 50])
-def test_mutual_top_k_equals_its_definition(k, generator):
-    r = torch.rand(9, 12, generator=generator) * 2 - 1
-    expected = torch.zeros(9, 12, dtype=torch.bool)
-    for i in range(9):
-        for j in range(12):
-            in_row = int((r[i] > r[i, j]).sum()) < k
-            in_column = int((r[:, j] > r[i, j]).sum()) < k
-            expected[i, j] = in_row and in_column and r[i, j] > 0
-    assert torch.equal(mutual_top_k(r, k), expected)
-
-
-def test_one_sided_or_dead_features_are_not_mutual():
-    r = torch.tensor([[0.9, 0.8, 0.0], [0.1, 0.7, 0.0], [0.0, 0.0, 0.0]])
-    assert mutual_top_k(r, 1).nonzero().tolist() == [[0, 0]]
-    assert not mutual_top_k(r, 3)[2].any()
-    assert not mutual_top_k(r, 3)[:, 2].any()
-    with pytest.raises(NumericsError):
-        mutual_top_k(r, 0)
 
 
 def test_one_to_one_beats_greedy_and_drops_what_is_not_positive():
@@ -70,18 +49,12 @@ def test_shift_null_equals_numpy_under_the_same_shift(world):
     np.testing.assert_allclose(null[0], oracle.max(1), atol=1e-5)
 
 
-def test_shift_null_is_far_below_the_truth_and_chunks_do_not_matter(world, monkeypatch):
-    def draw():
-        generator = torch.Generator().manual_seed(3)
-        codes = (world.donor_codes, world.target_codes)
-        return shift_null(*codes, n_shifts=4, min_shift=100, generator=generator)
-
-    null = draw()
-    true = correlate(world.donor_codes, world.target_codes).r.amax(1)
+def test_shift_null_is_far_below_the_truth(world, generator):
+    codes = (world.donor_codes, world.target_codes)
+    null = shift_null(*codes, n_shifts=4, min_shift=100, generator=generator)
+    true = correlations(*codes).amax(1)
     assert float(null.max()) < 0.15
     assert float(true[:N_TRUE].min()) > 0.9
-    monkeypatch.setattr("conceptbasis.core.matching.DONOR_CHUNK", 7)
-    assert torch.allclose(draw(), null)
 
 
 def test_shift_null_keeps_the_autocorrelation_that_a_shuffle_destroys(generator):
@@ -89,7 +62,7 @@ def test_shift_null_keeps_the_autocorrelation_that_a_shuffle_destroys(generator)
     codes = scipy.sparse.csr_matrix(blocks.numpy().astype(np.float32))
     shifted = shift_null(codes, codes, n_shifts=10, min_shift=200, generator=generator)
     order = torch.randperm(1000, generator=generator).numpy()
-    assert float(shifted.mean()) > 2 * float(correlate(codes, codes[order]).r.amax(1).mean())
+    assert float(shifted.mean()) > 2 * float(correlations(codes, codes[order]).amax(1).mean())
 
 
 def test_a_shift_that_does_not_exist_is_refused(world, generator):
@@ -148,7 +121,8 @@ def test_each_loss_is_counted_once_under_its_first_reason(world):
     donor, target = world.donor_codes.tolil(), world.target_codes
     donor[:, 0] = 0
     donor = scipy.sparse.csr_matrix(donor)
-    fit, heldout = correlate(donor[:3000], target[:3000]), correlate(donor[3000:], target[3000:])
+    fit = [CodePair(donor[:3000], target[:3000])]
+    heldout = [CodePair(donor[3000:], target[3000:])]
     subset = torch.zeros(D_DONOR, dtype=torch.bool)
     subset[[0, 1, 2, D_DONOR - 1]] = True
     options = {"k": 1, "donor_subset": subset}
@@ -161,7 +135,7 @@ def test_each_loss_is_counted_once_under_its_first_reason(world):
 
 
 def test_a_null_that_cannot_be_beaten_leaves_nothing(world):
-    fit = correlate(world.donor_codes[:3000], world.target_codes[:3000])
+    fit = [CodePair(world.donor_codes[:3000], world.target_codes[:3000])]
     impossible = eligible_pairs(fit, fit, torch.ones(5, D_DONOR))
     assert impossible.donor_ids.numel() == 0
     assert impossible.reasons["null"] >= N_TRUE
@@ -170,6 +144,6 @@ def test_a_null_that_cannot_be_beaten_leaves_nothing(world):
 
 
 def test_sizes_that_do_not_belong_together_are_refused(world):
-    fit = correlate(world.donor_codes, world.target_codes)
+    fit = [CodePair(world.donor_codes, world.target_codes)]
     with pytest.raises(NumericsError):
         eligible_pairs(fit, fit, torch.zeros(0, D_DONOR))

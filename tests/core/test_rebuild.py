@@ -2,14 +2,17 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from planted import D_DONOR, D_TARGET, N_TRUE, correlate, match, planted_world
+from planted import D_DONOR, D_TARGET, N_TRUE, match, planted_world
 
 from conceptbasis.core.intervals import Interval
+from conceptbasis.core.partners import CodePair, feature_stats
 from conceptbasis.core.rebuild import (
+    dense_rebuilt,
     rebuild_code_map,
     rebuild_least_squares,
     rebuild_matched,
     rebuild_transported,
+    spare_benign,
 )
 from conceptbasis.core.recipe import Recipe
 from conceptbasis.core.stats import StreamingMoments
@@ -154,9 +157,12 @@ def test_transported_recovers_the_direction_and_a_shuffle_does_not(world, recipe
     assert abs(cosine(other.direction, truth(world))) < 0.7
 
 
+def stats(world):
+    return feature_stats([CodePair(world.donor_codes, world.target_codes)])
+
+
 def test_matched_recovers_the_direction_with_true_slopes(world, recipe):
-    matches, correlation = match(world), correlate(world.donor_codes, world.target_codes)
-    rebuilt = rebuild_matched(recipe, matches, correlation, W_dec_target=world.W_dec_target)
+    rebuilt = rebuild_matched(recipe, match(world), *stats(world), W_dec_target=world.W_dec_target)
     assert cosine(rebuilt.direction, truth(world)) > 0.99
     assert cosine(rebuilt.steering, truth(world)) > 0.99
     assert float(rebuilt.steering.norm()) == pytest.approx(float(truth(world).norm()), rel=0.05)
@@ -164,15 +170,14 @@ def test_matched_recovers_the_direction_with_true_slopes(world, recipe):
 
 
 def test_shuffled_matches_and_no_matches_do_not_rebuild(world, recipe, generator):
-    matches, correlation = match(world), correlate(world.donor_codes, world.target_codes)
+    matches = match(world)
     order = torch.randperm(N_TRUE, generator=generator)
     swapped = type(matches)(**{**vars(matches), "target_ids": matches.target_ids[order]})
-    flat = type(correlation)(**{**vars(correlation), "r": torch.ones(D_DONOR, D_TARGET)})
-    rebuilt = rebuild_matched(recipe, swapped, flat, W_dec_target=world.W_dec_target)
+    rebuilt = rebuild_matched(recipe, swapped, *stats(world), W_dec_target=world.W_dec_target)
     assert abs(cosine(rebuilt.direction, truth(world))) < 0.6
     with pytest.raises(NumericsError):
         rebuild_matched(
-            recipe, match(world, shuffle=True), correlation, W_dec_target=world.W_dec_target
+            recipe, match(world, shuffle=True), *stats(world), W_dec_target=world.W_dec_target
         )
 
 
@@ -207,3 +212,30 @@ def test_moments_of_other_features_and_silent_ones_are_refused(world, recipe):
         code_map(world, recipe, outputs=torch.zeros(0, dtype=torch.int64))
     with pytest.raises(NumericsError):
         code_map(world, recipe, n_atoms=0)
+
+
+def test_sparing_is_the_discriminant_and_costs_benign_variance_least(generator):
+    root = torch.randn(12, 12, generator=generator, dtype=torch.float64)
+    covariance = root @ root.T
+    plain = dense_rebuilt(torch.randn(12, generator=generator))
+    shape = torch.linalg.inv(covariance + 0.5 * covariance.diagonal().mean() * torch.eye(12))
+    spared = spare_benign(plain, covariance, strength=0.5)
+    assert cosine(spared.direction, shape @ plain.steering.double()) == pytest.approx(1)
+    assert float(spared.direction.norm()) == pytest.approx(1)
+
+    def ratio(r):  # benign variance per what is left of the steering vector
+        r = r.double()
+        return float(r @ covariance @ r / (r @ plain.steering.double()) ** 2)
+
+    stronger = spare_benign(plain, covariance, strength=0.01)
+    assert ratio(stronger.direction) < ratio(spared.direction) < ratio(plain.direction)
+    hardly = spare_benign(plain, covariance, strength=1e9)
+    assert torch.allclose(hardly.direction, plain.direction, atol=1e-6)
+
+
+@pytest.mark.parametrize("covariance", [torch.zeros(12, 12), torch.eye(11)])
+def test_sparing_without_benign_variance_is_refused(covariance, generator):
+    plain = dense_rebuilt(torch.randn(12, generator=generator))
+    with pytest.raises(NumericsError) as caught:
+        spare_benign(plain, covariance, strength=1.0)
+    assert "benign_shrinkage" in caught.value.fix

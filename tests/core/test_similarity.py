@@ -2,7 +2,6 @@ import pytest
 import torch
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
-from sklearn.cross_decomposition import CCA
 
 from conceptbasis.core.similarity import (
     fingerprint,
@@ -10,8 +9,6 @@ from conceptbasis.core.similarity import (
     linear_cka,
     projection_agreement,
     rsa,
-    svcca,
-    svcca_null,
 )
 from conceptbasis.errors import NumericsError
 
@@ -28,71 +25,6 @@ def spaces(generator):
         mixed = shared @ torch.randn(3, d, generator=generator)
         sides.append(mixed + 0.7 * torch.randn(500, d, generator=generator))
     return sides
-
-
-def test_svcca_keeping_everything_equals_sklearn_cca(spaces):
-    x, y = spaces
-    result = svcca(x, y, keep_variance=1.0)
-    cca = CCA(n_components=6, max_iter=5000, tol=1e-10).fit(x.numpy(), y.numpy())
-    u, v = (torch.from_numpy(side) for side in cca.transform(x.numpy(), y.numpy()))
-    oracle = torch.stack([torch.corrcoef(torch.stack([u[:, i], v[:, i]]))[0, 1] for i in range(6)])
-    assert (result.k_x, result.k_y) == (6, 9)
-    assert torch.allclose(
-        result.correlations, oracle.sort(descending=True).values.float(), atol=2e-3
-    )
-    assert result.score == pytest.approx(float(oracle.mean()), abs=2e-3)
-
-
-def test_svcca_is_one_for_a_rotation_and_low_for_noise(generator):
-    x = torch.randn(800, 10, generator=generator)
-    assert svcca(x, 3 * x @ rotation(10, generator) + 1).score == pytest.approx(1, abs=1e-6)
-    assert svcca(x, torch.randn(800, 10, generator=generator)).score < 0.2
-
-
-def test_svcca_keeps_shares_of_the_variance_and_not_one_component(generator):
-    singular = torch.tensor([50.0, 40.0, 30.0, 20.0, 0.1, 0.1])
-    left = torch.randn(300, 6, generator=generator)
-    left = torch.linalg.qr(left - left.mean(0)).Q
-    x = left * singular @ rotation(6, generator)
-    assert svcca(x, x).k_x == 4
-    assert svcca(x, x, keep_variance=0.4).k_x == 1
-    assert svcca(x, x, keep_variance=0.7).k_x == 2
-
-
-def test_svcca_ignores_dead_columns_and_rank_deficiency(spaces):
-    x, y = spaces
-    dead = torch.cat([x, torch.zeros(500, 2), torch.full((500, 1), 7.3)], dim=1)
-    doubled = torch.cat([y, y[:, :4]], dim=1)
-    for keep in (0.99, 1.0):
-        assert svcca(dead, y, keep_variance=keep).score == pytest.approx(
-            svcca(x, y, keep_variance=keep).score, abs=1e-9
-        )
-    assert svcca(x, doubled, keep_variance=1.0).k_y == 9
-    assert svcca(torch.ones(500, 3), y).score == 0
-    assert svcca(torch.ones(500, 3), y).k_x == 0
-
-
-def test_svcca_by_covariance_equals_svcca_by_svd(generator):
-    x = torch.randn(60, 25, generator=generator)
-    y = x[:, :20] + torch.randn(60, 20, generator=generator)
-    wide = torch.cat([x, x], dim=1)  # 60 < 2·50 rows: the other route, the same space
-    assert svcca(wide, y).score == pytest.approx(svcca(x, y).score, abs=1e-9)
-
-
-def test_svcca_null_is_below_the_score_of_related_spaces_only(spaces, generator):
-    x, y = spaces
-    null = svcca_null(x, y, n_draws=20, generator=generator)
-    assert svcca(x, y).score > float(null.max()) + 0.2
-    noise = torch.randn(500, 9, generator=generator)
-    noise_null = svcca_null(x, noise, n_draws=20, generator=generator)
-    assert abs(svcca(x, noise).score - float(noise_null.mean())) < 4 * float(noise_null.std())
-
-
-def test_svcca_refuses_shares_that_are_none(spaces):
-    with pytest.raises(NumericsError):
-        svcca(*spaces, keep_variance=0.0)
-    with pytest.raises(NumericsError):
-        svcca(spaces[0] * torch.nan, spaces[1])
 
 
 def test_cka_equals_its_gram_form(spaces):

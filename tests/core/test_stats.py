@@ -1,11 +1,9 @@
-import time
-
 import numpy as np
 import pytest
 import scipy.sparse
 import torch
 
-from conceptbasis.core.stats import StreamingCorrelation, StreamingMoments, explained_variance
+from conceptbasis.core.stats import StreamingMoments, explained_variance
 from conceptbasis.errors import NumericsError
 
 
@@ -101,61 +99,6 @@ def test_moments_refuse_what_does_not_fit():
         moments.update(torch.full((3, 2), torch.nan), torch.zeros(3, 2))
 
 
-def test_correlation_equals_numpy_in_any_batching(rng):
-    donor, target = codes(rng, 600, 8), codes(rng, 600, 6)
-    target = scipy.sparse.csr_matrix(target + 0.7 * donor[:, :6])
-    streamed, whole = StreamingCorrelation(8, 6), StreamingCorrelation(8, 6)
-    for rows in np.array_split(np.arange(600), [1, 77, 400]):
-        streamed.update(donor[rows], target[rows])
-    whole.update(donor, target)
-    oracle = np.corrcoef(donor.toarray().T, target.toarray().T)[:8, 8:]
-    result = streamed.result()
-    np.testing.assert_allclose(result.r, oracle, atol=1e-6)
-    assert torch.allclose(result.r, whole.result().r, atol=1e-7)
-    np.testing.assert_allclose(result.donor_density, (donor.toarray() != 0).mean(0), atol=1e-7)
-    np.testing.assert_allclose(result.target_sd, target.toarray().std(0), atol=1e-6)
-    np.testing.assert_allclose(result.target_mean, target.toarray().mean(0), atol=1e-6)
-    assert result.n == 600
-
-
-def test_dead_and_constant_features_correlate_with_nothing(rng):
-    dense = codes(rng, 400, 3, 0.5).toarray()
-    dense[:, 1], dense[:, 2] = 0, 0.1
-    donor = scipy.sparse.csr_matrix(dense)
-    correlation = StreamingCorrelation(3, 3)
-    correlation.update(donor, donor)
-    result = correlation.result()
-    assert result.r[1:].abs().max() == 0
-    assert result.r[:, 1:].abs().max() == 0
-    assert result.donor_sd[1:].tolist() == [0, 0]
-    assert float(result.r[0, 0]) == pytest.approx(1)
-
-
-def test_explicit_zeros_are_not_activity():
-    stored = scipy.sparse.csr_matrix(
-        (np.array([0.0, 1.0], dtype=np.float32), np.array([0, 1]), np.array([0, 2, 2])), (2, 2)
-    )
-    correlation = StreamingCorrelation(2, 2)
-    correlation.update(stored, stored)
-    assert correlation.result().donor_density.tolist() == [0, 0.5]
-
-
-def test_correlation_is_fast_on_real_sizes(rng):
-    n, d, active = 20000, 768, 16
-    sides = []
-    for _ in range(2):
-        ids = rng.integers(0, d, (n, active)).ravel()
-        data = rng.random(n * active).astype(np.float32)
-        matrix = scipy.sparse.csr_matrix((data, ids, np.arange(0, n * active + 1, active)), (n, d))
-        matrix.sum_duplicates()
-        sides.append(matrix)
-    correlation = StreamingCorrelation(d, d)
-    start = time.perf_counter()
-    correlation.update(*sides)
-    correlation.result()
-    assert time.perf_counter() - start < 5
-
-
 def test_explained_variance(generator):
     x = torch.randn(200, 4, generator=generator) + 3
     assert explained_variance(x, x) == 1
@@ -163,27 +106,3 @@ def test_explained_variance(generator):
     assert explained_variance(x, torch.zeros_like(x)) < 0
     with pytest.raises(NumericsError):
         explained_variance(torch.ones(5, 2), torch.ones(5, 2))
-
-
-def test_weighted_correlation_is_that_of_repeated_sites(generator):
-    donor, target = (
-        scipy.sparse.random(60, d, density=0.4, random_state=d, format="csr") for d in (5, 7)
-    )
-    counts = torch.randint(0, 4, (60,), generator=generator)
-    weighted, plain, repeated = (StreamingCorrelation(5, 7) for _ in range(3))
-    for part in (slice(0, 25), slice(25, 60)):
-        weighted.update(donor[part], target[part], 0.3 * counts[part].double())
-    rows = torch.arange(60).repeat_interleave(counts).numpy()
-    repeated.update(donor[rows], target[rows])
-    plain.update(donor, target)
-    assert torch.allclose(weighted.result().r, repeated.result().r, atol=1e-6)
-    assert torch.allclose(weighted.result().donor_sd, repeated.result().donor_sd, atol=1e-6)
-    assert torch.equal(weighted.result().donor_density, plain.result().donor_density)
-    assert not torch.allclose(weighted.result().r, plain.result().r, atol=1e-2)
-
-
-@pytest.mark.parametrize("weights", [torch.ones(3), -torch.ones(4), torch.full((4,), torch.nan)])
-def test_weights_that_do_not_fit_are_refused(weights):
-    codes = scipy.sparse.csr_matrix(torch.ones(4, 2).numpy())
-    with pytest.raises(NumericsError):
-        StreamingCorrelation(2, 2).update(codes, codes, weights)

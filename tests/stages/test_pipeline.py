@@ -171,10 +171,10 @@ def test_a_changed_budget_recomputes_the_text_and_all_that_follows(ready, finish
     shutil.copytree(finished.folder, tmp_path / "run")
     lines = Lines()
     with pytest.raises(Killed):
-        run(ready, tmp_path / "run", lines, kill_after("direction"), budget="B1")
+        run(ready, tmp_path / "run", lines, kill_after("match"), budget="B1")
     said = lines.of_stages()
     assert said["harvest"].startswith("recomputing, because config changed: budget")
-    assert said["match"] == "recomputing, because inputs changed: harvest"
+    assert said["match"] == "recomputing, because inputs changed: class_shares, harvest"
     assert said["direction"] == "reused"
 
 

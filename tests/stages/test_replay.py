@@ -173,7 +173,7 @@ def test_removal_goes_on_by_the_offset_and_strengthening_does_not(harvest, gamma
         for offset in (0.0, 0.5)
     )
     for layer in (0, 1):
-        along = harvest.benign_ends(layer) @ r[layer]
+        along = harvest.reported_ends(layer) @ r[layer]
         shift = (plain.means[layer] - further.means[layer]) @ r[layer]
         assert float(shift) == pytest.approx(0.5 * float(along.std()) if moved else 0, rel=1e-3)
         assert float(plain.means[layer] @ r[layer]) == pytest.approx(float(along.mean()), rel=1e-3)

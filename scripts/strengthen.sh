@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Raises refusal in a target that refuses too little, by the recipe of a donor that refuses enough.
+#
+#   scripts/strengthen.sh OUT DONOR TARGET [MORE OPTIONS OF transfer]
+#
+# OUT            folder of the runs, OUT/GAMMA
+# DONOR, TARGET  FAMILY:SEED and FAMILY:SEED:weakened, such as mixtral:0 llama:0:weakened
+# GAMMAS         environment: the strengths, below 0 (default: -0.25 -0.5 -1 -1.5 -2 -3)
+#
+# Edit: h − γ r rᵀ(h − μ) with γ < 0. What a benign request has along r stays where it is, what refuses
+# a little refuses more. Controls and baselines are left out. The first strength computes the stages
+# that all of them share.
+set -euo pipefail
+
+usage="usage: scripts/strengthen.sh OUT DONOR TARGET [MORE OPTIONS OF transfer]"
+out=${1:?$usage} donor=${2:?$usage} target=${3:?$usage}
+shift 3
+
+# side FAMILY:SEED[:weakened]: writes the file of one model and prints its path.
+side() {
+    mkdir -p "$out/models"
+    cat >"$out/models/${1//:/-}.yaml" <<YAML
+name: ${1//:/-}
+model: organism:$1
+saes: {train: {budget: B0d}}
+YAML
+    echo "$out/models/${1//:/-}.yaml"
+}
+
+runs=() first=
+for gamma in ${GAMMAS:--0.25 -0.5 -1 -1.5 -2 -3}; do
+    run=$out/$gamma
+    echo "== $run"
+    if [ -n "$first" ] && [ ! -e "$run" ]; then
+        cp -a "$first" "$run"
+        rm -rf "$run"/{summary.json,report.html,figures,.lock,wandb}
+    fi
+    conceptbasis transfer --donor "$(side "$donor")" --target "$(side "$target")" --out "$run" \
+        --set replay.gamma="$gamma" --set evaluate.controls=false --set 'evaluate.baselines=[]' "$@"
+    first=${first:-$run}
+    runs+=("$run")
+done
+conceptbasis compare "${runs[@]}"
