@@ -35,9 +35,10 @@ from conceptbasis.stages.atom_texts import (
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RECIPE_TENSORS, RecipeSet
 from conceptbasis.stages.guard import Guarded
+from conceptbasis.stages.rebuilder import Rebuilder
 from conceptbasis.stages.residuals import read_residuals
 from conceptbasis.stages.study import Side, SideName, Study
-from conceptbasis.stages.transfer import Rebuilder, Transfer
+from conceptbasis.stages.transfer import Transfer
 
 _QUANTILES = (0.75, 0.5, 0.25)
 _N_TOP = 3

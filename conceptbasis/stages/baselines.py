@@ -31,9 +31,9 @@ from conceptbasis.stages.intervention import (
 )
 from conceptbasis.stages.match import LayerPair
 from conceptbasis.stages.parallel import map_unordered
+from conceptbasis.stages.rebuilder import Rebuilder
 from conceptbasis.stages.spread import single_layer, spread
 from conceptbasis.stages.study import Study
-from conceptbasis.stages.transfer import Rebuilder
 
 OWN_FORM: Mapping[Baseline, ReplaySection] = {
     "affine": ReplaySection(mode="affine"),

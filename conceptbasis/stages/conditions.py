@@ -21,9 +21,10 @@ from conceptbasis.stages.forecast import transfer_contrast
 from conceptbasis.stages.guard import Guarded
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.intervention import Intervention, plan_intervention
+from conceptbasis.stages.rebuilder import BASES, Rebuilder
 from conceptbasis.stages.spread import single_layer, spread
 from conceptbasis.stages.study import Study
-from conceptbasis.stages.transfer import BASES, Rebuilder, Transfer
+from conceptbasis.stages.transfer import Transfer
 
 CONTROLS = ("random_direction", "shuffled_atoms", "far_layers", "unrelated_recipe")
 """Conditions that must leave refusal as it is."""

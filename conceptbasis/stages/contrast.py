@@ -26,8 +26,8 @@ from conceptbasis.stages.align import Alignment, allowed_concepts
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.guard import choose_guard
 from conceptbasis.stages.match import LayerPair
+from conceptbasis.stages.rebuilder import Choice, Rebuilder
 from conceptbasis.stages.study import Study
-from conceptbasis.stages.transfer import Choice, Rebuilder
 
 CONTRAST: tuple[Baseline, ...] = ("contrast_ridge", "contrast_ridge_stream")
 """Conditions with these directions: in the reference method's form, and as stream ablation."""

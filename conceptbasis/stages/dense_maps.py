@@ -19,8 +19,8 @@ from conceptbasis.core.relu_map import Sites, fit_relu_map
 from conceptbasis.core.stats import StreamingMoments
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.match import LayerPair
+from conceptbasis.stages.rebuilder import Choice, Rebuilder
 from conceptbasis.stages.study import Study
-from conceptbasis.stages.transfer import Choice, Rebuilder
 
 
 @dataclass(frozen=True)

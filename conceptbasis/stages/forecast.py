@@ -27,8 +27,9 @@ from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet, make_recipe
 from conceptbasis.stages.guard import Guarded
 from conceptbasis.stages.match import mask
+from conceptbasis.stages.rebuilder import Rebuilder
 from conceptbasis.stages.study import Study
-from conceptbasis.stages.transfer import Rebuilder, Transfer
+from conceptbasis.stages.transfer import Transfer
 
 N_PROXIES = 3
 _MIN_SCORE_GAP = 2.0
@@ -287,7 +288,7 @@ def transfer_contrast(
     Args:
         study: The study.
         rebuilder: The route.
-        basis: One of `stages.transfer.BASES`.
+        basis: One of `stages.rebuilder.BASES`.
         pairs: Layer map.
         positive: Donor prompts with the behaviour.
         negative: Donor prompts without it.

@@ -52,13 +52,14 @@ from conceptbasis.stages.ledger import Ledger
 from conceptbasis.stages.lines import run_lines
 from conceptbasis.stages.match import run_match
 from conceptbasis.stages.overview import measure_overview, overview_lines
+from conceptbasis.stages.rebuilder import Rebuilder
 from conceptbasis.stages.replay import run_replay
 from conceptbasis.stages.sides import add_saes, both_with_saes
 from conceptbasis.stages.site_weights import SiteWeights
 from conceptbasis.stages.stability import run_stability
 from conceptbasis.stages.study import Codes, Side, Study
 from conceptbasis.stages.summary import write_recipe, write_summary
-from conceptbasis.stages.transfer import Rebuilder, run_transfer
+from conceptbasis.stages.transfer import run_transfer
 from conceptbasis.tracking_saes import OpenSaeLog
 
 StageDone = Callable[[StageOutput], None]

@@ -24,8 +24,9 @@ from conceptbasis.stages.align import Alignment
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import make_recipe
 from conceptbasis.stages.match import LayerPair, mask
+from conceptbasis.stages.rebuilder import Rebuilder
 from conceptbasis.stages.study import Study, noun_clusters
-from conceptbasis.stages.transfer import Rebuilder, Transfer
+from conceptbasis.stages.transfer import Transfer
 
 FIGURES = ("donor_jaccard", "target_jaccard", "donor_cosine", "target_cosine")
 """What two halves are compared in: supports on both sides, directions on both sides."""
@@ -104,7 +105,7 @@ def compare_splits(
         study: The study.
         rebuilder: The route into the target.
         direction: Gives the residuals at the end of the prompts.
-        basis: One of `stages.transfer.BASES`.
+        basis: One of `stages.rebuilder.BASES`.
         pair: Target and donor layer.
         splits: Halves of the harmful and of the harmless prompts.
 

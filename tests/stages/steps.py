@@ -9,9 +9,9 @@ from conceptbasis.stages.direction import DonorDirection, run_direction
 from conceptbasis.stages.fit import RecipeSet, run_fit
 from conceptbasis.stages.harvest import Harvest, run_harvest
 from conceptbasis.stages.match import MatchSet, run_match
+from conceptbasis.stages.rebuilder import Rebuilder
 from conceptbasis.stages.site_weights import SiteWeights
 from conceptbasis.stages.study import Codes, Study
-from conceptbasis.stages.transfer import Rebuilder
 
 
 @dataclass

@@ -15,8 +15,8 @@ from conceptbasis.stages.contrast import warped_pairs
 from conceptbasis.stages.dense_maps import DenseMaps
 from conceptbasis.stages.ledger import Ledger
 from conceptbasis.stages.pipeline import open_side
+from conceptbasis.stages.rebuilder import Rebuilder
 from conceptbasis.stages.study import Codes, Study
-from conceptbasis.stages.transfer import Rebuilder
 
 N_ATOMS = {
     "fit": {"n_atoms": 96, "mass": 1.0},

@@ -1,0 +1,201 @@
+"""The one route from a donor's recipe to a direction of the target, by basis and layer pair.
+
+The maps are fitted where the direction is read: the sites at the end of a prompt hold most of the
+weight. The ridge strength is the one whose rebuilt direction agrees best with the donor's direction
+on such sites that were not used for fitting (projection agreement).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from conceptbasis.core.partners import feature_stats
+from conceptbasis.core.rebuild import (
+    Rebuilt,
+    rebuild_code_map,
+    rebuild_matched,
+    rebuild_transported,
+    spare_benign,
+)
+from conceptbasis.core.recipe import Recipe
+from conceptbasis.core.similarity import projection_agreement
+from conceptbasis.core.sites import Batch, select_rows
+from conceptbasis.core.stats import StreamingMoments
+from conceptbasis.stages.harvest import Harvest
+from conceptbasis.stages.match import LayerPair, MatchSet, code_pair
+from conceptbasis.stages.site_weights import SiteWeights
+from conceptbasis.stages.study import Codes, SideName, Study
+
+BASES = ("code_map", "transported", "matched")
+
+
+_AS_GOOD = 0.02
+"""Ridge strengths whose agreement is less than this share below the best are as good. A weak one is
+taken, since a strong one turns every direction towards where the target's prompts differ most."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A rebuilt direction with the strength that was chosen for it and its agreement.
+
+    Args:
+        rebuilt: The direction.
+        strength: Chosen ridge strength, None where there is none to choose.
+        selection: Projection agreement on the sites that layers and bases are chosen on.
+        agreement: The same on sites that nothing was chosen on.
+        by_strength: Agreement of each strength on the sites of the choice.
+    """
+
+    rebuilt: Rebuilt
+    strength: float | None
+    selection: float
+    agreement: float
+    by_strength: Mapping[float, float]
+
+
+@dataclass
+class Rebuilder:
+    """Rebuilds donor recipes in the target; the one route for transfer, proxies and controls."""
+
+    study: Study
+    harvest: Harvest
+    codes: Codes
+    matches: MatchSet
+    weigh: SiteWeights
+    _moments: dict[tuple[str, LayerPair], StreamingMoments] = field(
+        default_factory=dict, init=False
+    )
+    _covariance: dict[int, Tensor] = field(default_factory=dict, init=False)
+
+    def rebuild(
+        self, basis: str, pair: LayerPair, recipe: Recipe, direction: Float[Tensor, " d_donor"]
+    ) -> Choice:
+        """Rebuilds one recipe at one layer pair in one basis, and spares benign variance.
+
+        Agreement is that of the direction before it is turned away from benign variance.
+
+        Args:
+            basis: One of `BASES`.
+            pair: Target and donor layer.
+            recipe: The donor's recipe, of matched features.
+            direction: The donor direction that agreement is measured against.
+        """
+        choice = self._rebuild(basis, pair, recipe, direction)
+        strength = self.study.config.transfer.benign_shrinkage
+        if strength is None:
+            return choice
+        covariance = self._benign_covariance(pair[0])
+        return replace(choice, rebuilt=spare_benign(choice.rebuilt, covariance, strength=strength))
+
+    def _benign_covariance(self, layer: int) -> Float[Tensor, "d_target d_target"]:
+        """Of one layer at a time, as with `_between`."""
+        if layer not in self._covariance:
+            ends = self.harvest.benign_ends("fit", layer).double()
+            self._covariance = {layer: torch.cov(ends.T, correction=0)}
+        return self._covariance[layer]
+
+    def _rebuild(
+        self, basis: str, pair: LayerPair, recipe: Recipe, direction: Float[Tensor, " d_donor"]
+    ) -> Choice:
+        matches, sae = self.matches.pairs[pair], self.study.target.sae(pair[0])
+        outputs = matches.eligible_target
+        of_recipe = torch.searchsorted(matches.eligible_donor, recipe.feature_ids)
+        if basis == "matched":
+            stats = feature_stats([code_pair(self.codes, self.weigh, pair, "fit")])
+            rebuilt = rebuild_matched(recipe, matches, *stats, W_dec_target=sae.W_dec)
+            return self.fixed(rebuilt, pair, direction)
+        if basis == "transported":
+            moments = self._between("donor", "residuals", pair).select_inputs(of_recipe)
+            return self.choose(
+                pair, direction, lambda s: rebuild_transported(recipe, moments, strength=s)
+            )
+        moments = self._between("donor", "codes", pair).select_inputs(of_recipe)
+        readout = self._between("target", "residuals", pair)
+        return self.choose(
+            pair,
+            direction,
+            lambda s: rebuild_code_map(
+                recipe,
+                moments,
+                lambda ids: readout.select_inputs(torch.searchsorted(outputs, ids)),
+                outputs=outputs,
+                W_dec_target=sae.W_dec,
+                strength=s,
+                n_atoms=self.study.config.transfer.n_atoms,
+            ),
+        )
+
+    def _between(self, side: SideName, to: str, pair: LayerPair) -> StreamingMoments:
+        """Moments from the matched features of a side to matched codes or residuals of the target.
+
+        All recipes of a pair share them. Those of one pair at a time are kept: with large
+        dictionaries all of them would not fit into memory.
+        """
+        key = (f"{side}.{to}", pair)
+        if key not in self._moments:
+            self._moments = {k: m for k, m in self._moments.items() if k[1] == pair}
+            matches, (target, donor) = self.matches.pairs[pair], pair
+            ids = matches.eligible_donor if side == "donor" else matches.eligible_target
+            x = self.codes(side, donor if side == "donor" else target)[:, ids.numpy()].tocsr()
+            y = (
+                self.harvest.residuals("target", target)
+                if to == "residuals"
+                else self.codes("target", target)[:, matches.eligible_target.numpy()].tocsr()
+            )
+            self._moments[key] = self.moments(x, y)
+        return self._moments[key]
+
+    def moments(self, x: Batch, y: Batch) -> StreamingMoments:
+        """Moments on fit sites, the ends of prompts holding their share of the weight."""
+        rows = self.harvest.rows("fit")
+        weights = self.site_weights("fit")
+        parts = []
+        for weight in weights.unique().tolist():
+            chosen = rows[weights == weight]
+            part = StreamingMoments(x.shape[1], y.shape[1])
+            part.update(select_rows(x, chosen), select_rows(y, chosen))
+            parts.append(part.scaled(weight))
+        return functools.reduce(StreamingMoments.merge, parts)
+
+    def site_weights(self, split: str) -> Float[Tensor, " n_rows"]:
+        """Weights of a split's sites."""
+        return self.weigh(split, self.study.config.transfer.end_of_prompt_share)
+
+    def choose(
+        self, pair: LayerPair, direction: Tensor, rebuild: Callable[[float], Rebuilt]
+    ) -> Choice:
+        """The weakest ridge whose direction agrees as well as the best with the donor's.
+
+        Args:
+            pair: Target and donor layer.
+            direction: The donor direction that agreement is measured against.
+            rebuild: Gives the direction of a strength.
+        """
+        tried = {s: rebuild(s) for s in sorted(self.study.config.transfer.strengths)}
+        by_strength = {
+            s: self.agreement(pair, direction, r.direction, "select") for s, r in tried.items()
+        }
+        most = max(by_strength.values())
+        best = next(s for s, a in by_strength.items() if a >= most - _AS_GOOD * abs(most))
+        agreement = self.agreement(pair, direction, tried[best].direction, "report")
+        return Choice(tried[best], best, by_strength[best], agreement, by_strength)
+
+    def fixed(self, rebuilt: Rebuilt, pair: LayerPair, direction: Tensor) -> Choice:
+        """A direction that has no strength to choose, with its agreement."""
+        chosen, reported = (
+            self.agreement(pair, direction, rebuilt.direction, s) for s in ("select", "report")
+        )
+        return Choice(rebuilt, None, chosen, reported, {})
+
+    def agreement(self, pair: LayerPair, donor: Tensor, target: Tensor, split: str) -> float:
+        """Weighted correlation of donor and target projections over sites of a split."""
+        rows = self.harvest.rows(split)
+        a = self.harvest.residuals("donor", pair[1])[rows] @ donor.float()
+        b = self.harvest.residuals("target", pair[0])[rows] @ target.float()
+        return projection_agreement(a, b, self.site_weights(split))
