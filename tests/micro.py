@@ -20,7 +20,8 @@ from conceptbasis.organisms import corpus, tokenizers, training
 from conceptbasis.organisms.families import ChatTags, Family
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.progress import Reporter
-from conceptbasis.prompts import Prompt, PromptSuite, save_suite
+from conceptbasis.prompt_suites import save_suite
+from conceptbasis.prompts import Prompt, PromptSuite
 from conceptbasis.stages.pipeline import Finished, run_pipeline
 
 QUIET = Reporter(quiet=True)

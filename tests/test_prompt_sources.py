@@ -16,7 +16,8 @@ from conceptbasis.config_prompts import PromptsSection, SourceSection, TextSourc
 from conceptbasis.errors import ConfigError, PromptError
 from conceptbasis.prompt_presets import PRESETS
 from conceptbasis.prompt_sources import build_from_sources, read_prompts, read_texts
-from conceptbasis.prompts import Prompt, Text, save_suite
+from conceptbasis.prompt_suites import save_suite
+from conceptbasis.prompts import Prompt, Text
 from conceptbasis.stages.pipeline import load_prompts
 
 ROWS = [

@@ -12,6 +12,7 @@ import pytest
 from conceptbasis.config import RunConfig
 from conceptbasis.config_base import TextClass
 from conceptbasis.errors import PromptError
+from conceptbasis.prompt_suites import load_suite, save_suite
 from conceptbasis.prompts import (
     BUDGETS,
     REQUIRED_SETS,
@@ -22,10 +23,8 @@ from conceptbasis.prompts import (
     Text,
     budget_allows,
     check_disjoint,
-    load_suite,
     normalise,
     redact,
-    save_suite,
 )
 
 

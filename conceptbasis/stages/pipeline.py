@@ -30,12 +30,8 @@ from conceptbasis.organisms.spec import FORM, PREFIX, parse_spec
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.progress import Reporter
 from conceptbasis.prompt_sources import build_from_sources
-from conceptbasis.prompts import (
-    PromptSuite,
-    check_disjoint,
-    load_concepts,
-    load_suite,
-)
+from conceptbasis.prompt_suites import load_concepts, load_suite
+from conceptbasis.prompts import PromptSuite, check_disjoint
 from conceptbasis.stages.align import run_align
 from conceptbasis.stages.atoms import run_atoms
 from conceptbasis.stages.baselines import run_baselines

@@ -80,3 +80,8 @@ def match(world, *, shuffle=False, **options) -> Matches:
     null = shift_null(donor_held, target_held, n_shifts=20, min_shift=50, generator=generator)
     fit, heldout = [CodePair(donor_fit, target_fit)], [CodePair(donor_held, target_held)]
     return eligible_pairs(fit, heldout, null, **options)
+
+
+def planted_rotation(d: int, generator: torch.Generator) -> torch.Tensor:
+    """A random rotation of d dimensions."""
+    return torch.linalg.qr(torch.randn(d, d, generator=generator)).Q

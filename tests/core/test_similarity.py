@@ -1,5 +1,6 @@
 import pytest
 import torch
+from planted import planted_rotation
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
@@ -13,20 +14,6 @@ from conceptbasis.core.similarity import (
 from conceptbasis.errors import NumericsError
 
 
-def rotation(d, generator):
-    return torch.linalg.qr(torch.randn(d, d, generator=generator)).Q
-
-
-@pytest.fixture
-def spaces(generator):
-    shared = torch.randn(500, 3, generator=generator)
-    sides = []
-    for d in (6, 9):
-        mixed = shared @ torch.randn(3, d, generator=generator)
-        sides.append(mixed + 0.7 * torch.randn(500, d, generator=generator))
-    return sides
-
-
 def test_cka_equals_its_gram_form(spaces):
     x, y = (side.double() for side in spaces)
     centring = torch.eye(500).double() - 1 / 500
@@ -37,7 +24,7 @@ def test_cka_equals_its_gram_form(spaces):
 
 def test_cka_ignores_rotations_but_not_general_maps(spaces, generator):
     x, _ = spaces
-    assert linear_cka(x, 2 * x @ rotation(6, generator) - 3) == pytest.approx(1, abs=1e-6)
+    assert linear_cka(x, 2 * x @ planted_rotation(6, generator) - 3) == pytest.approx(1, abs=1e-6)
     assert linear_cka(x, x @ torch.diag(torch.tensor([9.0, 1, 1, 1, 1, 0.1]))) < 0.99
     assert linear_cka(x, torch.ones(500, 2)) == 0
 
@@ -59,7 +46,7 @@ def test_rsa_sees_which_rows_belong_together(spaces, generator):
 
 def test_fingerprints_ignore_rotation_shift_and_scale_but_not_order(generator):
     atoms = torch.randn(8, 12, generator=generator)
-    moved = 4 * atoms @ rotation(12, generator) + torch.randn(12, generator=generator)
+    moved = 4 * atoms @ planted_rotation(12, generator) + torch.randn(12, generator=generator)
     base = fingerprint(atoms)
     assert fingerprint_distance(base, fingerprint(moved)) < 1e-6
     assert fingerprint_distance(base, fingerprint(moved.flip(0))) > 0.05

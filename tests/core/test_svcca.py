@@ -1,23 +1,10 @@
 import pytest
 import torch
+from planted import planted_rotation
 from sklearn.cross_decomposition import CCA
 
 from conceptbasis.core.svcca import StreamingCovariances, svcca, svcca_null
 from conceptbasis.errors import NumericsError
-
-
-def rotation(d, generator):
-    return torch.linalg.qr(torch.randn(d, d, generator=generator)).Q
-
-
-@pytest.fixture
-def spaces(generator):
-    shared = torch.randn(500, 3, generator=generator)
-    sides = []
-    for d in (6, 9):
-        mixed = shared @ torch.randn(3, d, generator=generator)
-        sides.append(mixed + 0.7 * torch.randn(500, d, generator=generator))
-    return sides
 
 
 def test_svcca_keeping_everything_equals_sklearn_cca(spaces):
@@ -35,7 +22,7 @@ def test_svcca_keeping_everything_equals_sklearn_cca(spaces):
 
 def test_svcca_is_one_for_a_rotation_and_low_for_noise(generator):
     x = torch.randn(800, 10, generator=generator)
-    assert svcca(x, 3 * x @ rotation(10, generator) + 1).score == pytest.approx(1, abs=1e-6)
+    assert svcca(x, 3 * x @ planted_rotation(10, generator) + 1).score == pytest.approx(1, abs=1e-6)
     assert svcca(x, torch.randn(800, 10, generator=generator)).score < 0.2
 
 
@@ -43,7 +30,7 @@ def test_svcca_keeps_shares_of_the_variance_and_not_one_component(generator):
     singular = torch.tensor([50.0, 40.0, 30.0, 20.0, 0.1, 0.1])
     left = torch.randn(300, 6, generator=generator)
     left = torch.linalg.qr(left - left.mean(0)).Q
-    x = left * singular @ rotation(6, generator)
+    x = left * singular @ planted_rotation(6, generator)
     assert svcca(x, x).k_x == 4
     assert svcca(x, x, keep_variance=0.4).k_x == 1
     assert svcca(x, x, keep_variance=0.7).k_x == 2

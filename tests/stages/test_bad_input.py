@@ -26,7 +26,8 @@ from conceptbasis.errors import (
 from conceptbasis.models.creation import create_model, save_folder
 from conceptbasis.models.loading import load_model
 from conceptbasis.models.sae_training import layer_folder
-from conceptbasis.prompts import Concept, Prompt, save_suite
+from conceptbasis.prompt_suites import save_suite
+from conceptbasis.prompts import Concept, Prompt
 from conceptbasis.stages import direction as direction_stage
 from conceptbasis.stages.direction import run_direction
 from conceptbasis.stages.guard import perplexity
