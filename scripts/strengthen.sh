@@ -5,7 +5,7 @@
 #
 # OUT            folder of the runs, OUT/GAMMA
 # DONOR, TARGET  FAMILY:SEED and FAMILY:SEED:weakened, such as mixtral:0 llama:0:weakened
-# GAMMAS         environment: the strengths, below 0 (default: -0.25 -0.5 -1 -1.5 -2 -3)
+# GAMMAS         environment: the strengths, below 0 (default: -0.05 -0.1 -0.15 -0.2 -0.3)
 #
 # Edit: h − γ r rᵀ(h − μ) with γ < 0. What a benign request has along r stays where it is, what refuses
 # a little refuses more. Controls and baselines are left out. The first strength computes the stages
@@ -28,7 +28,7 @@ YAML
 }
 
 runs=() first=
-for gamma in ${GAMMAS:--0.25 -0.5 -1 -1.5 -2 -3}; do
+for gamma in ${GAMMAS:--0.05 -0.1 -0.15 -0.2 -0.3}; do
     run=$out/$gamma
     echo "== $run"
     if [ -n "$first" ] && [ ! -e "$run" ]; then
