@@ -22,7 +22,7 @@ from conceptbasis.stages.guard import Guarded
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.intervention import Intervention, plan_intervention
 from conceptbasis.stages.rebuilder import BASES, Rebuilder
-from conceptbasis.stages.spread import single_layer, spread
+from conceptbasis.stages.spread import replayed_pairs, single_layer, spread
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import Transfer
 
@@ -207,10 +207,8 @@ def random_condition(parts: Parts, draw: int) -> Condition:
     return Condition("random_direction", draw, planned)
 
 
-def _needed_pairs(parts: Parts) -> Sequence[tuple[int, int]]:
-    """The layer pairs whose directions are replayed: one where all layers share its direction."""
-    single = parts.guarded.single
-    return [p for p in parts.alignment.layer_map.pairs if single is None or p[0] == single]
+def _needed_pairs(parts: Parts) -> list[tuple[int, int]]:
+    return replayed_pairs(parts.alignment.layer_map.pairs, parts.guarded.single)
 
 
 def _from_directions(parts: Parts, directions: Mapping[int, Tensor]) -> Intervention:

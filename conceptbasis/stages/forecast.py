@@ -28,6 +28,7 @@ from conceptbasis.stages.fit import RecipeSet, make_recipe
 from conceptbasis.stages.guard import Guarded
 from conceptbasis.stages.match import mask
 from conceptbasis.stages.rebuilder import Rebuilder
+from conceptbasis.stages.spread import replayed_pairs
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import Transfer
 
@@ -228,21 +229,17 @@ class _ProxyRoute:
         """Along the target's own directions of the behaviour."""
         a = end_activations(self.study.target.loaded, positive)[-1]
         b = end_activations(self.study.target.loaded, negative)[-1]
-        return self._edits(
-            {t: difference_of_means(a[t], b[t]).unit for t, _ in self.pairs if self._counts(t)}
-        )
+        layers = [t for t, _ in replayed_pairs(self.pairs, self.single)]
+        return self._edits({t: difference_of_means(a[t], b[t]).unit for t in layers})
 
     def transferred_edits(self, positive: list[str], negative: list[str], salt: int) -> list[Edit]:
         """Along the directions that the donor's behaviour gives."""
-        pairs = [pair for pair in self.pairs if self._counts(pair[0])]
+        pairs = replayed_pairs(self.pairs, self.single)
         return self._edits(
             transfer_contrast(
                 self.study, self.rebuilder, self.basis, pairs, positive, negative, salt
             )
         )
-
-    def _counts(self, target: int) -> bool:
-        return self.single is None or target == self.single
 
     def _edits(self, directions: dict[int, Tensor]) -> list[Edit]:
         if self.single is None:

@@ -55,6 +55,16 @@ def surest_layer(agreements: Mapping[int, float], early_fraction: float, n_layer
     return max(layer for layer, a in candidates.items() if a >= best - _SURE * abs(best))
 
 
+def replayed_pairs(pairs: Sequence[tuple[int, int]], single: int | None) -> list[tuple[int, int]]:
+    """The layer pairs whose directions are replayed: one where all layers share its direction.
+
+    Args:
+        pairs: Layer map, target layer first.
+        single: The target layer whose direction all of them get, None for their own.
+    """
+    return [pair for pair in pairs if single is None or pair[0] == single]
+
+
 def spread(
     directions: Float[Tensor, "n_layers d_model"], layers: Sequence[int], single: int | None
 ) -> Float[Tensor, "n_layers d_model"]:
