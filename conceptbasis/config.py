@@ -98,7 +98,7 @@ class TransferSection(Section):
     n_atoms: int = Field(default=32, ge=1)
     strengths: tuple[PositiveFloat, ...] = Field(default=(0.1, 0.3, 1.0, 3.0), min_length=1)
     end_of_prompt_share: float = Field(default=0.85, gt=0, lt=1)
-    benign_shrinkage: PositiveFloat | None = 10.0
+    benign_cosine: float = Field(default=0.95, gt=0, le=1)
 
 
 class GuardSection(Section):

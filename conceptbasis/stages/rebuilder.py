@@ -17,6 +17,7 @@ from torch import Tensor
 
 from conceptbasis.core.partners import feature_stats
 from conceptbasis.core.rebuild import (
+    BenignSpread,
     Rebuilt,
     rebuild_code_map,
     rebuild_matched,
@@ -71,7 +72,7 @@ class Rebuilder:
     _moments: dict[tuple[str, LayerPair], StreamingMoments] = field(
         default_factory=dict, init=False
     )
-    _covariance: dict[int, Tensor] = field(default_factory=dict, init=False)
+    _spreads: dict[int, BenignSpread] = field(default_factory=dict, init=False)
 
     def rebuild(
         self, basis: str, pair: LayerPair, recipe: Recipe, direction: Float[Tensor, " d_donor"]
@@ -87,18 +88,17 @@ class Rebuilder:
             direction: The donor direction that agreement is measured against.
         """
         choice = self._rebuild(basis, pair, recipe, direction)
-        strength = self.study.config.transfer.benign_shrinkage
-        if strength is None:
+        cosine = self.study.config.transfer.benign_cosine
+        if cosine >= 1:
             return choice
-        covariance = self._benign_covariance(pair[0])
-        return replace(choice, rebuilt=spare_benign(choice.rebuilt, covariance, strength=strength))
+        spared = spare_benign(choice.rebuilt, self._benign_spread(pair[0]), cosine=cosine)
+        return replace(choice, rebuilt=spared)
 
-    def _benign_covariance(self, layer: int) -> Float[Tensor, "d_target d_target"]:
+    def _benign_spread(self, layer: int) -> BenignSpread:
         """Of one layer at a time, as with `_between`."""
-        if layer not in self._covariance:
-            ends = self.harvest.benign_ends("fit", layer).double()
-            self._covariance = {layer: torch.cov(ends.T, correction=0)}
-        return self._covariance[layer]
+        if layer not in self._spreads:
+            self._spreads = {layer: BenignSpread.of(self.harvest.benign_ends("fit", layer))}
+        return self._spreads[layer]
 
     def _rebuild(
         self, basis: str, pair: LayerPair, recipe: Recipe, direction: Float[Tensor, " d_donor"]
