@@ -17,16 +17,15 @@ from torch import Tensor
 
 from conceptbasis.core.partners import feature_stats
 from conceptbasis.core.rebuild import (
-    BenignSpread,
     Rebuilt,
     rebuild_code_map,
     rebuild_matched,
     rebuild_transported,
-    spare_benign,
 )
 from conceptbasis.core.recipe import Recipe
 from conceptbasis.core.similarity import projection_agreement
 from conceptbasis.core.sites import Batch, select_rows
+from conceptbasis.core.sparing import BenignSpread, spare_benign
 from conceptbasis.core.stats import StreamingMoments
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.match import LayerPair, MatchSet, code_pair

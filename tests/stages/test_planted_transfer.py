@@ -21,7 +21,7 @@ from conceptbasis.stages.study import Codes, Study
 N_ATOMS = {
     "fit": {"n_atoms": 96, "mass": 1.0},
     "align": {"n_features": 96},
-    "transfer": {"n_atoms": 96},
+    "transfer": {"n_atoms": 96, "benign_cosine": 1.0},
     "direction": {"min_probe": 0.5},
 }
 
