@@ -63,10 +63,12 @@ SECTIONS: dict[str, dict[str, tuple[str, str, tuple[Any, ...]]]] = {
         "sae-lens": ("sae_training", "sae_lens", (*SAE, 6)),
         "ours, small": ("sae_training", "ours", (*SMALL_SAE, 400)),
         "sae-lens, small": ("sae_training", "sae_lens", (*SMALL_SAE, 400)),
+        "equal starts": ("sae_training", "equal_starts", (*SMALL_SAE, 400, 8)),
     },
     "replay": {
         "organism": ("generation", "replay", ("organism", 128)),
         "100M": ("generation", "replay", ("100M", 16)),
+        "weights": ("generation", "weight_edit", ("100M", 16)),
         "drafts": ("generation", "drafted", ("organism", 128)),
     },
     "harvest": {

@@ -69,7 +69,10 @@ def streamed(n: int, d: int, products: str = "float32") -> dict[str, Any]:
 def _write_spaces(folder: Path, n: int, d: int) -> list[tuple[Path, Path]]:
     """The spaces of `spaces`, drawn batch by batch; a file per batch and side."""
     rng = np.random.default_rng(0)
-    mixes = [rng.standard_normal((d // 4, d), dtype=np.float32) / np.float32(np.sqrt(d / 4)) for _ in range(2)]
+    mixes = [
+        rng.standard_normal((d // 4, d), dtype=np.float32) / np.float32(np.sqrt(d / 4))
+        for _ in range(2)
+    ]
     written = []
     for place, start in enumerate(range(0, n, 4096)):
         rows = min(4096, n - start)

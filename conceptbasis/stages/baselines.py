@@ -185,9 +185,7 @@ def _row(moved: Moved) -> dict[str, Any]:
     }
 
 
-def plan_baselines(
-    study: Study, harvest: Harvest, baselines: Baselines
-) -> dict[str, Intervention]:
+def plan_baselines(study: Study, harvest: Harvest, baselines: Baselines) -> dict[str, Intervention]:
     """The intervention of each baseline but those that `left_out` names.
 
     Args:
