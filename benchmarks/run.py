@@ -75,7 +75,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str, tuple[Any, ...]]]] = {
         f"{size}, {kind}": ("generation", "harvest", (size, kind, n))
         for size, n in (("organism", 512), ("100M", 64))
         for kind in ("bare", "all", "half")
-    },
+    }
+    | {"storage": ("storage", "storage", ("llama", "mixtral"))},
     "growth": {
         "sites": ("growth", "partners", ("sites",)),
         "features": ("growth", "partners", ("features",)),

@@ -14,6 +14,7 @@ import torch
 from conceptbasis.config import RunConfig
 from conceptbasis.models.capture import forward_body
 from conceptbasis.models.chat import encode_texts
+from conceptbasis.models.fetching import DTYPES
 from conceptbasis.models.memory import Load, estimate_memory, model_size, most_at_once
 from conceptbasis.prompts import PromptSuite, Text
 from conceptbasis.stages.conditions import COMPARED
@@ -22,7 +23,6 @@ from conceptbasis.stages.measure import SETS
 from conceptbasis.stages.study import Side
 
 _SAMPLE = 64
-_BYTES = 4
 _DECODING = 1  # in full batches a generated token costs about as much as one that is read
 _MANY = 1_000_000_000
 _ONE_DRAW = 14  # conditions of an evaluation without draws
@@ -73,7 +73,7 @@ def measure_overview(
         n_sites,
         (shared / max(1, len(keys[0])), shared / max(1, len(keys[1]))),
         _seconds(donor, target, suite, config, sample, len(texts)),
-        n_sites * width * _BYTES,
+        n_sites * width * DTYPES[config.harvest.storage].itemsize,
         shutil.disk_usage(_existing(folder)).free,
         _memory(donor, target, config, sample, n_sites),
     )
