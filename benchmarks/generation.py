@@ -28,7 +28,7 @@ SIZES = {
 _NEW_TOKENS = 24
 
 
-def make(size: str) -> LoadedModel:
+def make(size: str, **changes: int) -> LoadedModel:
     """A random Llama that never ends an answer, so that token counts are equal."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -41,7 +41,7 @@ def make(size: str) -> LoadedModel:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        **SIZES[size],
+        **{**SIZES[size], **changes},
     )
     model = LlamaForCausalLM(config)
     loaded = wrap_model(model, tokenizer, name=size)

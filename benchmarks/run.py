@@ -81,6 +81,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str, tuple[Any, ...]]]] = {
         "sites": ("growth", "partners", ("sites",)),
         "features": ("growth", "partners", ("features",)),
         "active features": ("growth", "partners", ("active features",)),
+        "layers": ("growth", "layers", ()),
+        "atoms": ("growth", "atoms", ()),
         "prompts": ("growth", "prompts", ()),
     },
 }
