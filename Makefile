@@ -9,7 +9,8 @@ help:
 	@echo "make demo    build two organisms, transfer, evaluate, report (runs/demo)"
 	@echo "make test    lint, types, import contract and all tests, offline"
 	@echo "make check   lint, types and import contract only"
-	@echo "make bench   speed and memory against rivals, written to docs/benchmarks.md (about 20 minutes)"
+	@echo "make bench   speed and memory against rivals, written to docs/benchmarks.md (about 45 minutes;"
+	@echo "                some alone: CASES='harvest replay/100M')"
 	@echo "make clean   remove the environment and the runs"
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -26,7 +27,7 @@ test: check
 	$(RUN)/python -m pytest
 
 bench: $(VENV)/installed
-	$(RUN)/python -m benchmarks.run
+	$(RUN)/python -m benchmarks.run $(CASES)
 
 check: lint types imports
 

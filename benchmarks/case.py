@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -27,3 +28,12 @@ def measured(work: Callable[[], Any], *, repeats: int = 1, **notes: Any) -> dict
 def peak_megabytes() -> float:
     """The most memory this process held so far, its imports and inputs included."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def added_megabytes(work: Callable[[], Any]) -> float:
+    """The most memory that work in numpy has allocated at a time, as Python traces it."""
+    tracemalloc.start()
+    work()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return most / 2**20

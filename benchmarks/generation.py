@@ -14,6 +14,7 @@ from conceptbasis.models.chat import encode_texts
 from conceptbasis.models.generation import complete
 from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.loading import LoadedModel, wrap_model
+from conceptbasis.models.weights import orthogonalise_weights
 from conceptbasis.organisms.corpus import all_texts
 from conceptbasis.organisms.families import FAMILIES
 from conceptbasis.organisms.tokenizers import fit_tokenizer
@@ -27,7 +28,7 @@ SIZES = {
 _NEW_TOKENS = 24
 
 
-def make(size: str) -> LoadedModel:
+def make(size: str, **changes: int) -> LoadedModel:
     """A random Llama that never ends an answer, so that token counts are equal."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -40,7 +41,7 @@ def make(size: str) -> LoadedModel:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        **SIZES[size],
+        **{**SIZES[size], **changes},
     )
     model = LlamaForCausalLM(config)
     loaded = wrap_model(model, tokenizer, name=size)
@@ -76,6 +77,31 @@ def replay(size: str, n: int) -> dict[str, Any]:
             if mode not in found or one["seconds"] < found[mode]["seconds"]:
                 found[mode] = one
     return found
+
+
+def weight_edit(size: str, n: int) -> dict[str, Any]:
+    """Completions with and without an edit of all writers, by turns; and the edit with restore."""
+    loaded, prompts = make(size), _prompts(n)
+    r = torch.nn.functional.normalize(torch.ones(loaded.architecture.d_model), dim=0)
+    directions = dict.fromkeys(range(loaded.architecture.n_layers), r)
+    counts: list[int] = []
+
+    def work() -> None:
+        made = complete(loaded, prompts, max_new_tokens=_NEW_TOKENS, batch_size=n)
+        counts.append(sum(len(row) for row in made.tokens))
+
+    def edit() -> None:
+        with orthogonalise_weights(loaded, directions):
+            pass
+
+    found: dict[str, list[dict[str, Any]]] = {"plain": [], "edited": []}
+    for _ in range(5):
+        found["plain"].append(measured(work))
+        with orthogonalise_weights(loaded, directions):
+            found["edited"].append(measured(work))
+    best = {name: min(runs, key=lambda run: run["seconds"]) for name, runs in found.items()}
+    edit()
+    return best | {"edit": measured(edit, repeats=5), "equal": len(set(counts)) == 1}
 
 
 def drafted(size: str, n: int) -> dict[str, Any]:

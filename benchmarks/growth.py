@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmarks import correlation
-from benchmarks.case import measured
+from benchmarks.case import added_megabytes, measured
 from benchmarks.codes import pair
 from conceptbasis.core.partners import CodePair
 
@@ -24,11 +24,18 @@ def partners(name: str) -> dict[str, Any]:
     """Seconds of the search for partners over the sizes of one quantity."""
     key, sizes = GRID[name]
     correlation._warm_up()
-    seconds = []
+    seconds, megabytes = [], []
     for size in sizes:
         codes = CodePair(*pair(**{**BASE, key: size}))
         seconds.append(measured(lambda z=codes: correlation._search([z]))["seconds"])
-    return {"sizes": sizes, "seconds_by_size": seconds, "exponent": exponent(sizes, seconds)}
+        megabytes.append(added_megabytes(lambda z=codes: correlation._search([z])))
+    return {
+        "sizes": sizes,
+        "seconds_by_size": seconds,
+        "exponent": exponent(sizes, seconds),
+        "megabytes_by_size": megabytes,
+        "memory_exponent": exponent(sizes, megabytes),
+    }
 
 
 def prompts() -> dict[str, Any]:
@@ -44,6 +51,67 @@ def prompts() -> dict[str, Any]:
         measured(lambda n=n: complete(loaded, (some * 2)[:n], max_new_tokens=12))["seconds"]
         for n in sizes
     ]
+    return {"sizes": sizes, "seconds_by_size": seconds, "exponent": exponent(sizes, seconds)}
+
+
+def layers() -> dict[str, Any]:
+    """Seconds of the harvest over layers of a random model of an organism's width."""
+    from benchmarks.generation import _texts, make
+    from conceptbasis.progress import Reporter
+    from conceptbasis.stages.residuals import read_residuals
+
+    texts = [t for t in _texts() if t.text_class == "chat"][:256]
+    sizes, seconds = (4, 8, 16, 32), []
+    for size in sizes:
+        loaded = make("organism", num_hidden_layers=size)
+
+        def read(loaded: Any = loaded, size: int = size) -> None:
+            read_residuals(
+                loaded,
+                texts,
+                range(size),
+                batch_size=64,
+                end_of_prompt=True,
+                reporter=Reporter(quiet=True),
+                label="",
+            )
+
+        read()
+        seconds.append(measured(read, repeats=2)["seconds"])
+    return {"sizes": sizes, "seconds_by_size": seconds, "exponent": exponent(sizes, seconds)}
+
+
+def atoms() -> dict[str, Any]:
+    """Seconds to rebuild a recipe by `code_map` over its atoms, as many on the target's side."""
+    from conceptbasis.core.rebuild import rebuild_code_map
+    from conceptbasis.core.recipe import Recipe
+    from conceptbasis.core.stats import StreamingMoments
+
+    sizes, d = (32, 64, 128, 256), 1024
+    generator = torch.Generator().manual_seed(0)
+    donor, target, residuals = (torch.randn(4000, d, generator=generator) for _ in range(3))
+    to_codes, to_residuals = StreamingMoments(d, d), StreamingMoments(d, d)
+    to_codes.update(donor, donor + target)
+    to_residuals.update(donor + target, residuals + donor)
+    seconds = []
+    for size in sizes:
+        ids, one = torch.arange(size), torch.ones(size)
+        recipe = Recipe(ids, one, one, one, one, None, 0.0, d)
+
+        def rebuild(recipe: Any = recipe, size: int = size) -> None:
+            for _ in range(5):
+                rebuild_code_map(
+                    recipe,
+                    to_codes.select_inputs(recipe.feature_ids),
+                    to_residuals.select_inputs,
+                    outputs=torch.arange(d),
+                    W_dec_target=torch.eye(d),
+                    strength=0.3,
+                    n_atoms=size,
+                )
+
+        rebuild()
+        seconds.append(measured(rebuild, repeats=3)["seconds"] / 5)
     return {"sizes": sizes, "seconds_by_size": seconds, "exponent": exponent(sizes, seconds)}
 
 

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 Results = dict[str, dict[str, dict[str, Any]]]
 PACKAGES = ("torch", "numpy", "scipy", "numba", "sae-lens", "transformers")
 
@@ -73,7 +75,14 @@ def _correlation(r: dict[str, dict[str, Any]]) -> str:
         f"{size}: {_seconds(r[name])} in {_megabytes(r[name])}"
         for name, size in (("65k", "65,536²"), ("131k", "131,072²"))
     )
-    once, twice = r["streamed"], r["streamed twice"]
+    streamed = "; ".join(
+        f"{sites} {_seconds(r[name])} in {_megabytes(r[name])}"
+        for name, sites in (
+            ("streamed", "250,000"),
+            ("streamed twice", "500,000"),
+            ("streamed, a million", "1,000,000"),
+        )
+    )
     return f"""## Feature correlation
 
 Two dictionaries of 16,384 features, 100,000 sites, 64 draws a site, frequency ∝ rank^(−0.8).
@@ -83,8 +92,7 @@ Two dictionaries of 16,384 features, 100,000 sites, 64 draws a site, frequency �
 - Best partners equal those of a float64 product for {oracle["same"]} of {oracle["clear"]} sampled features whose margin
   exceeds 1e-6.
 - Larger dictionaries, 100,000 sites, exact top 8: {large}.
-- Streamed from files in batches of 50,000 sites: 250,000 sites {_seconds(once)} in {_megabytes(once)}, 500,000 sites
-  {_seconds(twice)} in {_megabytes(twice)}.
+- Streamed from files in batches of 50,000 sites: {streamed}.
 - The null of three circular shifts on a third of the sites, the proportion of a run: {_seconds(null)},
   {null["seconds"] / ours["seconds"]:.2f} of the correlation over all sites."""
 
@@ -121,7 +129,55 @@ Two spaces of 1,024 dimensions at 20,000 sites, directions that hold 99 % of the
 
 - Direct float64 computation: {r["exact"]["score"]:.6f}.
 - With an eighth of the columns dead and an eighth repeated: ours {r["ours, broken"]["score"][-1]:.6f}, direct
-  {r["exact, broken"]["score"]:.6f}, `get_cca_similarity` alone {failed}."""
+  {r["exact, broken"]["score"]:.6f}, `get_cca_similarity` alone {failed}.
+
+{_svcca_large(r)}"""
+
+
+def _svcca_large(r: dict[str, dict[str, Any]]) -> str:
+    sizes = {
+        "": "20,000 × 1,024",
+        ", five times the sites": "100,000 × 1,024",
+        ", twice the width": "20,000 × 2,048",
+    }
+    rows = [
+        [
+            size,
+            _seconds(r[f"ours{n}"]),
+            _megabytes(r[f"ours{n}"]),
+            _seconds(r[f"authors{n}"]),
+            _megabytes(r[f"authors{n}"]),
+            _times(r[f"authors{n}"], r[f"ours{n}"]),
+        ]
+        for n, size in sizes.items()
+    ]
+    large, exact = r["ours, large"], r["ours, large, float64"]
+    own = [_seconds(large), _megabytes(large)]
+    reckoned = _reckoned([r[f"authors{n}"]["seconds"] for n in sizes])
+    rows.append(["100,000 × 4,096", *own, f"about {reckoned:,.0f} s, reckoned", "–", ""])
+    rows[-1][-1] = f"about {reckoned / large['seconds']:.0f}"
+    head = ["sites × dimensions", "ours", "memory", "google/svcca", "memory", "time over ours"]
+    return f"""By size, google/svcca with both SVDs; 100,000 × 4,096 streamed from files, which are read within the time:
+
+{_table(head, rows)}
+
+- At 100,000 × 4,096 float32 products give {large["score"][-1]:.9f}, float64 products {exact["score"][-1]:.9f} in
+  {_seconds(exact)}; float64 products are the direct computation to {_svcca_error(r):.0e} at 20,000 × 1,024. The direct
+  one itself was not made at this size.
+- google/svcca was not run at 100,000 × 4,096 either: four times the memory of 100,000 × 1,024 exceeds the machine. Its time is
+  reckoned as a·n·d² + b·d³ with the a and b that are nearest to the three sizes above."""
+
+
+def _reckoned(seconds: list[float]) -> float:
+    sizes = np.array([(20_000, 1024), (100_000, 1024), (20_000, 2048)], dtype=float)
+    n, d = sizes.T
+    terms = np.stack([n * d**2, d**3], axis=1)
+    law = np.linalg.lstsq(terms / np.array(seconds)[:, None], np.ones(3), rcond=None)[0]
+    return float(law @ [100_000 * 4096**2, 4096**3])
+
+
+def _svcca_error(r: dict[str, dict[str, Any]]) -> float:
+    return abs(r["ours, float64"]["score"][-1] - r["exact"]["score"])
 
 
 def _sae(r: dict[str, dict[str, Any]]) -> str:
@@ -139,6 +195,9 @@ def _sae(r: dict[str, dict[str, Any]]) -> str:
                     _megabytes(found),
                 ]
             )
+    equal = r["equal starts"]
+    low, high = equal["difference"]
+    mean = {name: np.mean(equal[name]) for name in ("ours", "sae-lens")}
     six = r["ours, six layers"]["seconds"] / r["ours"]["seconds"]
     head = ["size", "", "sites/s", "time over ours", "explained variance", "memory"]
     return f"""## SAE training
@@ -149,6 +208,8 @@ threshold of inference, sae-lens's with the k largest of the batch, from unlike 
 
 {_table(head, rows)}
 
+- From equal weights on equal batches at the small size, {len(equal["ours"])} seeds, both with the k largest of the batch: ours
+  {mean["ours"]:.4f}, sae-lens {mean["sae-lens"]:.4f}; difference, 95 % interval over seeds: {low:+.4f} to {high:+.4f}.
 - Six layers in lockstep: {six:.2f} of one layer's time for each layer.
 - A step is sae-lens's own (`tests/models/test_sae_training.py` compares losses, gradients and thresholds)."""
 
@@ -163,6 +224,9 @@ def _replay(r: dict[str, dict[str, Any]]) -> str:
             speed = found["tokens"] / found["seconds"]
             share = speed / plain["tokens"] * plain["seconds"]
             rows.append([size, mode, f"{speed:,.0f}", f"{share:.2f}", same])
+    w = r["weights"]
+    plain, edited = (w[name]["seconds"] for name in ("plain", "edited"))
+    same = "equal" if w["equal"] else "unequal"
     saved = r["organism"]["plain"]["seconds"] / r["drafts"]["seconds"]
     head = ["random Llama", "edit of every layer", "tokens/s", "of plain", "token counts"]
     return f"""## Replay
@@ -171,6 +235,8 @@ Completions of 24 tokens under hooks at every layer, against the same completion
 
 {_table(head, rows)}
 
+- Weights edited at every layer (`orthogonalise`, 100M): {plain / edited:.2f} of plain, token counts {same}; editing all writers and
+  putting them back takes {w["edit"]["seconds"]:.2f} s.
 - Right drafts checked in one pass (`models.decoding.check_drafts`), against writing token by token: {saved:.1f} times."""
 
 
@@ -185,25 +251,56 @@ def _harvest(r: dict[str, dict[str, Any]]) -> str:
 
 `stages.harvest.read_residuals`, sites and residuals kept, against bare batched forward passes of the whole model.
 
-{_table(["random Llama", "read", "throughput of bare passes"], rows)}"""
+{_table(["random Llama", "read", "throughput of bare passes"], rows)}
+
+Residuals stored in half precision (`harvest.storage`), Llama organism to Mixtral organism, all matched pairs of layers,
+{r["storage"]["n_features"]:,} eligible donor features; against float32, {r["storage"]["megabytes"]:.0f} MB:
+
+{_stored(r["storage"])}"""
+
+
+def _stored(found: dict[str, Any]) -> str:
+    head = ["storage", "files", "eligible in both, of either", "same best match"]
+    head += ["largest change of r", "least cosine of transferred directions"]
+    rows = [
+        [
+            name,
+            f"{found[name]['megabytes']:.0f} MB",
+            f"{found[name]['eligible_in_both']:.4f}",
+            f"{found[name]['same_best']:.4f}",
+            f"{found[name]['largest_change_of_r']:.3f}",
+            f"{found[name]['least_cosine']:.6f}",
+        ]
+        for name in ("float16", "bfloat16")
+    ]
+    return _table(head, rows)
+
+
+_GROWN = {"prompts": "completions", "layers": "harvest", "atoms": "`code_map`"}
 
 
 def _growth(r: dict[str, dict[str, Any]]) -> str:
     rows = [
         [
-            "best partners" if name != "prompts" else "completions",
+            _GROWN.get(name, "best partners"),
             name,
             ", ".join(f"{s:,}" for s in found["sizes"]),
-            ", ".join(f"{s:.2f}" for s in found["seconds_by_size"]),
+            ", ".join(f"{s:.2g}" for s in found["seconds_by_size"]),
             f"{found['exponent']:.2f}",
+            ", ".join(f"{m:.0f}" for m in found.get("megabytes_by_size", ())) or "–",
+            f"{found['memory_exponent']:.2f}" if "memory_exponent" in found else "–",
         ]
         for name, found in r.items()
     ]
+    head = ["", "in", "sizes", "seconds", "exponent", "MB added", "exponent"]
     return f"""## Growth
 
-Exponents of log–log fits. Base of best partners: 40,000 sites, 8,192 features, 32 draws a site.
+Exponents of log–log fits. Base of best partners: 40,000 sites, 8,192 features, 32 draws a site; memory is what the search adds to
+the codes. Harvest: a random model of an organism's width. `code_map`: one recipe of so many atoms, from moments.
 
-{_table(["", "in", "sizes", "seconds", "exponent"], rows)}
+{_table(head, rows)}
 
-- Nothing is superlinear but the active features of a site, and those only a little here: products are square in them, but
-  at these sizes going through the rows takes a good part. With all else equal, time is a sum of products and rows."""
+- Products are square in the active features of a site, but at these sizes going through the rows takes a good part: time is a
+  sum of products and rows. Memory is that of the codes by feature and of the named partners (`models.memory.match_bytes`).
+- Ridge maps are cubic in atoms in the limit; up to 256 atoms other work outweighs it.
+- Pairs of layers that are matched grow with the product of the layers of both models (224 of 832 for 26 and 32)."""

@@ -6,6 +6,8 @@ import contextlib
 import io
 import os
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,39 @@ def ours(n: int, d: int, broken: bool = False, products: str = "float32") -> dic
         scores.append(streamed.svcca(keep_variance=_KEEP).score)
 
     return measured(work, score=scores)
+
+
+def streamed(n: int, d: int, products: str = "float32") -> dict[str, Any]:
+    """The same from batches in files, so that memory holds no space; reading them is counted."""
+    with tempfile.TemporaryDirectory() as name:
+        sides = _write_spaces(Path(name), n, d)
+        scores = []
+
+        def work() -> None:
+            sums = StreamingCovariances(d, d, products=getattr(torch, products))
+            for paths in sides:
+                sums.update(*(torch.from_numpy(np.load(path)) for path in paths))
+            scores.append(sums.svcca(keep_variance=_KEEP).score)
+
+        return measured(work, score=scores)
+
+
+def _write_spaces(folder: Path, n: int, d: int) -> list[tuple[Path, Path]]:
+    """The spaces of `spaces`, drawn batch by batch; a file per batch and side."""
+    rng = np.random.default_rng(0)
+    mixes = [
+        rng.standard_normal((d // 4, d), dtype=np.float32) / np.float32(np.sqrt(d / 4))
+        for _ in range(2)
+    ]
+    written = []
+    for place, start in enumerate(range(0, n, 4096)):
+        rows = min(4096, n - start)
+        shared = rng.standard_normal((rows, d // 4), dtype=np.float32)
+        paths = (folder / f"{place}_0.npy", folder / f"{place}_1.npy")
+        for path, mix in zip(paths, mixes, strict=True):
+            np.save(path, shared @ mix + rng.standard_normal((rows, d), dtype=np.float32))
+        written.append(paths)
+    return written
 
 
 def exact(n: int, d: int, broken: bool = False) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class HarvestSection(Section):
     n_texts: int = Field(default=3000, ge=10)
     batch_size: int = Field(default=128, ge=1)
     layers_at_once: int | None = Field(default=None, ge=1)
+    storage: Literal["float32", "bfloat16", "float16"] = "float32"
     without: tuple[TextClass, ...] = ()
     end_of_prompt: bool = True
     max_norm_ratio: float = Field(default=10.0, gt=1)

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import scipy.sparse
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.optimize import linear_sum_assignment
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from torch import Generator, Tensor
 
 from conceptbasis.core.finite import require_finite
@@ -87,28 +88,47 @@ def mutual_pairs(
 
 
 def one_to_one(
-    r: Float[Tensor, "d_donor d_target"],
-) -> tuple[Int[Tensor, " n_pairs"], Int[Tensor, " n_pairs"]]:
-    """Assign features one to one with the largest total positive correlation.
+    donors: Int[Tensor, " n_pairs"],
+    targets: Int[Tensor, " n_pairs"],
+    r: Float[Tensor, " n_pairs"],
+) -> tuple[Int[Tensor, " n_chosen"], Int[Tensor, " n_chosen"]]:
+    """Choose among pairs so that no feature occurs twice and the sum of correlations is largest.
 
-    Formula: max over partial permutations of Σ max(r_ij, 0).
+    Formula: max over partial permutations of Σ max(r_ij, 0), with r_ij = 0 for pairs not given.
+    Each donor feature may stay alone at no gain, so that every one has a place in a sparse
+    assignment; memory is that of the pairs.
 
     Args:
-        r: Correlations.
+        donors: Donor feature of each pair.
+        targets: Target feature of each pair; no pair is given twice.
+        r: Their correlations; pairs that are not positive are never chosen.
 
     Returns:
-        Donor ids and target ids of the pairs with positive correlation, by donor id.
+        Donor ids and target ids of the chosen pairs, by donor id.
 
     Raises:
-        NumericsError: r is not finite.
+        NumericsError: A correlation is not finite.
 
-    Source: Kuhn 1955; scipy.optimize.linear_sum_assignment.
+    Source: Kuhn 1955; Jonker and Volgenant 1987 in its sparse form
+    (scipy.sparse.csgraph.min_weight_full_bipartite_matching).
     """
     require_finite("correlations", r)
-    gain = r.clamp(min=0).cpu().numpy()
-    rows, columns = (torch.from_numpy(ids) for ids in linear_sum_assignment(gain, maximize=True))
-    positive = r.cpu()[rows, columns] > 0
-    return rows[positive], columns[positive]
+    donors, targets, r = donors[r > 0], targets[r > 0], r[r > 0]
+    if not r.numel():
+        return donors, targets
+    donor_ids, rows = torch.unique(donors, return_inverse=True)
+    target_ids, columns = torch.unique(targets, return_inverse=True)
+    n_rows, n_columns = donor_ids.numel(), target_ids.numel()
+    # Every row is chosen once, so 1 on top of all entries changes nothing and keeps those of
+    # features that stay alone from being absent.
+    alone = torch.arange(n_rows)
+    gain = torch.cat([1 + r.to(torch.float64), torch.ones(n_rows, dtype=torch.float64)])
+    places = (torch.cat([rows, alone]).numpy(), torch.cat([columns, n_columns + alone]).numpy())
+    matrix = scipy.sparse.csr_matrix((gain.numpy(), places), (n_rows, n_columns + n_rows))
+    chosen = min_weight_full_bipartite_matching(matrix, maximize=True)[1]
+    paired = torch.from_numpy(chosen.astype(np.int64))
+    matched = paired < n_columns
+    return donor_ids[matched], target_ids[paired[matched]]
 
 
 def shift_null(
@@ -235,7 +255,7 @@ def eligible_pairs(
         p,
         lost,
         int((best & (partners.target_ids[targets, 0] == donors)).sum()),
-        _assignment_size(donors, targets, r),
+        one_to_one(donors, targets, r)[0].numel(),
     )
 
 
@@ -273,16 +293,3 @@ def _quantile(
     if donors.numel() == 0:
         return torch.zeros(0)
     return torch.quantile(null[:, donors].to(torch.float64), 0.95, dim=0).float()
-
-
-def _assignment_size(
-    donors: Int[Tensor, " n_pairs"],
-    targets: Int[Tensor, " n_pairs"],
-    r: Float[Tensor, " n_pairs"],
-) -> int:
-    """Size of the best one-to-one assignment inside the eligible pairs."""
-    donor_ids, rows = torch.unique(donors, return_inverse=True)
-    target_ids, columns = torch.unique(targets, return_inverse=True)
-    block = torch.zeros(donor_ids.numel(), target_ids.numel())
-    block[rows, columns] = r.float()
-    return one_to_one(block)[0].numel()

@@ -15,10 +15,25 @@ CONSTANT = 1e-12
 _SUMS = ("sum_x", "sum_y", "sum_yy", "sum_xx", "sum_xy")
 
 
+def moments_bytes(d_in: int, d_out: int) -> int:
+    """Compute what an accumulator of `StreamingMoments` takes.
+
+    Formula: 8 · (d_in² + d_in · d_out + d_in + 2 · d_out).
+
+    Args:
+        d_in: Width of the inputs.
+        d_out: Width of the outputs.
+
+    Returns:
+        Bytes.
+    """
+    return 8 * (d_in * d_in + d_in * d_out + d_in + 2 * d_out)
+
+
 class StreamingMoments:
     """First and second moments of inputs x and outputs y, summed batch by batch in float64.
 
-    Covariances divide by n, not by n − 1.
+    Covariances divide by n, not by n − 1. Memory is `moments_bytes`, whatever the number of sites.
 
     Args:
         d_in: Width of x.

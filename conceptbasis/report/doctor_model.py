@@ -72,6 +72,8 @@ def _load(config: ModelConfig, n_layers: int, run: RunConfig) -> Load:
         peer_d_sae=d_sae,
         n_workers=run.n_workers,
         layers_at_once=run.harvest.layers_at_once or n_layers,
+        top_k=run.match.top_k,
+        n_atoms=max(run.fit.n_atoms, run.transfer.n_atoms),
     )
 
 
@@ -117,7 +119,8 @@ def _memory_table(memory: dict[str, Any]) -> Table:
         "saes": f"{load['n_saes']} with {load['d_sae']} features",
         "codes": f"of these sites, {load['l0']:g} active",
         "answers": f"{load['batch_size']} at a time, {load['n_tokens']} tokens",
-        "correlations": f"with {load['peer_d_sae']} features, {load['n_workers']} processes",
+        "match": f"with {load['peer_d_sae']} features, {load['n_workers']} processes",
+        "maps": f"from recipes of {load['n_atoms']} features into the target",
         "most": "at once: weights, SAEs, codes and the largest of the others",
     }
     table = Table(title="memory, GB", box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))

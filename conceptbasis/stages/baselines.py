@@ -185,10 +185,8 @@ def _row(moved: Moved) -> dict[str, Any]:
     }
 
 
-def plan_baselines(
-    study: Study, harvest: Harvest, baselines: Baselines
-) -> tuple[dict[str, Intervention], dict[str, str]]:
-    """The intervention of each baseline, and why some are left out.
+def plan_baselines(study: Study, harvest: Harvest, baselines: Baselines) -> dict[str, Intervention]:
+    """The intervention of each baseline but those that `left_out` names.
 
     Args:
         study: Says how the run replays, and what the target is.
@@ -196,22 +194,36 @@ def plan_baselines(
         baselines: The directions.
     """
     planned: dict[str, Intervention] = {}
-    left_out = dict(baselines.left_out)
     replay, n_layers = study.config.replay, study.target.n_layers
+    obstacles = left_out(study, baselines)
     for name, method in baselines.methods.items():
-        section = OWN_FORM.get(name, replay)
-        layers = chosen_layers(replay, method.layers, n_layers)
-        reason = _obstacle(study, name, section, layers)
-        if reason is not None:
-            left_out[name] = reason
+        if name in obstacles:
             continue
+        section = OWN_FORM.get(name, replay)
         # The reference method's own form edits weights layer by layer.
         own = section.mode == "orthogonalise" and name in OWN_FORM
         single = None if own else single_layer(method.selections, replay, n_layers)
         directions = spread(method.directions, method.layers, single)
         whole = plan_intervention(harvest, method.layers, directions, section, method.means)
-        planned[name] = whole.restrict(layers)
-    return planned, left_out
+        planned[name] = whole.restrict(chosen_layers(replay, method.layers, n_layers))
+    return planned
+
+
+def left_out(study: Study, baselines: Baselines) -> dict[str, str]:
+    """Why baselines are left out, by name: those that were not made and those that cannot edit.
+
+    Args:
+        study: Says how the run replays, and what the target is.
+        baselines: The directions.
+    """
+    found = dict(baselines.left_out)
+    replay, n_layers = study.config.replay, study.target.n_layers
+    for name, method in baselines.methods.items():
+        layers = chosen_layers(replay, method.layers, n_layers)
+        reason = _obstacle(study, name, OWN_FORM.get(name, replay), layers)
+        if reason is not None:
+            found[name] = reason
+    return found
 
 
 def _obstacle(study: Study, name: str, section: ReplaySection, layers: Sequence[int]) -> str | None:

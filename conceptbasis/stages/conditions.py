@@ -82,7 +82,7 @@ def method_conditions(parts: Parts) -> list[Condition]:
         if name != parts.transfer.basis:
             planned = _plan_basis(parts, name)
             found.append(Condition(name, intervention=planned))
-    baselines, _ = plan_baselines(parts.study, parts.harvest, parts.baselines)
+    baselines = plan_baselines(parts.study, parts.harvest, parts.baselines)
     return found + [Condition(name, intervention=edit) for name, edit in baselines.items()]
 
 

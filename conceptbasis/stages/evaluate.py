@@ -24,7 +24,7 @@ from conceptbasis.models.judge_models import JudgeModel, JudgeOptions, load_judg
 from conceptbasis.models.native import Native, measure_native
 from conceptbasis.models.source import Source
 from conceptbasis.prompts import PromptSuite, redact
-from conceptbasis.stages.baselines import plan_baselines
+from conceptbasis.stages.baselines import left_out
 from conceptbasis.stages.condition_figures import PRIMARY_JUDGE, judges_agreement, summarise
 from conceptbasis.stages.conditions import (
     Condition,
@@ -66,13 +66,13 @@ def run_evaluate(study: Study, parts: Parts) -> StageOutput:
         folder = study.run.folder / "evaluate" / "conditions"
         with study.reporter.bar("evaluate") as advance:
             outcomes = measure_all(bench, conditions, folder, advance)
-        _, left_out = plan_baselines(study, parts.harvest, parts.baselines)
-        for name, reason in left_out.items():
+        reasons = left_out(study, parts.baselines)
+        for name, reason in reasons.items():
             study.reporter.say(f"baseline {name} is left out: {reason}")
         tensors, result = _result(study, bench, conditions, outcomes, native, hashes)
         own = {f"{name}.direction": found for name, found in directions.items()}
         tensors |= own | {"refusal_tokens": native.refusal_tokens}
-        return tensors, {**result, "left_out": left_out}
+        return tensors, {**result, "left_out": reasons}
 
     section = study.config.evaluate
     return study.run.stage(

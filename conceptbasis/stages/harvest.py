@@ -30,7 +30,8 @@ from conceptbasis.artifacts import (
     value_hash,
 )
 from conceptbasis.config import RunConfig
-from conceptbasis.errors import PromptError
+from conceptbasis.errors import NumericsError, PromptError
+from conceptbasis.models.fetching import DTYPES
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.progress import Reporter
 from conceptbasis.prompts import BENIGN_CLASSES, REQUEST_CLASSES, PromptSuite, Text
@@ -73,8 +74,11 @@ class Harvest:
         return (self.split == SPLITS.index(split)).nonzero()[:, 0]
 
     def residuals(self, side: str, layer: int) -> Float[Tensor, "n_sites d_model"]:
-        """Residuals of `donor` or `target` after a block, memory-mapped."""
-        return load_tensors(self.folder / f"{side}_{layer:02d}.safetensors")["residuals"]
+        """Residuals of `donor` or `target` after a block.
+
+        Memory-mapped where they are stored in float32, otherwise widened, one layer at a time.
+        """
+        return load_tensors(self.folder / f"{side}_{layer:02d}.safetensors")["residuals"].float()
 
     def _rows_of(self, split: str, classes: Sequence[str]) -> Int[Tensor, " n_rows"]:
         rows = self.rows(split)
@@ -223,7 +227,8 @@ def _align(
     shared = [site for site, kept in zip(shared, keep.tolist(), strict=True) if kept]
     sites = torch.tensor(shared)
     split = _split(len(texts), config)[sites[:, 0]]
-    files = _write_residuals(folder, read, {side: r[keep] for side, r in rows.items()})
+    kept_rows = {side: r[keep] for side, r in rows.items()}
+    files = _write_residuals(folder, read, kept_rows, DTYPES[config.harvest.storage])
     result = {
         "n_texts": len(texts),
         "n_sites": len(shared),
@@ -261,15 +266,29 @@ def _split(n_texts: int, config: RunConfig) -> Int[Tensor, " n_texts"]:
 
 
 def _write_residuals(
-    folder: Path, read: Mapping[str, Residuals], rows: Mapping[str, Tensor]
+    folder: Path,
+    read: Mapping[str, Residuals],
+    rows: Mapping[str, Tensor],
+    dtype: torch.dtype,
 ) -> dict[str, Any]:
     files = {}
     for side, residuals in read.items():
         for layer, x in residuals.values.items():
             path = folder / f"{side}_{layer:02d}.safetensors"
-            save_tensors(path, {"residuals": x[rows[side]]})
+            stored = x[rows[side]].to(dtype)
+            _require_in_range(stored, f"{side} layer {layer}")
+            save_tensors(path, {"residuals": stored})
             files[path.name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
     return files
+
+
+def _require_in_range(stored: Tensor, name: str) -> None:
+    if not torch.isfinite(stored).all():
+        raise NumericsError(
+            f"residuals of {name} exceed what {stored.dtype} holds",
+            expected="values below 65,504 for float16",
+            fix="set harvest.storage to bfloat16 or float32",
+        )
 
 
 def _count_classes(texts: Sequence[Text], sites: Sequence[SiteId]) -> list[dict[str, Any]]:

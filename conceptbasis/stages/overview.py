@@ -14,6 +14,8 @@ import torch
 from conceptbasis.config import RunConfig
 from conceptbasis.models.capture import forward_body
 from conceptbasis.models.chat import encode_texts
+from conceptbasis.models.fetching import DTYPES
+from conceptbasis.models.memory import Load, estimate_memory, model_size, most_at_once
 from conceptbasis.prompts import PromptSuite, Text
 from conceptbasis.stages.conditions import COMPARED
 from conceptbasis.stages.harvest import shared_texts
@@ -21,7 +23,6 @@ from conceptbasis.stages.measure import SETS
 from conceptbasis.stages.study import Side
 
 _SAMPLE = 64
-_BYTES = 4
 _DECODING = 1  # in full batches a generated token costs about as much as one that is read
 _MANY = 1_000_000_000
 _ONE_DRAW = 14  # conditions of an evaluation without draws
@@ -40,6 +41,7 @@ class Overview:
         seconds: About how long a run takes in which nothing is reused.
         bytes: About how large its folder gets.
         free: Free bytes on the disk of the run folder.
+        memory: About how many bytes of memory a run takes at most, on all devices together.
     """
 
     n_texts: int
@@ -49,12 +51,13 @@ class Overview:
     seconds: float
     bytes: int
     free: int
+    memory: float
 
 
 def measure_overview(
     donor: Side, target: Side, suite: PromptSuite, config: RunConfig, folder: Path
 ) -> Overview:
-    """Estimates sites, time and disk.
+    """Estimates sites, time, disk and memory.
 
     The target reads a sample of the texts that stage `harvest` shows it and books.
     """
@@ -70,9 +73,48 @@ def measure_overview(
         n_sites,
         (shared / max(1, len(keys[0])), shared / max(1, len(keys[1]))),
         _seconds(donor, target, suite, config, sample, len(texts)),
-        n_sites * width * _BYTES,
+        n_sites * width * DTYPES[config.harvest.storage].itemsize,
         shutil.disk_usage(_existing(folder)).free,
+        _memory(donor, target, config, sample, n_sites),
     )
+
+
+def _memory(
+    donor: Side, target: Side, config: RunConfig, sample: Sequence[Text], n_sites: int
+) -> float:
+    """As `doctor --model` estimates it, with the sizes of the opened models and SAEs."""
+    messages = [text.as_messages() for text in sample]
+    n_tokens = max(
+        encode_texts(
+            side.loaded.tokenizer, messages, max_length=side.loaded.max_length
+        ).input_ids.shape[1]
+        for side in (donor, target)
+    )
+    models = []
+    for side, peer in ((donor, target), (target, donor)):
+        given, architecture = side.config, side.loaded.architecture
+        size = model_size(
+            side.loaded.model,
+            architecture.d_model,
+            architecture.d_vocab,
+            given.dtype,
+            given.quantization,
+        )
+        load = Load(
+            n_sites=n_sites,
+            n_saes=len(side.saes.saes),
+            d_sae=max(sae.d_sae for sae in side.saes.saes.values()),
+            l0=max(row["l0"] for row in side.saes.quality),
+            batch_size=config.evaluate.batch_size,
+            n_tokens=n_tokens + config.evaluate.max_new_tokens,
+            peer_d_sae=max(sae.d_sae for sae in peer.saes.saes.values()),
+            n_workers=config.n_workers,
+            layers_at_once=config.harvest.layers_at_once or side.n_layers,
+            top_k=config.match.top_k,
+            n_atoms=max(config.fit.n_atoms, config.transfer.n_atoms),
+        )
+        models.append(estimate_memory(size, load))
+    return most_at_once(models)
 
 
 def _sites(side: Side, texts: Sequence[Text], config: RunConfig) -> set[tuple[int, int, int]]:
@@ -142,6 +184,7 @@ def overview_lines(
         f"        ({aligned} of the sites of donor and target)",
         f"work    {config.device}, {config.n_workers} workers on {os.cpu_count()} cores; about "
         f"{_duration(overview.seconds)} if nothing is reused",
+        f"memory  about {_size(overview.memory)} at most, beside the interpreter and its libraries",
         f"disk    about {_size(overview.bytes)} in {folder}; {_size(overview.free)} free",
     ]
 
@@ -162,5 +205,5 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _size(n_bytes: int) -> str:
+def _size(n_bytes: float) -> str:
     return f"{n_bytes / 1e6:.0f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:.1f} GB"

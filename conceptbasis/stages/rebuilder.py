@@ -7,12 +7,11 @@ on such sites that were not used for fitting (projection agreement).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from conceptbasis.core.partners import feature_stats
@@ -26,7 +25,8 @@ from conceptbasis.core.recipe import Recipe
 from conceptbasis.core.similarity import projection_agreement
 from conceptbasis.core.sites import Batch, select_rows
 from conceptbasis.core.sparing import BenignSpread, spare_benign
-from conceptbasis.core.stats import StreamingMoments
+from conceptbasis.core.stats import StreamingMoments, moments_bytes
+from conceptbasis.models.memory import DENSE_ROWS, SHARED_MOMENTS
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.match import LayerPair, MatchSet, code_pair
 from conceptbasis.stages.site_weights import SiteWeights
@@ -104,25 +104,23 @@ class Rebuilder:
     ) -> Choice:
         matches, sae = self.matches.pairs[pair], self.study.target.sae(pair[0])
         outputs = matches.eligible_target
-        of_recipe = torch.searchsorted(matches.eligible_donor, recipe.feature_ids)
         if basis == "matched":
             stats = feature_stats([code_pair(self.codes, self.weigh, pair, "fit")])
             rebuilt = rebuild_matched(recipe, matches, *stats, W_dec_target=sae.W_dec)
             return self.fixed(rebuilt, pair, direction)
         if basis == "transported":
-            moments = self._between("donor", "residuals", pair).select_inputs(of_recipe)
+            moments = self._between("donor", "residuals", pair, recipe.feature_ids)
             return self.choose(
                 pair, direction, lambda s: rebuild_transported(recipe, moments, strength=s)
             )
-        moments = self._between("donor", "codes", pair).select_inputs(of_recipe)
-        readout = self._between("target", "residuals", pair)
+        moments = self._between("donor", "codes", pair, recipe.feature_ids)
         return self.choose(
             pair,
             direction,
             lambda s: rebuild_code_map(
                 recipe,
                 moments,
-                lambda ids: readout.select_inputs(torch.searchsorted(outputs, ids)),
+                lambda ids: self._between("target", "residuals", pair, ids),
                 outputs=outputs,
                 W_dec_target=sae.W_dec,
                 strength=s,
@@ -130,37 +128,48 @@ class Rebuilder:
             ),
         )
 
-    def _between(self, side: SideName, to: str, pair: LayerPair) -> StreamingMoments:
-        """Moments from the matched features of a side to matched codes or residuals of the target.
+    def _between(
+        self, side: SideName, to: str, pair: LayerPair, ids: Int[Tensor, " n_ids"]
+    ) -> StreamingMoments:
+        """Moments from matched features of a side to matched codes or residuals of the target.
 
-        All recipes of a pair share them. Those of one pair at a time are kept: with large
-        dictionaries all of them would not fit into memory.
+        Those of all matched features are computed once and shared by all recipes of a pair, if
+        they take `SHARED_MOMENTS` at most. Those of large dictionaries would not fit into memory:
+        there each recipe has the moments of its own features alone.
         """
-        key = (f"{side}.{to}", pair)
-        if key not in self._moments:
-            self._moments = {k: m for k, m in self._moments.items() if k[1] == pair}
-            matches, (target, donor) = self.matches.pairs[pair], pair
-            ids = matches.eligible_donor if side == "donor" else matches.eligible_target
-            x = self.codes(side, donor if side == "donor" else target)[:, ids.numpy()].tocsr()
+        matches, (target, donor) = self.matches.pairs[pair], pair
+        matched = matches.eligible_donor if side == "donor" else matches.eligible_target
+
+        def of(features: Tensor) -> StreamingMoments:
+            x = self.codes(side, donor if side == "donor" else target)[:, features.numpy()].tocsr()
             y = (
                 self.harvest.residuals("target", target)
                 if to == "residuals"
                 else self.codes("target", target)[:, matches.eligible_target.numpy()].tocsr()
             )
-            self._moments[key] = self.moments(x, y)
-        return self._moments[key]
+            return self.moments(x, y)
+
+        d_model = self.study.target.loaded.architecture.d_model
+        d_out = d_model if to == "residuals" else len(matches.eligible_target)
+        if moments_bytes(len(matched), d_out) > SHARED_MOMENTS:
+            return of(ids)
+        key = (f"{side}.{to}", pair)
+        if key not in self._moments:
+            self._moments = {k: m for k, m in self._moments.items() if k[1] == pair}
+            self._moments[key] = of(matched)
+        return self._moments[key].select_inputs(torch.searchsorted(matched, ids))
 
     def moments(self, x: Batch, y: Batch) -> StreamingMoments:
         """Moments on fit sites, the ends of prompts holding their share of the weight."""
         rows = self.harvest.rows("fit")
         weights = self.site_weights("fit")
-        parts = []
+        total = StreamingMoments(x.shape[1], y.shape[1])
         for weight in weights.unique().tolist():
-            chosen = rows[weights == weight]
             part = StreamingMoments(x.shape[1], y.shape[1])
-            part.update(select_rows(x, chosen), select_rows(y, chosen))
-            parts.append(part.scaled(weight))
-        return functools.reduce(StreamingMoments.merge, parts)
+            for some in rows[weights == weight].split(_rows_at_once(x, y)):
+                part.update(select_rows(x, some), select_rows(y, some))
+            total = total.merge(part.scaled(weight))
+        return total
 
     def site_weights(self, split: str) -> Float[Tensor, " n_rows"]:
         """Weights of a split's sites."""
@@ -198,3 +207,8 @@ class Rebuilder:
         a = self.harvest.residuals("donor", pair[1])[rows] @ donor.float()
         b = self.harvest.residuals("target", pair[0])[rows] @ target.float()
         return projection_agreement(a, b, self.site_weights(split))
+
+
+def _rows_at_once(*batches: Batch) -> int:
+    width = sum(batch.shape[1] for batch in batches if isinstance(batch, Tensor))
+    return max(1, DENSE_ROWS // (8 * max(1, width)))

@@ -3,6 +3,7 @@ import pytest
 import scipy.sparse
 import torch
 from planted import D_DONOR, N_TRUE, correlations, match, planted_world
+from scipy.optimize import linear_sum_assignment
 from scipy.stats import false_discovery_control
 
 from conceptbasis.core.matching import (
@@ -21,11 +22,31 @@ def world():
     return planted_world()
 
 
+def every_pair(r):
+    donors, targets = torch.cartesian_prod(*map(torch.arange, r.shape)).T
+    return donors, targets, r.flatten()
+
+
 def test_one_to_one_beats_greedy_and_drops_what_is_not_positive():
     r = torch.tensor([[0.9, 0.8], [0.8, 0.1], [-0.5, -0.6]])
-    donors, targets = one_to_one(r)
+    donors, targets = one_to_one(*every_pair(r))
     assert list(zip(donors.tolist(), targets.tolist(), strict=True)) == [(0, 1), (1, 0)]
-    assert one_to_one(-r.abs())[0].numel() == 0
+    assert one_to_one(*every_pair(-r.abs()))[0].numel() == 0
+    with pytest.raises(NumericsError):
+        one_to_one(*every_pair(r / 0))
+
+
+@pytest.mark.parametrize(("shape", "share"), [((30, 20), 0.1), ((20, 30), 0.1), ((25, 25), 0.6)])
+def test_one_to_one_equals_the_dense_assignment(generator, shape, share):
+    r = torch.rand(*shape, generator=generator) * (torch.rand(*shape, generator=generator) < share)
+    rows, columns = linear_sum_assignment(r.numpy(), maximize=True)
+    oracle = [(i, j) for i, j in zip(rows, columns, strict=True) if r[i, j] > 0]
+    given = r.nonzero()
+    order = torch.randperm(len(given), generator=generator)
+    donors, targets = given[order].T
+    found = one_to_one(donors, targets, r[donors, targets])
+    assert list(zip(*(ids.tolist() for ids in found), strict=True)) == oracle
+    assert len(oracle) < len(given)
 
 
 def test_benjamini_hochberg_equals_scipy(generator):

@@ -1,14 +1,27 @@
 """The memory estimate against known models and against what is really held."""
 
 import json
+import tracemalloc
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from tiny import PROMPTS, make_config, make_loaded, make_tokenizer
 
 from conceptbasis.cli import main
+from conceptbasis.core.matching import eligible_pairs, shift_null
+from conceptbasis.core.partners import CodePair, best_partners, feature_stats
+from conceptbasis.core.stats import StreamingMoments, moments_bytes
 from conceptbasis.models.chat import encode_prompts
-from conceptbasis.models.memory import Load, ModelSize, estimate_memory, model_size
+from conceptbasis.models.memory import (
+    Load,
+    ModelSize,
+    estimate_memory,
+    match_bytes,
+    model_size,
+)
 
 LOAD = Load(n_sites=1000, n_saes=3, d_sae=40, l0=5, batch_size=4, n_tokens=20, peer_d_sae=50)
 SHAPES = {
@@ -68,9 +81,62 @@ def test_parts_are_the_formula_by_hand():
     assert parts["residuals"] == 2 * 1000 * 3 * 16 * 4
     assert parts["saes"] == 3 * 3 * 40 * 16 * 4
     assert parts["codes"] == 1000 * 3 * 5 * 8
-    assert parts["correlations"] == 40 * 50 * 12
-    largest = max(parts["residuals"], parts["answers"], parts["correlations"])
+    assert parts["match"] == 34 * 2 * 1000 * 5 + 48 * (40 + 50) * 10 + 2**21
+    kept = [8 * (a * a + a * b + a + 2 * b) for a, b in ((40, 50), (40, 16), (50, 16))]
+    assert parts["maps"] == sum(kept) + 5 * max(kept) + 4 * 2**26 + 24 * 1000 * 5
+    largest = max(parts[name] for name in ("residuals", "answers", "match", "maps"))
     assert parts["most"] == 200 + parts["saes"] + parts["codes"] + largest
+
+
+def test_large_dictionaries_do_not_make_large_matrices():
+    load = replace(LOAD, d_sae=16_384, peer_d_sae=16_384, n_workers=2)
+    parts = estimate_memory(ModelSize(100, 2.0, 3, 4096, 320, 32), load)
+    one_matrix = 16_384**2 * 8
+    assert parts["match"] < one_matrix / 30
+    assert 8 * 2**28 < parts["maps"] < 10 * 2**28 < 2 * one_matrix
+
+
+@pytest.mark.parametrize(("n", "d", "active"), [(12_000, 512, 32), (1500, 16_384, 8)])
+def test_matching_a_pair_takes_what_the_formula_says(n, d, active):
+    """Between half and all of it, with codes and with partners in the majority."""
+    rng = np.random.default_rng(0)
+    shape = (n, d)
+    columns = rng.integers(0, d, n * active)
+    places = (np.repeat(np.arange(n), active), columns)
+    sides = [
+        scipy.sparse.csr_matrix((rng.random(n * active, dtype=np.float32), places), shape)
+        for _ in range(2)
+    ]
+    weights = torch.ones(n, dtype=torch.float64)
+    warm = [side[:50] for side in sides]
+    best_partners([CodePair(*warm)], *feature_stats([CodePair(*warm)]), k=2)
+    nnz = sum(side.nnz for side in sides) / 2
+    cut = 3 * n // 4
+    tracemalloc.start()
+    fit, heldout = (
+        CodePair(*(side[rows] for side in sides), weights[rows])
+        for rows in (slice(cut), slice(cut, n))
+    )
+    generator = torch.Generator().manual_seed(0)
+    null = shift_null(
+        heldout.donor,
+        heldout.target,
+        n_shifts=2,
+        min_shift=10,
+        generator=generator,
+        weights=heldout.weights,
+    )
+    eligible_pairs([fit], [heldout], null)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    said = match_bytes(Load(n, 1, d, nnz / n, 1, 1, peer_d_sae=d))
+    assert said / 2 < most < said
+
+
+def test_moments_take_what_the_formula_says():
+    moments = StreamingMoments(40, 70)
+    tensors = [v for v in vars(moments).values() if isinstance(v, torch.Tensor)]
+    assert sum(t.untyped_storage().nbytes() for t in tensors) == moments_bytes(40, 70)
 
 
 def test_doctor_says_it_before_weights_exist(tmp_path, capsys):

@@ -12,7 +12,13 @@ from steps import steps_of
 
 from conceptbasis.models.edit_report import EditReport
 from conceptbasis.stages import measure
-from conceptbasis.stages.baselines import Baselines, Method, plan_baselines, run_baselines
+from conceptbasis.stages.baselines import (
+    Baselines,
+    Method,
+    left_out,
+    plan_baselines,
+    run_baselines,
+)
 from conceptbasis.stages.conditions import Condition
 from conceptbasis.stages.contrast import warped_pairs
 from conceptbasis.stages.intervention import Intervention, apply_intervention
@@ -41,15 +47,17 @@ def made(make_study):
 
 
 def plan(made, baselines=None):
-    return plan_baselines(made.study, made.steps.harvest, baselines or made.baselines)
+    baselines = baselines or made.baselines
+    planned = plan_baselines(made.study, made.steps.harvest, baselines)
+    return planned, left_out(made.study, baselines)
 
 
 def test_every_baseline_is_made_and_edits_the_target(made):
     found = made()
     assert set(found.baselines.methods) == set(ALL)
     assert found.baselines.left_out == {}
-    planned, left_out = plan(found)
-    assert left_out == {}
+    planned, reasons = plan(found)
+    assert reasons == {}
     for name, intervention in planned.items():
         norms = intervention.directions.norm(dim=1)
         torch.testing.assert_close(norms, torch.ones_like(norms))
@@ -109,9 +117,9 @@ def test_contrast_ridge_uses_the_concepts_of_its_budget_and_the_ledger_has_them(
 def test_too_few_concepts_leave_contrast_ridge_out_with_the_reason(ready, made):
     suite = replace(ready.suite, concepts=ready.suite.concepts[:2])
     found = made(suite=suite, evaluate={"baselines": ["least_squares", "contrast_ridge"]})
-    planned, left_out = plan(found)
+    planned, reasons = plan(found)
     assert set(planned) == {"least_squares"}
-    assert left_out == {"contrast_ridge": "fewer than three concepts are allowed"}
+    assert reasons == {"contrast_ridge": "fewer than three concepts are allowed"}
 
 
 def with_post_norm(made):
@@ -130,18 +138,18 @@ def test_post_norms_leave_the_weight_edit_out_but_not_the_stream_form(made):
     rebuilder = replace(steps.rebuilder, study=study)
     again = run_baselines(study, rebuilder, steps.direction, steps.alignment)
     assert again.output.result["contrast"]["guard"]["under"] == "ablate"
-    planned, left_out = plan_baselines(study, steps.harvest, again)
+    planned, reasons = plan_baselines(study, steps.harvest, again), left_out(study, again)
     assert set(planned) == {"contrast_ridge_stream"}
-    assert "mixtral, whose writers are followed by a norm" in left_out["contrast_ridge"]
+    assert "mixtral, whose writers are followed by a norm" in reasons["contrast_ridge"]
 
 
 def test_forms_that_remove_are_left_out_of_a_run_that_strengthens(made):
     found = made(replay={"mode": "add", "alpha": 2.0})
-    planned, left_out = plan(found)
+    planned, reasons = plan(found)
     assert set(planned) == {"least_squares", "relu_map", "procrustes"}
     assert {i.mode for i in planned.values()} == {"add"}
-    assert set(left_out) == {"affine", "contrast_ridge", "contrast_ridge_stream"}
-    assert "strengthens refusal" in left_out["affine"]
+    assert set(reasons) == {"affine", "contrast_ridge", "contrast_ridge_stream"}
+    assert "strengthens refusal" in reasons["affine"]
 
 
 def test_baselines_are_edited_where_the_run_edits(made):
@@ -157,9 +165,9 @@ def test_baselines_are_edited_where_the_run_edits(made):
         {},
         found.baselines.output,
     )
-    planned, left_out = plan(found, early)
+    planned, reasons = plan(found, early)
     assert planned == {}
-    assert "no direction to the layers" in left_out["procrustes"]
+    assert "no direction to the layers" in reasons["procrustes"]
 
 
 def test_a_failing_baseline_is_left_out_and_the_others_stay(made, monkeypatch):

@@ -271,3 +271,33 @@ def test_another_group_size_is_no_reason_to_read_again(make_study, monkeypatch):
     harvested(make_study, layers_at_once=1)
     with pytest.raises(AssertionError, match="read again"):
         harvested(make_study, layers_at_once=1, n_texts=50)
+
+
+# Storage
+
+
+@pytest.mark.parametrize(("storage", "bound"), [("float16", 2**-11), ("bfloat16", 2**-8)])
+def test_narrow_storage_halves_the_files_and_keeps_residuals_to_its_digits(
+    make_study, storage, bound
+):
+    wide = harvest_of(make_study())
+    sizes = {name: entry["bytes"] for name, entry in wide.result["files"].items()}
+    exact = wide.residuals("donor", 1).clone()
+    narrow = harvest_of(make_study(harvest={"storage": storage}))
+    assert narrow.hash != wide.hash
+    for name, entry in narrow.result["files"].items():
+        assert entry["bytes"] == pytest.approx(sizes[name] / 2, rel=0.01)
+    found = narrow.residuals("donor", 1)
+    assert found.dtype == torch.float32
+    off = ((found - exact).abs() / exact.abs().clamp_min(1e-3)).max()
+    assert 0 < float(off) <= bound
+
+
+def test_residuals_beyond_half_precision_are_an_error(ready, tmp_path):
+    large = planted()
+    large = Residuals({0: large.values[0] * 1e6, 1: large.values[1]}, large.sites)
+    texts = [Text(str(i), "chat") for i in range(50)]
+    read = {"donor": planted(), "target": large}
+    with pytest.raises(NumericsError, match="target layer 0 exceed"):
+        _align(tmp_path, ready.config(harvest={"storage": "float16"}), texts, read)
+    _align(tmp_path, ready.config(harvest={"storage": "bfloat16"}), texts, read)

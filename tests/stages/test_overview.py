@@ -28,6 +28,18 @@ def test_estimates_are_near_the_harvest(overview, finished):
     assert overview.free > 0
 
 
+def test_memory_holds_both_models_and_grows_with_the_sites(overview, sides, ready, tmp_path):
+    weights = sum(
+        p.numel() * p.element_size()
+        for side in (sides.donor, sides.target)
+        for p in side.loaded.model.parameters()
+    )
+    assert overview.memory > weights
+    more = ready.config(harvest={"n_texts": 2 * overview.n_texts, "layers_at_once": None})
+    larger = measure_overview(sides.donor, sides.target, ready.suite, more, tmp_path / "x")
+    assert larger.memory > overview.memory
+
+
 def test_the_screen_names_models_saes_sites_device_time_and_disk(overview, sides, ready, tmp_path):
     config = ready.config()
     lines = overview_lines(sides.donor, sides.target, config, overview, tmp_path / "x")
@@ -38,6 +50,7 @@ def test_the_screen_names_models_saes_sites_device_time_and_disk(overview, sides
         "aligned sites",
         "cpu, 1 workers",
         "if nothing is reused",
+        "memory  about",
         "free",
     ):
         assert words in text, words

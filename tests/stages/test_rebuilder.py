@@ -1,0 +1,89 @@
+"""Moments of the rebuilder: shared by recipes or of one recipe alone, in bounded memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+from types import SimpleNamespace
+
+import pytest
+import scipy.sparse
+import torch
+from steps import steps_of
+
+from conceptbasis.core.stats import StreamingMoments, moments_bytes
+from conceptbasis.models.memory import Load, maps_bytes
+from conceptbasis.stages import rebuilder
+from conceptbasis.stages.rebuilder import BASES, Rebuilder
+
+
+def test_large_dictionaries_give_the_same_directions_from_recipe_features_alone(
+    make_study, monkeypatch
+):
+    steps = steps_of(make_study())
+    pair = steps.alignment.layer_map.pairs[-1]
+    recipe, r = steps.recipes.recipes[pair[0]], steps.direction.trajectory[pair[1]]
+    n_atoms = max(len(recipe.feature_ids), steps.study.config.transfer.n_atoms)
+    shared = {basis: steps.rebuilder.rebuild(basis, pair, recipe, r) for basis in BASES}
+    made: list[int] = []
+
+    class Counted(StreamingMoments):
+        def __init__(self, d_in: int, d_out: int) -> None:
+            made.append(d_in)
+            super().__init__(d_in, d_out)
+
+    monkeypatch.setattr(rebuilder, "StreamingMoments", Counted)
+    monkeypatch.setattr(rebuilder, "SHARED_MOMENTS", 0)
+    for basis, expected in shared.items():
+        alone = steps.rebuilder.rebuild(basis, pair, recipe, r)
+        assert alone.strength == expected.strength
+        assert torch.equal(alone.rebuilt.target_ids, expected.rebuilt.target_ids)
+        torch.testing.assert_close(alone.rebuilt.direction, expected.rebuilt.direction)
+    assert 0 < max(made) <= n_atoms < len(steps.matches.pairs[pair].eligible_donor)
+
+
+class _Sites:
+    """Sites with two weights, for `Rebuilder.moments` alone."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def rows(self, split: str) -> torch.Tensor:
+        return torch.arange(self.n)
+
+    def __call__(self, split: str, share: float) -> torch.Tensor:
+        return 1.0 + (torch.arange(self.n) % 2).double()
+
+
+def _grown(sites: _Sites, x, y, queue) -> None:
+    torch.set_num_threads(1)
+    study = SimpleNamespace(config=SimpleNamespace(transfer=SimpleNamespace(end_of_prompt_share=1)))
+    route = Rebuilder(study, sites, None, None, sites)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    moments = route.moments(x, y)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    queue.put((1024 * (after - before), float(moments.sum_x.sum())))
+
+
+def codes(n: int, d: int, density: float) -> scipy.sparse.csr_matrix:
+    return scipy.sparse.random(n, d, density, "csr", dtype="float32", random_state=0)
+
+
+@pytest.mark.parametrize("wide", ["features", "residuals"])
+def test_making_moments_takes_what_the_formula_says(wide):
+    """Between a third and all of it: of many features, and of many sites of wide residuals."""
+    d, n = (2048, 500) if wide == "features" else (16, 60_000)
+    x = codes(n, d, 4 / d)
+    y = x if wide == "features" else torch.ones(n, 512)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=_grown, args=(_Sites(n), x, y, queue))
+    process.start()
+    grown, total = queue.get()
+    process.join()
+    weights = 1 + torch.arange(n) % 2
+    assert total == pytest.approx(float((x.sum(1).A1 * weights.numpy()).sum()), rel=1e-4)
+    load = Load(n, 1, d, 4, 1, 1, peer_d_sae=d, n_atoms=16)
+    kept = 2 * moments_bytes(d, 512)  # two of the three that are kept are not made here
+    said = maps_bytes(load, 512) - kept
+    assert said / 3 < grown < said
