@@ -33,6 +33,7 @@ from conceptbasis.stages.match import LayerPair
 from conceptbasis.stages.parallel import map_unordered
 from conceptbasis.stages.rebuilder import Rebuilder
 from conceptbasis.stages.spread import single_layer, spread
+from conceptbasis.stages.strength import settle
 from conceptbasis.stages.study import Study
 
 OWN_FORM: Mapping[Baseline, ReplaySection] = {
@@ -200,17 +201,17 @@ def plan_baselines(
     replay, n_layers = study.config.replay, study.target.n_layers
     for name, method in baselines.methods.items():
         section = OWN_FORM.get(name, replay)
-        layers = chosen_layers(replay, method.layers, n_layers)
+        # The reference method's own form edits weights layer by layer.
+        own = section.mode == "orthogonalise" and name in OWN_FORM
+        single = None if own else single_layer(method.selections, replay, n_layers)
+        layers = chosen_layers(replay, method.layers, n_layers, single)
         reason = _obstacle(study, name, section, layers)
         if reason is not None:
             left_out[name] = reason
             continue
-        # The reference method's own form edits weights layer by layer.
-        own = section.mode == "orthogonalise" and name in OWN_FORM
-        single = None if own else single_layer(method.selections, replay, n_layers)
         directions = spread(method.directions, method.layers, single)
         whole = plan_intervention(harvest, method.layers, directions, section, method.means)
-        planned[name] = whole.restrict(layers)
+        planned[name], _ = settle(study, harvest, whole.restrict(layers))
     return planned, left_out
 
 
