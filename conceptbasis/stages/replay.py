@@ -101,7 +101,7 @@ def read_intervention(output: StageOutput) -> Intervention:
         output.tensors["means"],
         result["which"],
         output.tensors.get("gates"),
-        tuple(result["thresholds"]),
+        tuple(result.get("thresholds", ())),
     )
 
 
