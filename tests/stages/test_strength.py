@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from conceptbasis.models.native import first_token_kl
 from conceptbasis.prompts import REQUEST_CLASSES
 from conceptbasis.stages import strength as module
 from conceptbasis.stages.intervention import apply_intervention, edits_of, plan_intervention
-from conceptbasis.stages.replay import _require_strength
+from conceptbasis.stages.replay import _require_strength, load_intervention
 from conceptbasis.stages.strength import Strength, benign_requests, settle
 
 RAISE = {"mode": "raise", "gamma": "auto"}
@@ -122,3 +123,21 @@ def test_no_strength_within_the_bound_is_an_error():
     with pytest.raises(InterventionError, match="no strength holds"):
         _require_strength(Strength(0.0, 0.0, 0.02, True, 10))
     _require_strength(Strength(0.1, 0.01, 0.02, True, 10))
+
+
+def test_a_whole_run_keeps_what_it_found(ready, sides, tmp_path):
+    few = {"n_prompts": 12, "controls": False, "baselines": []}
+    finished = ready.run(tmp_path / "run", replay=RAISE, evaluate=few)
+    intervention, output = load_intervention(tmp_path / "run")
+    found = output.result["strength"]
+    assert intervention.gamma == -found["value"] < 0
+    assert finished.summary["gamma"] == intervention.gamma
+    assert min(intervention.layers) >= output.result["single_layer"]
+    assert len(intervention.thresholds) == len(intervention.gates) == len(intervention.layers)
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert recipe["thresholds"] == list(intervention.thresholds)
+    prompts = ["what is a rose ?", "tell me where opium is ."]
+    before = first_token_logits(sides.target.loaded, prompts)
+    with apply_intervention(sides.target.loaded, intervention) as report:
+        assert report.stream[0] == len(intervention.layers)
+    assert torch.equal(first_token_logits(sides.target.loaded, prompts), before)
