@@ -21,7 +21,7 @@ Baseline = Literal[
     "contrast_ridge",
     "contrast_ridge_stream",
 ]
-Mode = Literal["ablate", "affine", "add", "orthogonalise"]
+Mode = Literal["ablate", "affine", "add", "raise", "orthogonalise"]
 Scope = Literal["stream", "writers"]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -131,9 +131,12 @@ class ReplaySection(Section):
 
     mode: Mode = "affine"
     scope: Scope = "stream"
-    gamma: float = 1.0
+    gamma: float | Literal["auto"] = 1.0
     alpha: float = -4.0
     offset: float = Field(default=0.5, ge=0)
+    threshold: float = Field(default=0.8, ge=0, le=1)
+    benign_kl: PositiveFloat = 0.02
+    benign_shrinkage: PositiveFloat | None = 3.0
     directions: Literal["single", "trajectory"] = "single"
     layers: Literal["all", "early", "last"] = "all"
     early_fraction: float = Field(default=0.8, gt=0, le=1)
@@ -143,12 +146,19 @@ class ReplaySection(Section):
     def _weights_are_writers(self) -> ReplaySection:
         if self.mode == "orthogonalise" and self.scope != "writers":
             raise ValueError("mode orthogonalise edits weights: set replay.scope to writers")
-        if self.mode in ("add", "affine") and self.scope != "stream":
+        if self.mode in ("add", "affine", "raise") and self.scope != "stream":
             # Each writer would add the amount, or be set to the mean of the whole stream.
             raise ValueError(
                 f"mode {self.mode} edits the stream: set replay.scope to stream, "
                 "or replay.mode to ablate"
             )
+        if self.gamma == "auto" and self.mode != "raise":
+            raise ValueError(
+                f"replay.gamma: auto finds a strength for mode raise, not {self.mode}: "
+                "set replay.mode to raise, or replay.gamma to a number"
+            )
+        if self.mode == "raise" and self.gamma != "auto" and self.gamma >= 0:
+            raise ValueError("mode raise strengthens: set replay.gamma to auto, or below 0")
         if self.which == "attention" and self.mode != "orthogonalise":
             raise ValueError("replay.which: attention needs mode orthogonalise")
         return self

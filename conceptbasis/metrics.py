@@ -284,6 +284,8 @@ def flat_figures(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def wants_removal(summary: Mapping[str, Any]) -> bool:
     """Whether the run is meant to lower refusal; a negative γ strengthens it."""
+    if summary.get("mode") == "raise":
+        return False
     return summary.get("gamma") is None or summary["gamma"] >= 0
 
 

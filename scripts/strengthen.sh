@@ -5,11 +5,11 @@
 #
 # OUT            folder of the runs, OUT/GAMMA
 # DONOR, TARGET  FAMILY:SEED and FAMILY:SEED:weakened, such as mixtral:0 llama:0:weakened
-# GAMMAS         environment: the strengths, below 0 (default: -0.05 -0.1 -0.15 -0.2 -0.3)
+# GAMMAS         environment: the strengths, auto or below 0 (default: auto -0.1 -0.2 -0.4 -0.8)
 #
-# Edit: h − γ r rᵀ(h − μ) with γ < 0. What a benign request has along r stays where it is, what refuses
-# a little refuses more. Controls and baselines are left out. The first strength computes the stages
-# that all of them share.
+# Edit: h − γ r max(0, wᵀ(h − μ) − t) with γ < 0. What lies where benign requests lie stays; what lies
+# clearly above is pushed on. `auto` finds γ on benign text alone; the others are for the curve.
+# Controls and baselines are left out. The first strength computes the stages that all of them share.
 set -euo pipefail
 
 usage="usage: scripts/strengthen.sh OUT DONOR TARGET [MORE OPTIONS OF transfer]"
@@ -28,7 +28,7 @@ YAML
 }
 
 runs=() first=
-for gamma in ${GAMMAS:--0.05 -0.1 -0.15 -0.2 -0.3}; do
+for gamma in ${GAMMAS:-auto -0.1 -0.2 -0.4 -0.8}; do
     run=$out/$gamma
     echo "== $run"
     if [ -n "$first" ] && [ ! -e "$run" ]; then
@@ -36,7 +36,8 @@ for gamma in ${GAMMAS:--0.05 -0.1 -0.15 -0.2 -0.3}; do
         rm -rf "$run"/{summary.json,report.html,figures,.lock,wandb}
     fi
     conceptbasis transfer --donor "$(side "$donor")" --target "$(side "$target")" --out "$run" \
-        --set replay.gamma="$gamma" --set evaluate.controls=false --set 'evaluate.baselines=[]' "$@"
+        --set replay.mode=raise --set replay.gamma="$gamma" \
+        --set evaluate.controls=false --set 'evaluate.baselines=[]' "$@"
     first=${first:-$run}
     runs+=("$run")
 done

@@ -237,3 +237,17 @@ def test_model_configuration_survives_yaml(tmp_path):
     config = parse({"name": "n", "model": "m", "saes": {"release": RELEASE}}, ModelConfig)
     text = yaml.safe_dump(config.model_dump(mode="json", exclude_none=True))
     assert load_model_config(write(tmp_path / "c.yaml", text)) == config
+
+
+def test_strength_is_found_for_mode_raise_only():
+    for replay in (
+        {"gamma": "auto"},
+        {"mode": "raise"},
+        {"mode": "raise", "gamma": 0.5},
+        {"mode": "raise", "gamma": -0.5, "scope": "writers"},
+        {"mode": "raise", "gamma": "often"},
+    ):
+        with pytest.raises(ConfigError):
+            parse({"replay": replay})
+    assert parse({"replay": {"mode": "raise", "gamma": "auto"}}).replay.gamma == "auto"
+    assert parse({"replay": {"mode": "raise", "gamma": -0.5}}).replay.gamma == -0.5

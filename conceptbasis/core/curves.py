@@ -4,7 +4,7 @@ Damage is a first-token KL or a rise of perplexity. Both grow with the square of
 so everything is interpolated, and integrated, over the square root of the damage.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -39,6 +39,51 @@ def strength_at(
             share = (wanted - y[i - 1]) / (y[i] - y[i - 1])
             return float(x[i - 1] + share * (x[i] - x[i - 1])), True
     return float(x[-1]), False
+
+
+def largest_within(
+    damage: Callable[[float], float],
+    level: float,
+    *,
+    start: float,
+    limit: float,
+    halvings: int = 5,
+) -> tuple[float, float, bool]:
+    """The largest strength whose damage stays within a level, by doubling and then halving.
+
+    Args:
+        damage: The damage of a strength, growing with it.
+        level: The bound on it, above 0.
+        start: The first strength tried, above 0.
+        limit: No strength beyond it is tried.
+        halvings: How often the interval that holds the answer is halved.
+
+    Returns:
+        The strength (0 if even small ones do more), its damage, and whether the bound was met with
+        less than the limit.
+
+    Raises:
+        NumericsError: A damage that is not finite.
+    """
+    low, low_damage, high = 0.0, 0.0, start
+    while (found := _finite(damage(high))) <= level:
+        low, low_damage = high, found
+        if high >= limit:
+            return low, low_damage, False
+        high = min(2 * high, limit)
+    for _ in range(halvings):
+        middle = (low + high) / 2
+        found = _finite(damage(middle))
+        if found <= level:
+            low, low_damage = middle, found
+        else:
+            high = middle
+    return low, low_damage, True
+
+
+def _finite(damage: float) -> float:
+    require_finite("a damage", torch.tensor(damage))
+    return damage
 
 
 def area_weights(levels: Sequence[float]) -> Float[Tensor, " n_levels_and_0"]:

@@ -57,6 +57,37 @@ def affine(
     return (wide - gamma * (centred @ unit)[..., None] * unit).to(h.dtype)
 
 
+def raise_above(
+    h: Float[Tensor, "*batch d_model"],
+    r: Float[Tensor, " d_model"],
+    gate: Float[Tensor, " d_model"],
+    mean: Float[Tensor, " d_model"],
+    threshold: float,
+    *,
+    gamma: float,
+) -> Float[Tensor, "*batch d_model"]:
+    """Push activations along a direction by what they exceed a threshold by, and no others.
+
+    Formula: h − γ r max(0, wᵀ(h − μ) − t), γ below 0: what lies at or below t stays as it is.
+
+    Args:
+        h: Activations.
+        r: Direction that is written, not zero.
+        gate: w, what is read; its scale is kept.
+        mean: μ, where the reading is 0.
+        threshold: t, in units of the reading.
+        gamma: γ.
+
+    Returns:
+        The changed activations, in the dtype of h.
+
+    Source: the affine edit of Marshall et al. 2024 (2411.09003); the threshold is ours.
+    """
+    wide, unit = _widened(h, r)
+    excess = ((wide - mean.to(wide)) @ gate.to(wide) - threshold).relu()
+    return (wide - gamma * excess[..., None] * unit).to(h.dtype)
+
+
 def add(
     h: Float[Tensor, "*batch d_model"], r: Float[Tensor, " d_model"], amount: float
 ) -> Float[Tensor, "*batch d_model"]:

@@ -25,7 +25,7 @@ from conceptbasis.models.hook_points import input_hook, replacing_hook
 from conceptbasis.models.loaded import LoadedModel
 from conceptbasis.models.placement import execution_device
 
-EditMode = Literal["ablate", "affine", "add"]
+EditMode = Literal["ablate", "affine", "add", "raise"]
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,13 @@ class Edit:
     Args:
         layer: Index of the block.
         direction: Unit vector r.
-        mode: `ablate` h - gamma r rᵀh, `affine` h - gamma r rᵀ(h - mean), `add` h + amount r.
-        mean: The mean of `affine`.
+        mode: `ablate` h - gamma r rᵀh, `affine` h - gamma r rᵀ(h - mean), `add` h + amount r,
+            `raise` h - gamma r max(0, gateᵀ(h - mean) - threshold).
+        mean: The mean of `affine` and `raise`.
         amount: The amount of `add`.
-        gamma: The strength of `ablate` and `affine`.
+        gamma: The strength of every mode but `add`.
+        gate: What `raise` reads.
+        threshold: Above which reading `raise` acts.
     """
 
     layer: int
@@ -47,6 +50,8 @@ class Edit:
     mean: Float[Tensor, " d_model"] | None = None
     amount: float = 0.0
     gamma: float = 1.0
+    gate: Float[Tensor, " d_model"] | None = None
+    threshold: float = 0.0
 
 
 @contextmanager
@@ -136,11 +141,22 @@ def _formula(edit: Edit, architecture: Architecture) -> Callable[[Tensor], Tenso
     if edit.mode == "affine" and edit.mean is not None:
         mean = edit.mean.to(device)
         return lambda h: formulas.affine(h, r.to(h.device), mean.to(h.device), gamma=edit.gamma)
+    if edit.mode == "raise" and edit.mean is not None and edit.gate is not None:
+        return _raising(r, edit.gate.to(device), edit.mean.to(device), edit)
+    mean, gate = ("given" if x is not None else "None" for x in (edit.mean, edit.gate))
     raise InterventionError(
-        f"mode {edit.mode!r} at {where} with mean {'given' if edit.mean is not None else 'None'}",
-        expected="ablate, add, or affine with a mean",
-        fix="name one of the modes, and give affine the benign mean",
+        f"mode {edit.mode!r} at {where} with mean {mean} and gate {gate}",
+        expected="ablate, add, affine with a mean, or raise with a mean and a gate",
+        fix="name one of the modes, and give it what it reads",
     )
+
+
+def _raising(r: Tensor, gate: Tensor, mean: Tensor, edit: Edit) -> Callable[[Tensor], Tensor]:
+    def run(h: Tensor) -> Tensor:
+        own = (r.to(h.device), gate.to(h.device), mean.to(h.device))
+        return formulas.raise_above(h, *own, edit.threshold, gamma=edit.gamma)
+
+    return run
 
 
 def _edited_modules(architecture: Architecture, layer: int, scope: Scope) -> list[nn.Module]:

@@ -12,6 +12,7 @@ _WORDS = {
     "ablate": "the component along the direction is removed",
     "affine": "the component along the direction is set to its mean where benign requests end",
     "add": "the direction is added",
+    "raise": "what lies above most benign requests is pushed further along the direction",
     "orthogonalise": "what the weights write along the direction is removed",
 }
 

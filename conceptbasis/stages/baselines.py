@@ -33,6 +33,7 @@ from conceptbasis.stages.match import LayerPair
 from conceptbasis.stages.parallel import map_unordered
 from conceptbasis.stages.rebuilder import Rebuilder
 from conceptbasis.stages.spread import single_layer, spread
+from conceptbasis.stages.strength import settle
 from conceptbasis.stages.study import Study
 
 OWN_FORM: Mapping[Baseline, ReplaySection] = {
@@ -194,18 +195,14 @@ def plan_baselines(study: Study, harvest: Harvest, baselines: Baselines) -> dict
         baselines: The directions.
     """
     planned: dict[str, Intervention] = {}
-    replay, n_layers = study.config.replay, study.target.n_layers
     obstacles = left_out(study, baselines)
     for name, method in baselines.methods.items():
         if name in obstacles:
             continue
-        section = OWN_FORM.get(name, replay)
-        # The reference method's own form edits weights layer by layer.
-        own = section.mode == "orthogonalise" and name in OWN_FORM
-        single = None if own else single_layer(method.selections, replay, n_layers)
+        section, single, layers = _form(study, name, method)
         directions = spread(method.directions, method.layers, single)
         whole = plan_intervention(harvest, method.layers, directions, section, method.means)
-        planned[name] = whole.restrict(chosen_layers(replay, method.layers, n_layers))
+        planned[name], _ = settle(study, harvest, whole.restrict(layers))
     return planned
 
 
@@ -217,13 +214,24 @@ def left_out(study: Study, baselines: Baselines) -> dict[str, str]:
         baselines: The directions.
     """
     found = dict(baselines.left_out)
-    replay, n_layers = study.config.replay, study.target.n_layers
     for name, method in baselines.methods.items():
-        layers = chosen_layers(replay, method.layers, n_layers)
-        reason = _obstacle(study, name, OWN_FORM.get(name, replay), layers)
+        section, _, layers = _form(study, name, method)
+        reason = _obstacle(study, name, section, layers)
         if reason is not None:
             found[name] = reason
     return found
+
+
+def _form(
+    study: Study, name: Baseline, method: Method
+) -> tuple[ReplaySection, int | None, list[int]]:
+    """How a baseline is replayed, the layer whose direction all layers get, and the layers."""
+    replay, n_layers = study.config.replay, study.target.n_layers
+    section = OWN_FORM.get(name, replay)
+    # The reference method's own form edits weights layer by layer.
+    own = section.mode == "orthogonalise" and name in OWN_FORM
+    single = None if own else single_layer(method.selections, replay, n_layers)
+    return section, single, chosen_layers(replay, method.layers, n_layers, single)
 
 
 def _obstacle(study: Study, name: str, section: ReplaySection, layers: Sequence[int]) -> str | None:

@@ -23,6 +23,7 @@ from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.intervention import Intervention, plan_intervention
 from conceptbasis.stages.rebuilder import BASES, Rebuilder
 from conceptbasis.stages.spread import replayed_pairs, single_layer, spread
+from conceptbasis.stages.strength import settle
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import Transfer
 
@@ -107,16 +108,17 @@ def native_conditions(parts: Parts, directions: Mapping[str, Tensor]) -> list[Co
     """The target under its own directions; the single one also below 0.8 L only, and the
     trajectory also displaced, to say whether displacing can fail on this target at all."""
     n_layers = parts.study.target.n_layers
+    raises = parts.study.config.replay.mode == "raise"
+    edited = parts.intervention.layers if raises else range(n_layers)
     planned = {
-        name: _plan_on(parts, range(n_layers), directions[name])
+        name: _plan_on(parts, range(n_layers), directions[name], edited)
         for name in NATIVE
         if name in directions
     }
     own = directions["native_trajectory"]
-    planned["native_far"] = _plan_on(
-        parts, range(n_layers), _displaced(parts, own, range(n_layers))
-    )
-    if "native" in planned:
+    displaced = _displaced(parts, own, range(n_layers))
+    planned["native_far"] = _plan_on(parts, range(n_layers), displaced, edited)
+    if "native" in planned and set(_early(parts)) & set(edited):
         planned["native_early"] = planned["native"].restrict(_early(parts))
     return [Condition(name, intervention=edit) for name, edit in planned.items()]
 
@@ -131,11 +133,15 @@ def _plan_basis(parts: Parts, basis: str) -> Intervention:
     transfer, study = parts.transfer, parts.study
     single = single_layer(transfer.selections(basis), study.config.replay, study.target.n_layers)
     used = spread(transfer.directions[basis], transfer.layers, single)
-    return _plan_on(parts, transfer.layers, used).restrict(parts.intervention.layers)
+    return _plan_on(parts, transfer.layers, used, parts.intervention.layers)
 
 
-def _plan_on(parts: Parts, layers: Sequence[int], directions: Tensor) -> Intervention:
-    return plan_intervention(parts.harvest, layers, directions, parts.study.config.replay)
+def _plan_on(
+    parts: Parts, layers: Sequence[int], directions: Tensor, kept: Sequence[int]
+) -> Intervention:
+    """The run's intervention along other directions, at the strength that the same rule gives."""
+    planned = plan_intervention(parts.harvest, layers, directions, parts.study.config.replay)
+    return settle(parts.study, parts.harvest, planned.restrict(kept))[0]
 
 
 def _layer_conditions(parts: Parts) -> list[Condition]:
@@ -165,7 +171,7 @@ def _other_directions(parts: Parts) -> tuple[str, Intervention]:
     )
     used = spread(transfer.output.tensors["direction"], transfer.layers, single)
     safe = parts.guarded.keep_out(used, transfer.layers)
-    return name, _plan_on(parts, transfer.layers, safe).restrict(parts.intervention.layers)
+    return name, _plan_on(parts, transfer.layers, safe, parts.intervention.layers)
 
 
 def control_draws(parts: Parts) -> list[Condition]:
@@ -203,7 +209,7 @@ def random_condition(parts: Parts, draw: int) -> Condition:
     directions = torch.randn(parts.intervention.directions.shape, generator=generator)
     unit = directions / directions.norm(dim=1, keepdim=True)
     layers = parts.intervention.layers
-    planned = _plan_on(parts, layers, spread(unit, layers, parts.guarded.single))
+    planned = _plan_on(parts, layers, spread(unit, layers, parts.guarded.single), layers)
     return Condition("random_direction", draw, planned)
 
 
@@ -215,7 +221,7 @@ def _from_directions(parts: Parts, directions: Mapping[int, Tensor]) -> Interven
     single, edited = parts.guarded.single, parts.intervention.layers
     layers = sorted(directions) if single is None else list(edited)
     trajectory = torch.stack([directions[layer if single is None else single] for layer in layers])
-    return _plan_on(parts, layers, trajectory).restrict(edited)
+    return _plan_on(parts, layers, trajectory, edited)
 
 
 def _shuffled(parts: Parts, draw: int) -> dict[int, Tensor]:
@@ -251,8 +257,7 @@ def _far_layers(parts: Parts) -> Intervention | None:
     if parts.guarded.single is None:
         kept = [place for place, layer in enumerate(layers) if layer in edit.layers]
         own, layers = own[kept], edit.layers
-    planned = _plan_on(parts, layers, _displaced(parts, own, layers))
-    return planned.restrict(edit.layers)
+    return _plan_on(parts, layers, _displaced(parts, own, layers), edit.layers)
 
 
 def _displaced(parts: Parts, trajectory: Tensor, layers: Sequence[int]) -> Tensor:

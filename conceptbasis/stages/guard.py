@@ -26,6 +26,7 @@ from conceptbasis.prompts import BENIGN_CLASSES, TEXT_CLASS_BUDGET, Text
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.intervention import apply_intervention, chosen_layers, plan_intervention
 from conceptbasis.stages.spread import single_layer, spread
+from conceptbasis.stages.strength import settle
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import Transfer
 
@@ -161,11 +162,12 @@ def run_guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
     single = single_layer(transfer.selections(transfer.basis), replay, study.target.n_layers)
     directions = spread(transfer.output.tensors["direction"], layers, single)
 
-    edited = chosen_layers(replay, layers, study.target.n_layers) or layers
+    edited = chosen_layers(replay, layers, study.target.n_layers, single) or layers
 
     def under(safe: Tensor) -> AbstractContextManager[Any]:
         planned = plan_intervention(harvest, layers, safe, replay)
-        return apply_intervention(study.target.loaded, planned.restrict(edited))
+        settled, _ = settle(study, harvest, planned.restrict(edited))
+        return apply_intervention(study.target.loaded, settled)
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
         found = choose_guard(study, harvest, layers, directions, under)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from conceptbasis.config import Mode, ReplaySection, Scope
+from conceptbasis.core.gates import Gate, fit_gate
 from conceptbasis.errors import InterventionError
 from conceptbasis.models.edit_report import EditReport
 from conceptbasis.models.hooks import Edit, intervene
@@ -31,8 +32,10 @@ class Intervention:
         gamma: Strength of every mode but `add`: 1 removes, 2 reflects, below 0 strengthens.
         amounts: What `add` adds along each direction.
         means: Where `affine` sets the component to: by each layer, the mean where benign requests
-            end, moved against the direction by `replay.offset`.
+            end, moved against the direction by `replay.offset`; where the reading of `raise` is 0.
         which: Whether a weight edit covers all writers or attention only.
+        gates: What `raise` reads.
+        thresholds: Above which reading `raise` acts.
     """
 
     layers: tuple[int, ...]
@@ -43,6 +46,8 @@ class Intervention:
     amounts: tuple[float, ...] = ()
     means: Float[Tensor, "n_edited d_model"] | None = None
     which: str = "all"
+    gates: Float[Tensor, "n_edited d_model"] | None = None
+    thresholds: tuple[float, ...] = ()
 
     def restrict(self, layers: Sequence[int]) -> Intervention:
         """The same intervention on some of its layers.
@@ -63,6 +68,8 @@ class Intervention:
             directions=self.directions[kept],
             amounts=tuple(self.amounts[i] for i in kept) if self.amounts else (),
             means=self.means[kept] if self.means is not None else None,
+            gates=self.gates[kept] if self.gates is not None else None,
+            thresholds=tuple(self.thresholds[i] for i in kept) if self.thresholds else (),
         )
 
     def scaled(self, strength: float) -> Intervention:
@@ -102,7 +109,7 @@ def edits_of(intervention: Intervention) -> list[Edit]:
     """The hooks of an intervention that is no weight edit.
 
     Raises:
-        InterventionError: if `affine` has no means.
+        InterventionError: if `affine` has no means, or `raise` no gates.
     """
     edits = []
     for i, (layer, r) in enumerate(zip(intervention.layers, intervention.directions, strict=True)):
@@ -115,11 +122,31 @@ def edits_of(intervention: Intervention) -> list[Edit]:
                 )
             mean = intervention.means[i]
             edits.append(Edit(layer, r, "affine", mean=mean, gamma=intervention.gamma))
+        elif intervention.mode == "raise":
+            edits.append(_raising(intervention, i))
         elif intervention.mode == "add":
             edits.append(Edit(layer, r, "add", amount=intervention.amounts[i]))
         else:
             edits.append(Edit(layer, r, gamma=intervention.gamma))
     return edits
+
+
+def _raising(intervention: Intervention, place: int) -> Edit:
+    if intervention.means is None or intervention.gates is None:
+        raise InterventionError(
+            "mode raise without gates",
+            expected="one gate, mean and threshold per edited layer",
+            fix="run the replay stage, which finds them on benign text",
+        )
+    return Edit(
+        intervention.layers[place],
+        intervention.directions[place],
+        "raise",
+        mean=intervention.means[place],
+        gamma=intervention.gamma,
+        gate=intervention.gates[place],
+        threshold=intervention.thresholds[place],
+    )
 
 
 def plan_intervention(
@@ -134,7 +161,9 @@ def plan_intervention(
     Amounts are in standard deviations over all benign sites. Means are those at the ends of benign
     requests, so that `affine` leaves a request it ought to answer where such requests are; a run
     that removes a direction goes on by `replay.offset` standard deviations of these requests,
-    which makes up for what a rebuilt direction misses and is where many of them lie anyway.
+    which makes up for what a rebuilt direction misses and is where many of them lie anyway. Gates
+    and thresholds of `raise` are those of benign requests of the `fit` split; γ `auto` is planned
+    as −1, for `strength.settle` to scale.
 
     Args:
         harvest: Gives the target's residuals on benign text.
@@ -152,7 +181,11 @@ def plan_intervention(
     ends = [harvest.reported_ends(layer) for layer in layers]
     if means is None:
         means = torch.stack([x.double().mean(0).float() for x in ends])
-    if section.mode == "affine" and section.gamma > 0:
+    gates = _gates(harvest, layers, directions, section) if section.mode == "raise" else []
+    if gates:
+        means = torch.stack([gate.mean for gate in gates])
+    gamma = -1.0 if section.gamma == "auto" else section.gamma
+    if section.mode == "affine" and gamma > 0:
         spreads = torch.stack([(x @ r).std() for x, r in zip(ends, directions, strict=True)])
         means = means - section.offset * spreads[:, None] * directions
     return Intervention(
@@ -160,22 +193,50 @@ def plan_intervention(
         directions,
         section.mode,
         section.scope,
-        section.gamma,
+        gamma,
         tuple(amounts),
         means,
         section.which,
+        torch.stack([gate.weights for gate in gates]) if gates else None,
+        tuple(gate.threshold for gate in gates),
     )
+
+
+def _gates(
+    harvest: Harvest, layers: Sequence[int], directions: Tensor, section: ReplaySection
+) -> list[Gate]:
+    return [
+        fit_gate(
+            r,
+            harvest.benign_ends("fit", layer),
+            quantile=section.threshold,
+            shrinkage=section.benign_shrinkage,
+        )
+        for layer, r in zip(layers, directions, strict=True)
+    ]
 
 
 def strengthens(replay: ReplaySection) -> bool:
     """Whether an intervention is meant to raise refusal."""
     if replay.mode == "add":
         return replay.alpha > 0
-    return replay.gamma < 0
+    return replay.gamma == "auto" or replay.gamma < 0
 
 
-def chosen_layers(section: ReplaySection, layers: Sequence[int], n_layers: int) -> list[int]:
-    """The layers that `replay.layers` leaves: all, those below 0.8 L, or the last one."""
+def chosen_layers(
+    section: ReplaySection, layers: Sequence[int], n_layers: int, single: int | None
+) -> list[int]:
+    """The layers that `replay.layers` leaves: all, those below 0.8 L, or the last one.
+
+    Args:
+        section: Says which.
+        layers: Layers that have a direction.
+        n_layers: Of the model.
+        single: The layer whose direction all of them share, None where each has its own; `raise`
+            begins there, since earlier layers do not tell harmful requests from benign ones yet.
+    """
+    if section.mode == "raise" and single is not None:
+        layers = [layer for layer in layers if layer >= single]
     if section.layers == "early":
         return [layer for layer in layers if layer < int(section.early_fraction * n_layers)]
     if section.layers == "last":

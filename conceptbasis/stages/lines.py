@@ -26,6 +26,7 @@ from conceptbasis.stages.evaluate import make_bench
 from conceptbasis.stages.fit import RECIPE_TENSORS
 from conceptbasis.stages.intervention import Intervention, plan_intervention
 from conceptbasis.stages.measure import Bench, Outcome, measure_all
+from conceptbasis.stages.strength import settle
 from conceptbasis.stages.study import Study, noun_clusters
 
 Line = Mapping[str, Any]
@@ -60,7 +61,8 @@ class LineRoute:
         layers, directions = sorted(known), torch.stack([known[layer] for layer in sorted(known)])
         safe = guarded.keep_out(directions, layers)
         section = self.parts.study.config.replay
-        return plan_intervention(self.parts.harvest, layers, safe, section)
+        planned = plan_intervention(self.parts.harvest, layers, safe, section)
+        return settle(self.parts.study, self.parts.harvest, planned)[0]
 
     def _direction(self, pair: tuple[int, int], recipe: Recipe) -> Float[Tensor, " d"] | None:
         if not len(recipe.feature_ids):

@@ -264,8 +264,10 @@ def _key(bench: Bench, condition: Condition) -> str:
     if edit is not None:
         parts += [edit.layers, edit.mode, edit.scope, edit.gamma, edit.amounts, edit.which]
         parts += [edit.directions.tolist()]
-        if edit.mode == "affine" and edit.means is not None:
+        if edit.mode in ("affine", "raise") and edit.means is not None:
             parts += [edit.means.tolist()]
+        if edit.gates is not None:
+            parts += [edit.gates.tolist(), edit.thresholds]
     return value_hash(parts)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from conceptbasis.artifacts import StageOutput, load_stage
+from conceptbasis.errors import InterventionError
 from conceptbasis.models.architecture import parse_row
 from conceptbasis.models.binding import resolve
 from conceptbasis.models.edit_report import EditReport
@@ -22,6 +24,7 @@ from conceptbasis.stages.intervention import (
     chosen_layers,
     plan_intervention,
 )
+from conceptbasis.stages.strength import Strength, settle
 from conceptbasis.stages.study import Study
 
 
@@ -33,19 +36,26 @@ def run_replay(
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
         planned = plan_intervention(harvest, guarded.layers, guarded.directions, section)
-        kept = chosen_layers(section, planned.layers, study.target.n_layers)
-        intervention = planned.restrict(kept)
+        kept = chosen_layers(section, planned.layers, study.target.n_layers, guarded.single)
+        intervention, strength = settle(study, harvest, planned.restrict(kept))
+        if strength is not None:
+            study.reporter.say(strength.describe())
+            _require_strength(strength)
         with apply_intervention(study.target.loaded, intervention) as report:
             study.reporter.say(f"replay edits {report}")
             edited = report.as_dict()
         assert intervention.means is not None
         tensors = {"directions": intervention.directions, "means": intervention.means}
+        if intervention.gates is not None:
+            tensors["gates"] = intervention.gates
         result = {
             "layers": list(intervention.layers),
             "single_layer": guarded.single,
             "mode": section.mode,
             "scope": section.scope,
-            "gamma": section.gamma,
+            "gamma": intervention.gamma,
+            "thresholds": list(intervention.thresholds),
+            "strength": None if strength is None else asdict(strength),
             "which": section.which,
             "amounts": list(intervention.amounts),
             "edited": {name: list(count) for name, count in edited.items()},
@@ -69,6 +79,15 @@ def run_replay(
     return read_intervention(output), output
 
 
+def _require_strength(strength: Strength) -> None:
+    if not strength.value:
+        raise InterventionError(
+            f"no strength holds the benign first-token KL within {strength.bound:g} nats",
+            expected="an edit that benign requests bear at a small strength",
+            fix="raise replay.benign_kl or replay.threshold, or set replay.gamma to a number",
+        )
+
+
 def read_intervention(output: StageOutput) -> Intervention:
     """The intervention that a finished replay stage describes."""
     result = output.result
@@ -81,6 +100,8 @@ def read_intervention(output: StageOutput) -> Intervention:
         tuple(result["amounts"]),
         output.tensors["means"],
         result["which"],
+        output.tensors.get("gates"),
+        tuple(result.get("thresholds", ())),
     )
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from conceptbasis.artifacts import StageOutput, save_tensors, value_hash, write_json
+from conceptbasis.artifacts import (
+    StageOutput,
+    load_stage,
+    save_tensors,
+    value_hash,
+    write_json,
+)
 from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.intervention import Intervention
 from conceptbasis.stages.spread import single_layer
@@ -45,7 +51,7 @@ def write_summary(
         "seeds": {"run": config.seed, "prompts": config.prompts.seed},
         "mode": config.replay.mode,
         "scope": config.replay.scope,
-        "gamma": config.replay.gamma,
+        "gamma": _gamma(study, evaluation),
         "basis": transfer.output.result["basis"],
         "layer_map": [[row["target"], row["donor"]] for row in rows],
         "single_layer": _single_layer(study, transfer),
@@ -70,6 +76,16 @@ def write_summary(
     }
     write_json(study.run.folder / "summary.json", summary)
     return summary
+
+
+def _gamma(study: Study, evaluation: StageOutput | None) -> float | None:
+    """The strength, None where it was to be found and the transfer was declined before."""
+    gamma = study.config.replay.gamma
+    if gamma != "auto":
+        return gamma
+    if evaluation is None:
+        return None
+    return float(load_stage(study.run.folder, "replay").result["gamma"])
 
 
 def _curve_figures(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,6 +139,7 @@ def write_recipe(
         "scope": intervention.scope,
         "gamma": intervention.gamma,
         "amounts": list(intervention.amounts),
+        "thresholds": list(intervention.thresholds),
         "edited_layers": list(intervention.layers),
         "single_layer": _single_layer(study, transfer),
         "layers": [
@@ -137,7 +154,9 @@ def write_recipe(
     }
     folder = study.run.folder
     assert intervention.means is not None
+    gates = {} if intervention.gates is None else {"gates": intervention.gates}
     tensors = {
+        **gates,
         "directions": intervention.directions,
         "means": intervention.means,
         "steering": transfer.steering,

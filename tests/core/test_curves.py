@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from conceptbasis.core.curves import area_weights, level_where, strength_at, value_at
+from conceptbasis.core.curves import (
+    area_weights,
+    largest_within,
+    level_where,
+    strength_at,
+    value_at,
+)
 from conceptbasis.errors import NumericsError
 
 
@@ -63,3 +69,21 @@ def test_other_lengths_and_nan_are_refused():
         value_at([0.1], [0.5, 0.4], 1.0, 0.1)
     with pytest.raises(NumericsError):
         level_where([0.1], [float("nan")], 1.0, 0.5)
+
+
+@pytest.mark.parametrize("wanted", [0.013, 0.31, 1.0, 4.7])
+def test_the_largest_strength_within_a_bound_is_found_from_below(wanted):
+    found, damage, reached = largest_within(
+        lambda s: 0.08 * s**3, 0.08 * wanted**3, start=0.05, limit=6.4, halvings=12
+    )
+    assert reached
+    assert found == pytest.approx(wanted, rel=2e-3)
+    assert damage == pytest.approx(0.08 * found**3)
+    assert damage <= 0.08 * wanted**3 * (1 + 1e-9)
+
+
+def test_without_damage_the_limit_is_the_strength_and_with_too_much_it_is_none():
+    assert largest_within(lambda s: 0.0, 0.1, start=0.05, limit=2.0) == (2.0, 0.0, False)
+    assert largest_within(lambda s: 1.0, 0.1, start=0.05, limit=2.0) == (0.0, 0.0, True)
+    with pytest.raises(NumericsError, match="a damage"):
+        largest_within(lambda s: float("nan"), 0.1, start=0.05, limit=2.0)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from conceptbasis.core.edits import ablate, add, affine, orthogonalise
+from conceptbasis.core.edits import ablate, add, affine, orthogonalise, raise_above
 
 
 @pytest.fixture
@@ -54,6 +54,22 @@ def test_adding_moves_by_the_amount_and_back(world):
     assert torch.allclose((moved - h) @ r, torch.full((3, 5), 1.5, dtype=torch.float64))
     assert torch.allclose(add(moved, r, -1.5), h, atol=1e-12)
     assert not torch.allclose(add(moved, other, -1.5), h, atol=1e-3)
+
+
+def test_what_lies_below_the_threshold_stays_to_the_bit_and_what_lies_above_is_pushed(world):
+    h, r, gate = world
+    mean = h.mean((0, 1))
+    reading = (h - mean) @ gate
+    threshold = float(reading.quantile(0.6))
+    raised = raise_above(h, r, gate, mean, threshold, gamma=-0.5)
+    above = reading > threshold
+    assert 0 < int(above.sum()) < above.numel()
+    assert torch.equal(raised[~above], h[~above])
+    pushed = (raised - h)[above]
+    assert torch.allclose(pushed @ r, 0.5 * (reading[above] - threshold), atol=1e-12)
+    assert torch.allclose(pushed, (pushed @ r)[:, None] * r, atol=1e-12)
+    # The two-sided edit moves both.
+    assert (affine(h, r, mean, gamma=-0.5)[~above] - h[~above]).abs().max() > 0.01
 
 
 def test_orthogonalised_weights_write_nothing_along_the_direction(world, generator):

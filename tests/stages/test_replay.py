@@ -37,6 +37,8 @@ def plan(side, layers, **changes) -> Intervention:
         directions(d_model, len(layers)),
         means=directions(d_model, len(layers), seed=1),
         amounts=(2.0,) * len(layers),
+        gates=directions(d_model, len(layers), seed=2),
+        thresholds=(-0.5,) * len(layers),
     )
     return replace(base, **changes)
 
@@ -50,6 +52,7 @@ MODES = [
     {"mode": "ablate", "scope": "writers"},
     {"mode": "affine"},
     {"mode": "add"},
+    {"mode": "raise", "gamma": -1.0},
     {"mode": "orthogonalise", "scope": "writers"},
     {"mode": "orthogonalise", "scope": "writers", "gamma": 2.0},
     {"mode": "orthogonalise", "scope": "writers", "which": "attention"},
@@ -127,6 +130,14 @@ def test_affine_without_means_is_an_error(sides):
         pass
 
 
+def test_raise_without_gates_is_an_error(sides):
+    with (
+        pytest.raises(InterventionError, match="raise without gates"),
+        apply_intervention(sides.target.loaded, plan(sides.target, [1], mode="raise", gates=None)),
+    ):
+        pass
+
+
 # Planned on benign text
 
 
@@ -194,7 +205,15 @@ def test_removal_goes_on_by_the_offset_and_strengthening_does_not(harvest, gamma
 )
 def test_chosen_layers(which, n_layers, expected):
     section = ReplaySection(layers=which)
-    assert chosen_layers(section, list(range(min(n_layers, 5))), n_layers) == expected
+    assert chosen_layers(section, list(range(min(n_layers, 5))), n_layers, 2) == expected
+
+
+def test_raising_begins_at_the_layer_whose_direction_is_used():
+    section = ReplaySection(mode="raise", gamma=-1.0)
+    assert chosen_layers(section, range(6), 6, 3) == [3, 4, 5]
+    assert chosen_layers(section, range(6), 6, None) == [0, 1, 2, 3, 4, 5]
+    early = section.model_copy(update={"layers": "early"})
+    assert chosen_layers(early, range(6), 6, 2) == [2, 3]
 
 
 def test_restriction_keeps_each_layers_own_values(sides):
@@ -204,6 +223,8 @@ def test_restriction_keeps_each_layers_own_values(sides):
     assert torch.equal(kept.directions, whole.directions[[0, 2]])
     assert torch.equal(kept.means, whole.means[[0, 2]])
     assert kept.amounts == (1.0, 3.0)
+    assert torch.equal(kept.gates, whole.gates[[0, 2]])
+    assert len(kept.thresholds) == 2
 
 
 def test_nothing_edited_is_an_error(sides):

@@ -118,6 +118,7 @@ def test_which_way_an_intervention_goes():
     assert not strengthens(ReplaySection(mode="add", alpha=-2.0))
     assert strengthens(ReplaySection(mode="orthogonalise", scope="writers", gamma=-1.0))
     assert not strengthens(ReplaySection(mode="orthogonalise", scope="writers", gamma=2.0))
+    assert strengthens(ReplaySection(mode="raise", gamma="auto"))
     assert not strengthens(ReplaySection())
 
 

@@ -1,0 +1,74 @@
+"""Gates: what tells requests of one kind from benign ones, and where benign ones end.
+
+A direction that is good to write along is not the best one to read: benign requests differ along
+it too. The gate is the direction turned away from what they differ in.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from conceptbasis.errors import NumericsError
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A reading wᵀ(h − μ) and a threshold on it.
+
+    Args:
+        weights: w, scaled so that benign requests spread along it as they do along the direction.
+        mean: μ of benign requests, so their mean reading is 0.
+        threshold: The quantile of benign readings.
+    """
+
+    weights: Float[Tensor, " d_model"]
+    mean: Float[Tensor, " d_model"]
+    threshold: float
+
+
+def fit_gate(
+    r: Float[Tensor, " d_model"],
+    benign: Float[Tensor, "n d_model"],
+    *,
+    quantile: float,
+    shrinkage: float | None,
+) -> Gate:
+    """The gate of a direction, from benign activations alone.
+
+    Formula: w ∝ (Σ + λ · mean(diag Σ) · I)⁻¹ r, std(wᵀh) = std(rᵀh); t = quantile of wᵀ(h − μ);
+    Σ, μ and std over benign activations.
+
+    Args:
+        r: Direction of unit norm.
+        benign: Activations of benign requests, at least two.
+        quantile: Share of benign activations that lie at or below the threshold, 0 to 1.
+        shrinkage: λ; the larger, the nearer the gate is to r; None takes r itself.
+
+    Returns:
+        The gate.
+
+    Raises:
+        NumericsError: Benign activations do not vary along r, so that no threshold means anything.
+
+    Source: Friedman 1989 (regularised discriminant analysis); the use is ours.
+    """
+    wide, unit = benign.double(), r.double()
+    mean = wide.mean(0)
+    spread = float((wide @ unit).std()) if len(wide) > 1 else 0.0
+    if not spread > 0:
+        raise NumericsError(
+            f"{len(wide)} benign activations with a spread of {spread} along a direction",
+            expected="at least two that differ along it",
+            fix="add benign requests to the shared text",
+        )
+    weights = unit
+    if shrinkage is not None:
+        covariance = torch.cov(wide.T, correction=0)
+        level = covariance.diagonal().mean()
+        ridge = covariance + shrinkage * level * torch.eye(len(unit), dtype=torch.float64)
+        weights = torch.linalg.solve(ridge, unit)
+    weights = weights * (spread / (wide @ weights).std())
+    threshold = float(((wide - mean) @ weights).quantile(quantile))
+    return Gate(weights.float(), mean.float(), threshold)
