@@ -143,9 +143,9 @@ def _formula(edit: Edit, architecture: Architecture) -> Callable[[Tensor], Tenso
         return lambda h: formulas.affine(h, r.to(h.device), mean.to(h.device), gamma=edit.gamma)
     if edit.mode == "raise" and edit.mean is not None and edit.gate is not None:
         return _raising(r, edit.gate.to(device), edit.mean.to(device), edit)
-    mean, gate = ("given" if x is not None else "None" for x in (edit.mean, edit.gate))
+    given = ["given" if x is not None else "None" for x in (edit.mean, edit.gate)]
     raise InterventionError(
-        f"mode {edit.mode!r} at {where} with mean {mean} and gate {gate}",
+        f"mode {edit.mode!r} at {where} with mean {given[0]} and gate {given[1]}",
         expected="ablate, add, affine with a mean, or raise with a mean and a gate",
         fix="name one of the modes, and give it what it reads",
     )
