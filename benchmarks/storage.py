@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from conceptbasis.artifacts import Run
 from conceptbasis.config import RunConfig
 from conceptbasis.config_model import ModelConfig
 from conceptbasis.core.matching import Matches
 from conceptbasis.progress import Reporter
+from conceptbasis.run import Run
 from conceptbasis.stages.align import run_align
 from conceptbasis.stages.direction import run_direction
 from conceptbasis.stages.fit import run_fit

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from conceptbasis.artifacts import load_stage, read_json
+from conceptbasis.artifacts import read_json
 from conceptbasis.errors import ArtifactError
+from conceptbasis.run import load_stage
 
 BOUNDS = {"float32": 0.999, "bfloat16": 0.99}
 

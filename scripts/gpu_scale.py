@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from conceptbasis.artifacts import load_stage, read_json
+from conceptbasis.artifacts import read_json
 from conceptbasis.config import RunConfig, load_run_config
 from conceptbasis.config_base import parse_config
 from conceptbasis.config_model import ModelConfig
@@ -32,6 +32,7 @@ from conceptbasis.organisms.families import FAMILIES
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.organisms.tokenizers import fit_tokenizer
 from conceptbasis.progress import Reporter
+from conceptbasis.run import load_stage
 from conceptbasis.stages.intervention import apply_intervention
 from conceptbasis.stages.pipeline import open_model, run_pipeline
 from conceptbasis.stages.replay import load_intervention

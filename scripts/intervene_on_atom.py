@@ -13,7 +13,7 @@ from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
-from conceptbasis.artifacts import RESULT, read_json
+from conceptbasis.artifacts import read_json
 from conceptbasis.config import RunConfig
 from conceptbasis.config_base import load_yaml, parse_config
 from conceptbasis.config_model import ModelConfig
@@ -22,6 +22,7 @@ from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.loading import silence_transformers
 from conceptbasis.progress import Reporter
 from conceptbasis.prompts import PromptSuite
+from conceptbasis.run import RESULT
 from conceptbasis.stages.pipeline import load_prompts, open_side
 
 

@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError
 
 from conceptbasis import artifacts
-from conceptbasis.artifacts import Run
 from conceptbasis.errors import ArtifactError
+from conceptbasis.run import PROVENANCE, RESULT, TENSORS, Run, load_stage
 
 
 class Stage:
@@ -89,7 +89,7 @@ def test_configuration_values_are_compared_as_json_sees_them(stage):
 
 def test_unfinished_stage_is_recomputed(stage):
     done = stage()
-    (done.folder / artifacts.PROVENANCE).unlink()
+    (done.folder / PROVENANCE).unlink()
     assert not stage().reused
     assert stage.lines[-1] == "fit: computing (unfinished)"
     assert stage().reused
@@ -101,14 +101,14 @@ def test_stage_whose_compute_fails_leaves_nothing_that_counts_as_finished(stage)
 
     with pytest.raises(ValueError, match="no"):
         stage.run.stage("fit", config={}, inputs={}, compute=fail)
-    assert not (stage.run.folder / "fit" / artifacts.PROVENANCE).exists()
+    assert not (stage.run.folder / "fit" / PROVENANCE).exists()
     with pytest.raises(ArtifactError, match="is missing"):
-        artifacts.load_stage(stage.run.folder, "fit")
+        load_stage(stage.run.folder, "fit")
 
 
 def test_provenance_tells_where_a_stage_came_from(stage):
     done = stage(seed=7)
-    found = artifacts.read_json(done.folder / artifacts.PROVENANCE)
+    found = artifacts.read_json(done.folder / PROVENANCE)
     assert found["config"] == {"n_atoms": 32, "method": "omp"}
     assert found["inputs"] == {"match": "aa", "align": "bb"}
     assert (found["seed"], found["device"]) == (7, "cpu")
@@ -128,7 +128,7 @@ def test_hash_of_a_stage_follows_its_outputs_and_not_its_time(stage, tmp_path):
 # Corruption
 
 
-@pytest.mark.parametrize("name", [artifacts.TENSORS, artifacts.RESULT])
+@pytest.mark.parametrize("name", [TENSORS, RESULT])
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
 def test_damaged_output_is_an_error_that_names_the_file(stage, name, damage):
     path = stage().folder / name
@@ -148,7 +148,7 @@ def test_damaged_output_is_an_error_that_names_the_file(stage, name, damage):
 
 @pytest.mark.parametrize("content", ["", '{"config": {', "not json", "\ufffe"])
 def test_damaged_provenance_is_an_error_that_names_the_file(stage, content):
-    path = stage().folder / artifacts.PROVENANCE
+    path = stage().folder / PROVENANCE
     path.write_text(content, encoding="utf-16" if content == "\ufffe" else "utf-8")
     with pytest.raises(ArtifactError, match="corrupt or truncated") as caught:
         stage()
@@ -159,16 +159,16 @@ def test_damaged_provenance_is_an_error_that_names_the_file(stage, content):
 def test_provenance_of_another_shape_is_an_error_that_names_the_file(tmp_path, content):
     stage = Stage(tmp_path)
     done = stage()
-    (done.folder / artifacts.PROVENANCE).write_text(content)
+    (done.folder / PROVENANCE).write_text(content)
     with pytest.raises(ArtifactError, match=r"provenance\.json"):
-        artifacts.load_stage(tmp_path, "fit")
+        load_stage(tmp_path, "fit")
 
 
 def test_corrupt_stage_is_computed_again_once_its_folder_is_deleted(stage):
     import shutil
 
     folder = stage().folder
-    (folder / artifacts.TENSORS).write_bytes(b"x")
+    (folder / TENSORS).write_bytes(b"x")
     shutil.rmtree(folder)
     assert not stage().reused
     assert stage().reused
@@ -298,8 +298,8 @@ def test_full_disk_in_the_middle_of_a_stage_leaves_it_unfinished(stage, monkeypa
     with pytest.raises(ArtifactError, match="the disk is full"):
         stage(seed=3, result={"value": 9.0})
     monkeypatch.undo()
-    assert calls == [artifacts.TENSORS, artifacts.RESULT]
-    assert artifacts.PROVENANCE not in names(before.folder)
+    assert calls == [TENSORS, RESULT]
+    assert PROVENANCE not in names(before.folder)
     assert not any(name.endswith(".tmp") for name in names(before.folder))
     assert not stage(seed=3).reused
     assert stage.lines[-1] == "fit: computing (unfinished)"

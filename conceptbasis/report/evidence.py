@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from conceptbasis.artifacts import PROVENANCE, RESULT, read_json
+from conceptbasis.artifacts import read_json
+from conceptbasis.run import PROVENANCE, RESULT
 
 _HIGHEST = 0.05
 _PAIR = ("guard_overlap", "words_shared", "leave_one_out")

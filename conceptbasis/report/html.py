@@ -14,19 +14,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from conceptbasis.artifacts import (
-    PROVENANCE,
-    RESULT,
-    SUMMARY_KEYS,
-    TENSORS,
-    read_json,
-    write_bytes,
-    write_text,
-)
+from conceptbasis.artifacts import SUMMARY_KEYS, read_json, write_bytes, write_text
 from conceptbasis.metrics import MISSING
 from conceptbasis.report import atom_browser, edit_facts, html_tables, recipe_tables
 from conceptbasis.report.inspection import read_recipe
 from conceptbasis.report.theme import Figure, inline_svg, render
+from conceptbasis.run import PROVENANCE, RESULT, TENSORS
 
 STAGES = (
     "harvest",

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conceptbasis.artifacts import CONFIG, RESULT, SUMMARY_KEYS, read_json, write_bytes, write_text
+from conceptbasis.artifacts import CONFIG, SUMMARY_KEYS, read_json, write_bytes, write_text
 from conceptbasis.core.calibration import Errors, decline_errors, out_of_pair, spearman
 from conceptbasis.errors import ArtifactError
 from conceptbasis.metrics import MISSING, figures_of, format_interval, format_number
 from conceptbasis.report.overview_table import share_of_native
+from conceptbasis.run import RESULT
 
 BASE, NOTHING = "base", "no_transfer"
 """Names of the run with all defaults, and of the file that marks a value without a transfer."""

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from conceptbasis.artifacts import StageOutput, value_hash
+from conceptbasis.artifacts import value_hash
 from conceptbasis.core.alignment import LayerMap, dynamic_time_warping, monotone_path
 from conceptbasis.core.directions import difference_of_means
 from conceptbasis.core.matching import Matches
@@ -29,6 +29,7 @@ from conceptbasis.errors import CoverageError
 from conceptbasis.models.native import end_activations
 from conceptbasis.progress import Advance
 from conceptbasis.prompts import CONCEPT_CLASS, Concept, budget_allows
+from conceptbasis.run import StageOutput
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.match import MatchSet, mask

@@ -14,7 +14,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from conceptbasis.artifacts import StageOutput, value_hash
+from conceptbasis.artifacts import value_hash
 from conceptbasis.config import AtomsSection
 from conceptbasis.core.evidence import spread_choice, word_separation
 from conceptbasis.core.guard import overlap_curve
@@ -22,6 +22,7 @@ from conceptbasis.core.recipe import Recipe
 from conceptbasis.errors import NumericsError
 from conceptbasis.models.dashboards import feature_page
 from conceptbasis.models.unembedding import token_effects
+from conceptbasis.run import StageOutput
 from conceptbasis.stages.atom_labels import make_label, shared_words, told_apart
 from conceptbasis.stages.atom_lines import trace_concepts
 from conceptbasis.stages.atom_scope import atom_scopes

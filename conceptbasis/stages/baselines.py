@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.artifacts import StageOutput
 from conceptbasis.config import Baseline, ReplaySection
 from conceptbasis.errors import NumericsError
+from conceptbasis.run import StageOutput
 from conceptbasis.stages.align import Alignment
 from conceptbasis.stages.contrast import CONTRAST, GAMMA, guarded_contrast
 from conceptbasis.stages.dense_maps import DENSE, DenseMaps, Moved

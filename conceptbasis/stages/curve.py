@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.artifacts import StageOutput
 from conceptbasis.config import CurveSection
 from conceptbasis.core.curves import area_weights, level_where, strength_at, value_at
 from conceptbasis.core.intervals import bootstrap_mean, paired_bootstrap
 from conceptbasis.errors import PromptError
 from conceptbasis.models.generation import first_token_logits, text_nll
 from conceptbasis.models.native import first_token_kl
+from conceptbasis.run import StageOutput
 from conceptbasis.stages.condition_figures import summarise
 from conceptbasis.stages.conditions import (
     NATIVE,

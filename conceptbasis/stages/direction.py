@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.artifacts import StageOutput, value_hash
+from conceptbasis.artifacts import value_hash
 from conceptbasis.core.directions import probe_accuracy
 from conceptbasis.core.intervals import wilson
 from conceptbasis.core.judges import judge_phrases
@@ -16,6 +16,7 @@ from conceptbasis.errors import ModelError
 from conceptbasis.models.generation import generate
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.models.native import Native, end_activations, measure_native
+from conceptbasis.run import StageOutput
 from conceptbasis.stages.study import Study
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptbasis.artifacts import StageOutput, value_hash
+from conceptbasis.artifacts import value_hash
 from conceptbasis.config import JudgeSection
 from conceptbasis.core.intervals import non_inferior, paired_bootstrap
 from conceptbasis.core.judges import read_answer
@@ -24,6 +24,7 @@ from conceptbasis.models.judge_models import JudgeModel, JudgeOptions, load_judg
 from conceptbasis.models.native import Native, measure_native
 from conceptbasis.models.source import Source
 from conceptbasis.prompts import PromptSuite, redact
+from conceptbasis.run import StageOutput
 from conceptbasis.stages.baselines import left_out
 from conceptbasis.stages.condition_figures import PRIMARY_JUDGE, judges_agreement, summarise
 from conceptbasis.stages.conditions import (

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptbasis.artifacts import StageOutput
 from conceptbasis.core.intervals import Interval
 from conceptbasis.core.recipe import Recipe, fit_recipe, fit_recipe_omp
 from conceptbasis.errors import CoverageError
+from conceptbasis.run import StageOutput
 from conceptbasis.stages.align import Alignment
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.match import MatchSet, mask

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptbasis.artifacts import StageOutput
 from conceptbasis.core.directions import difference_of_means
 from conceptbasis.core.intervals import Interval, bootstrap_mean
 from conceptbasis.errors import CoverageError, NumericsError
@@ -22,6 +21,7 @@ from conceptbasis.models.generation import first_token_logits
 from conceptbasis.models.hooks import Edit, intervene
 from conceptbasis.models.native import end_activations, find_refusal_tokens, refusal_score
 from conceptbasis.prompts import Concept, budget_allows
+from conceptbasis.run import StageOutput
 from conceptbasis.stages.align import Alignment, allowed_concepts, code_differences
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet, make_recipe

@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.artifacts import StageOutput
 from conceptbasis.core.guard import apply_guard, guard_basis, overlap_curve
 from conceptbasis.errors import NumericsError
 from conceptbasis.models.generation import text_nll
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.models.weights import writer_matrices
 from conceptbasis.prompts import BENIGN_CLASSES, TEXT_CLASS_BUDGET, Text
+from conceptbasis.run import StageOutput
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.intervention import apply_intervention, chosen_layers, plan_intervention
 from conceptbasis.stages.spread import single_layer, spread

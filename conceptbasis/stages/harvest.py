@@ -20,21 +20,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from conceptbasis.artifacts import (
-    Run,
-    StageOutput,
-    corrupt,
-    file_hash,
-    load_tensors,
-    save_tensors,
-    value_hash,
-)
+from conceptbasis.artifacts import corrupt, file_hash, load_tensors, save_tensors, value_hash
 from conceptbasis.config import RunConfig
 from conceptbasis.errors import NumericsError, PromptError
 from conceptbasis.models.fetching import DTYPES
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.progress import Reporter
 from conceptbasis.prompts import BENIGN_CLASSES, REQUEST_CLASSES, PromptSuite, Text
+from conceptbasis.run import Run, StageOutput
 from conceptbasis.stages.ledger import Ledger
 from conceptbasis.stages.residuals import Residuals, SiteId, read_by_groups
 

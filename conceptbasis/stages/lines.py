@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.artifacts import StageOutput
 from conceptbasis.core.intervals import paired_bootstrap
 from conceptbasis.core.recipe import Recipe
 from conceptbasis.errors import NumericsError
 from conceptbasis.prompts import PromptSuite
+from conceptbasis.run import StageOutput
 from conceptbasis.stages.condition_figures import summarise
 from conceptbasis.stages.conditions import Condition, Parts
 from conceptbasis.stages.evaluate import make_bench

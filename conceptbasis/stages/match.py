@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptbasis.artifacts import StageOutput, value_hash
+from conceptbasis.artifacts import value_hash
 from conceptbasis.core.alignment import depth_gaps
 from conceptbasis.core.matching import Matches, eligible_pairs, shift_null
 from conceptbasis.core.partners import CodePair
 from conceptbasis.errors import SaeError
+from conceptbasis.run import StageOutput
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.parallel import map_unordered
 from conceptbasis.stages.site_weights import SiteWeights

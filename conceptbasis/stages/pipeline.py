@@ -10,14 +10,7 @@ from typing import Any
 
 import yaml
 
-from conceptbasis.artifacts import (
-    CONFIG,
-    Run,
-    StageOutput,
-    folder_lock,
-    load_stage,
-    write_text,
-)
+from conceptbasis.artifacts import CONFIG, folder_lock, write_text
 from conceptbasis.config import RunConfig
 from conceptbasis.config_model import ModelConfig
 from conceptbasis.errors import ConfigError, CoverageError, ModelError
@@ -32,6 +25,7 @@ from conceptbasis.progress import Reporter
 from conceptbasis.prompt_sources import build_from_sources
 from conceptbasis.prompt_suites import load_concepts, load_suite
 from conceptbasis.prompts import PromptSuite, check_disjoint
+from conceptbasis.run import Run, StageOutput, load_stage
 from conceptbasis.stages.align import run_align
 from conceptbasis.stages.atoms import run_atoms
 from conceptbasis.stages.baselines import run_baselines

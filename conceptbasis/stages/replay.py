@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from conceptbasis.artifacts import StageOutput, load_stage
 from conceptbasis.errors import InterventionError
 from conceptbasis.models.architecture import parse_row
 from conceptbasis.models.binding import resolve
 from conceptbasis.models.edit_report import EditReport
 from conceptbasis.models.generation import generate
 from conceptbasis.models.loading import LoadedModel
+from conceptbasis.run import StageOutput, load_stage
 from conceptbasis.stages.guard import Guarded
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.intervention import (

@@ -15,11 +15,12 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from conceptbasis.artifacts import StageOutput, value_hash
+from conceptbasis.artifacts import value_hash
 from conceptbasis.core.directions import difference_of_means
 from conceptbasis.core.recipe import Recipe
 from conceptbasis.core.stability import cosine, jaccard, split_halves, spread_of
 from conceptbasis.errors import NumericsError
+from conceptbasis.run import StageOutput
 from conceptbasis.stages.align import Alignment
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import make_recipe

@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Int
 from torch import Generator, Tensor
 
-from conceptbasis.artifacts import Run
 from conceptbasis.config import RunConfig
 from conceptbasis.config_model import ModelConfig
 from conceptbasis.models.loading import LoadedModel
 from conceptbasis.models.sae import Sae
 from conceptbasis.progress import Reporter
 from conceptbasis.prompts import Prompt, PromptSuite
+from conceptbasis.run import Run
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.ledger import Ledger
 from conceptbasis.stages.train_sae import SaeSet

@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from conceptbasis.artifacts import (
-    StageOutput,
-    load_stage,
-    save_tensors,
-    value_hash,
-    write_json,
-)
+from conceptbasis.artifacts import save_tensors, value_hash, write_json
+from conceptbasis.run import StageOutput, load_stage
 from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.intervention import Intervention
 from conceptbasis.stages.spread import single_layer

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.artifacts import StageOutput
 from conceptbasis.core.matching import Matches
 from conceptbasis.core.recipe import Recipe
+from conceptbasis.run import StageOutput
 from conceptbasis.stages.align import Alignment
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet

@@ -45,7 +45,7 @@ def make_study(ready, sides, tmp_path):
     """Makes a study in a new run folder; keywords are sections of the configuration."""
     from micro import QUIET
 
-    from conceptbasis.artifacts import Run
+    from conceptbasis.run import Run
     from conceptbasis.stages.ledger import Ledger
     from conceptbasis.stages.study import Study
 

@@ -11,8 +11,8 @@ import scipy.sparse
 import torch
 from steps import steps_of
 
-from conceptbasis.artifacts import load_stage
 from conceptbasis.prompts import Prompt, Text
+from conceptbasis.run import load_stage
 from conceptbasis.stages.atom_labels import make_label, shared_words, told_apart
 from conceptbasis.stages.atom_scope import atom_scopes
 from conceptbasis.stages.atom_texts import (

@@ -21,7 +21,7 @@ def route(request, ready, sides, tmp_path_factory):
     from micro import QUIET
     from steps import steps_of
 
-    from conceptbasis.artifacts import Run
+    from conceptbasis.run import Run
     from conceptbasis.stages.ledger import Ledger
     from conceptbasis.stages.study import Study
 

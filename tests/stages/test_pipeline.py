@@ -13,6 +13,7 @@ from test_ledger import SMALL
 from conceptbasis import artifacts
 from conceptbasis.errors import ArtifactError, CoverageError
 from conceptbasis.progress import Reporter
+from conceptbasis.run import PROVENANCE, load_stage
 from conceptbasis.stages import evaluate, measure
 from conceptbasis.stages.ledger import Ledger
 from conceptbasis.stages.pipeline import run_pipeline
@@ -228,10 +229,10 @@ def test_native_is_measured_after_the_seal(ready, finished, tmp_path, monkeypatc
 
 
 def test_evaluation_is_tied_to_the_hashes_of_the_transfer(finished):
-    found = artifacts.load_stage(finished.folder, "evaluate")
-    provenance = artifacts.read_json(found.folder / artifacts.PROVENANCE)
+    found = load_stage(finished.folder, "evaluate")
+    provenance = artifacts.read_json(found.folder / PROVENANCE)
     for name in SEALED:
-        digest = artifacts.load_stage(finished.folder, name).hash
+        digest = load_stage(finished.folder, name).hash
         assert provenance["inputs"][name] == digest
         assert found.result["hashes"][name] == digest
 
@@ -253,7 +254,7 @@ def test_a_run_without_controls_is_evaluated_but_never_a_success(ready, finished
     assert not names & {"random_direction", "shuffled_atoms", "far_layers", "unrelated_recipe"}
     assert found.summary["verdict"]["word"] != "success"
     assert "without the controls" in found.summary["verdict"]["reason"]
-    result = artifacts.load_stage(tmp_path / "run", "evaluate").result
+    result = load_stage(tmp_path / "run", "evaluate").result
     assert result["capability_change"]["benign_exact_match"]["random_range"] is None
 
 
@@ -314,10 +315,8 @@ def test_a_run_can_replay_each_layers_own_direction(ready, finished, tmp_path):
 
     single, _ = load_intervention(finished.folder)
     chosen = finished.summary["single_layer"]
-    own = artifacts.load_stage(finished.folder, "transfer").tensors["direction"]
-    layers = [
-        row["target"] for row in artifacts.load_stage(finished.folder, "transfer").result["layers"]
-    ]
+    own = load_stage(finished.folder, "transfer").tensors["direction"]
+    layers = [row["target"] for row in load_stage(finished.folder, "transfer").result["layers"]]
     for row in single.directions:
         assert torch.equal(row, own[layers.index(chosen)])
     names = {row["name"] for row in finished.summary["conditions"]}

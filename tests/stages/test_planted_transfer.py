@@ -9,8 +9,8 @@ import torch
 from micro import QUIET, once
 from steps import Steps, steps_of
 
-from conceptbasis.artifacts import Run
 from conceptbasis.core.mappers import fit_contrast_recipe, rebuild_contrast
+from conceptbasis.run import Run
 from conceptbasis.stages.contrast import warped_pairs
 from conceptbasis.stages.dense_maps import DenseMaps
 from conceptbasis.stages.ledger import Ledger

@@ -18,7 +18,7 @@ from conceptbasis.stages.transfer import run_transfer
 def steps(ready, sides, tmp_path_factory):
     from micro import QUIET
 
-    from conceptbasis.artifacts import Run
+    from conceptbasis.run import Run
     from conceptbasis.stages.ledger import Ledger
     from conceptbasis.stages.study import Study
 

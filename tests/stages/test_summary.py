@@ -9,6 +9,7 @@ import pytest
 from conceptbasis import artifacts
 from conceptbasis.config import EvaluateSection
 from conceptbasis.core.intervals import wilson
+from conceptbasis.run import load_stage
 from conceptbasis.stages.stability import FIGURES
 
 INTERVAL = {"value", "low", "high", "n"}
@@ -197,7 +198,7 @@ def test_untouched_target_changes_by_nothing_and_an_edited_one_does(finished):
 
 
 def test_per_prompt_verdicts_give_the_rate(finished):
-    found = artifacts.load_stage(finished.folder, "evaluate")
+    found = load_stage(finished.folder, "evaluate")
     for row in finished.summary["conditions"]:
         if row["draws"] == 1 and row["refusal"]["n"]:
             verdicts = found.tensors[f"{row['name']}.harmful"]
