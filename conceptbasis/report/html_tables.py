@@ -29,6 +29,7 @@ _FORECAST = {
     "svcca_null": "its shuffled null",
     "guard_overlap": "overlap with the guard",
     "proxy_success": "success of benign proxy transfers",
+    "decline_effect": "effect of the edit on harmless declines",
 }
 
 _UNSCORED = ("mixed", "degenerate", "empty", "unfinished")

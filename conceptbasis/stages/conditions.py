@@ -17,10 +17,10 @@ from conceptbasis.stages.align import Alignment
 from conceptbasis.stages.baselines import Baselines, plan_baselines
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet
-from conceptbasis.stages.forecast import transfer_contrast
 from conceptbasis.stages.guard import Guarded
 from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.intervention import Intervention, plan_intervention
+from conceptbasis.stages.proxies import transfer_contrast
 from conceptbasis.stages.rebuilder import BASES, Rebuilder
 from conceptbasis.stages.spread import replayed_pairs, single_layer, spread
 from conceptbasis.stages.strength import settle

@@ -1,48 +1,30 @@
 """Stage `forecast`: will the transfer work? Said before the edit, without refusal labels.
 
 Coverage (how much of the donor's direction is matched and was seen in the transfer text),
-agreement on benign sites, and proxy transfers: benign behaviours sent through the same path, for
-which labels of both models are allowed, so that success can be seen.
+agreement on benign sites, proxy transfers, and what the edit does to requests that the target
+declines for harmless reasons.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from conceptbasis.core.directions import difference_of_means
 from conceptbasis.core.intervals import Interval, bootstrap_mean
-from conceptbasis.errors import CoverageError, NumericsError
-from conceptbasis.models.generation import first_token_logits
-from conceptbasis.models.hooks import Edit, intervene
-from conceptbasis.models.native import end_activations, find_refusal_tokens, refusal_score
-from conceptbasis.prompts import Concept, budget_allows
+from conceptbasis.errors import CoverageError
 from conceptbasis.run import StageOutput
-from conceptbasis.stages.align import Alignment, allowed_concepts, code_differences
+from conceptbasis.stages.align import Alignment, code_differences
 from conceptbasis.stages.direction import DonorDirection
-from conceptbasis.stages.fit import RecipeSet, make_recipe
+from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.guard import Guarded
-from conceptbasis.stages.match import mask
+from conceptbasis.stages.proxies import decline_effects, measure_proxies
 from conceptbasis.stages.rebuilder import Rebuilder
-from conceptbasis.stages.spread import replayed_pairs
+from conceptbasis.stages.strength import settled_intervention
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import Transfer
-
-N_PROXIES = 3
-_MIN_SCORE_GAP = 2.0
-"""Log-odds by which a concept must move the first answer token to count as a behaviour."""
-
-
-@dataclass(frozen=True)
-class Proxy:
-    """A benign behaviour sent through the transfer, and the share of the native effect it had."""
-
-    name: str
-    success: float
 
 
 def run_forecast(
@@ -65,6 +47,10 @@ def run_forecast(
         figures = _figures(study, recipes, alignment, transfer, guarded)
         proxies = measure_proxies(study, rebuilder, alignment, transfer.basis, guarded.single)
         figures["proxy_success"] = _mean(study, [p.success for p in proxies], 5)
+        edit, _ = settled_intervention(
+            study, rebuilder.harvest, guarded.layers, guarded.directions, guarded.single
+        )
+        figures["decline_effect"] = _mean(study, decline_effects(study, edit), 7)
         covered, unseen = _coverage(study, rebuilder, direction, alignment)
         reasons = _reasons(study, figures, covered, unseen)
         return {}, {
@@ -174,144 +160,3 @@ def _reasons(study: Study, figures: dict[str, Any], covered: float, unseen: list
             f"projections agree at {agreement['value']:.2f} (least {section.min_agreement:.2f})"
         )
     return reasons
-
-
-def measure_proxies(
-    study: Study, rebuilder: Rebuilder, alignment: Alignment, basis: str, single: int | None
-) -> list[Proxy]:
-    """Sends benign behaviours through the transfer and says how much of each it removed.
-
-    A concept serves as a proxy if it moves the target's first answer token. Success is the fall of
-    that token's log-odds under the transferred direction, as a share of the fall under the
-    target's own direction for the same concept.
-
-    Args:
-        study: The study.
-        rebuilder: The route.
-        alignment: Layer map.
-        basis: The basis of the transfer.
-        single: The layer whose direction is replayed everywhere, None where each has its own.
-    """
-    found: list[Proxy] = []
-    route = _ProxyRoute(study, rebuilder, basis, alignment.layer_map.pairs, single)
-    with study.reporter.bar("proxy transfers") as advance:
-        for number, concept in enumerate(_candidates(study)):
-            try:
-                proxy = _proxy(route, concept, salt=97 * number)
-            except (CoverageError, NumericsError):
-                # Nothing of this concept is matched: as a proxy transfer that is a failure.
-                proxy = Proxy(concept.name, 0.0)
-            if proxy is not None:
-                found.append(proxy)
-            advance(len(found), N_PROXIES, concept.name)
-            if len(found) == N_PROXIES:
-                break
-    return found
-
-
-def _candidates(study: Study) -> list[Concept]:
-    """Benign concepts, those closest to a refusal (declines) first."""
-    benign = [c for c in allowed_concepts(study) if budget_allows("B0d", c.budget)]
-    return sorted(benign, key=lambda c: (c.budget == "B0", c.name))
-
-
-@dataclass(frozen=True)
-class _ProxyRoute:
-    """How a benign behaviour is taken out of the target: as the transfer takes out refusal."""
-
-    study: Study
-    rebuilder: Rebuilder
-    basis: str
-    pairs: Sequence[tuple[int, int]]
-    single: int | None
-
-    def own_edits(self, positive: list[str], negative: list[str]) -> list[Edit]:
-        """Along the target's own directions of the behaviour."""
-        a = end_activations(self.study.target.loaded, positive)[-1]
-        b = end_activations(self.study.target.loaded, negative)[-1]
-        layers = [t for t, _ in replayed_pairs(self.pairs, self.single)]
-        return self._edits({t: difference_of_means(a[t], b[t]).unit for t in layers})
-
-    def transferred_edits(self, positive: list[str], negative: list[str], salt: int) -> list[Edit]:
-        """Along the directions that the donor's behaviour gives."""
-        pairs = replayed_pairs(self.pairs, self.single)
-        return self._edits(
-            transfer_contrast(
-                self.study, self.rebuilder, self.basis, pairs, positive, negative, salt
-            )
-        )
-
-    def _edits(self, directions: dict[int, Tensor]) -> list[Edit]:
-        if self.single is None:
-            return [Edit(layer, r) for layer, r in directions.items()]
-        return [Edit(layer, directions[self.single]) for layer, _ in self.pairs]
-
-
-def _proxy(route: _ProxyRoute, concept: Concept, *, salt: int) -> Proxy | None:
-    n = route.study.config.forecast.n_proxy_prompts
-    positive = [p.text for p in concept.positive][:n]
-    negative = [p.text for p in concept.negative][:n]
-    loaded = route.study.target.loaded
-    base = first_token_logits(loaded, positive)
-    other = first_token_logits(loaded, negative)
-    tokens = find_refusal_tokens(base, other)
-    before = float(refusal_score(base, tokens).mean())
-    if before - float(refusal_score(other, tokens).mean()) < _MIN_SCORE_GAP:
-        return None
-    falls = []
-    for edits in (
-        route.own_edits(positive, negative),
-        route.transferred_edits(positive, negative, salt),
-    ):
-        with intervene(loaded, edits):
-            after = float(refusal_score(first_token_logits(loaded, positive), tokens).mean())
-        falls.append(before - after)
-    if falls[0] < _MIN_SCORE_GAP:
-        return None
-    return Proxy(concept.name, max(0.0, min(1.0, falls[1] / falls[0])))
-
-
-def transfer_contrast(
-    study: Study,
-    rebuilder: Rebuilder,
-    basis: str,
-    pairs: Sequence[tuple[int, int]],
-    positive: list[str],
-    negative: list[str],
-    salt: int,
-) -> dict[int, Tensor]:
-    """Any contrast of the donor, sent through the transfer; layers without a match are left out.
-
-    Args:
-        study: The study.
-        rebuilder: The route.
-        basis: One of `stages.rebuilder.BASES`.
-        pairs: Layer map.
-        positive: Donor prompts with the behaviour.
-        negative: Donor prompts without it.
-        salt: Makes the random draws of this call its own.
-
-    Raises:
-        CoverageError: if no layer has a matched feature that differs.
-    """
-    a = end_activations(study.donor.loaded, positive)[-1]
-    b = end_activations(study.donor.loaded, negative)[-1]
-    directions = {}
-    for target, donor in pairs:
-        eligible = mask(
-            rebuilder.matches.pairs[(target, donor)].eligible_donor, study.donor.sae(donor).d_sae
-        )
-        unit = difference_of_means(a[donor], b[donor]).unit
-        recipe = make_recipe(
-            study, eligible, donor, a[donor], b[donor], unit, salt=salt + target, n_resamples=10
-        )
-        if len(recipe.feature_ids):
-            choice = rebuilder.rebuild(basis, (target, donor), recipe, unit)
-            directions[target] = choice.rebuilt.direction
-    if not directions:
-        raise CoverageError(
-            "no matched feature differs between the two sets of prompts",
-            expected="at least one at some layer",
-            fix="use prompts whose difference the SAEs' features see",
-        )
-    return directions

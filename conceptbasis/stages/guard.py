@@ -24,9 +24,9 @@ from conceptbasis.models.weights import writer_matrices
 from conceptbasis.prompts import BENIGN_CLASSES, TEXT_CLASS_BUDGET, Text
 from conceptbasis.run import StageOutput
 from conceptbasis.stages.harvest import Harvest
-from conceptbasis.stages.intervention import apply_intervention, chosen_layers, plan_intervention
+from conceptbasis.stages.intervention import apply_intervention
 from conceptbasis.stages.spread import single_layer, spread
-from conceptbasis.stages.strength import settle
+from conceptbasis.stages.strength import settled_intervention
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import Transfer
 
@@ -162,12 +162,9 @@ def run_guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
     single = single_layer(transfer.selections(transfer.basis), replay, study.target.n_layers)
     directions = spread(transfer.output.tensors["direction"], layers, single)
 
-    edited = chosen_layers(replay, layers, study.target.n_layers, single) or layers
-
     def under(safe: Tensor) -> AbstractContextManager[Any]:
-        planned = plan_intervention(harvest, layers, safe, replay)
-        settled, _ = settle(study, harvest, planned.restrict(edited))
-        return apply_intervention(study.target.loaded, settled)
+        edit, _ = settled_intervention(study, harvest, layers, safe, single)
+        return apply_intervention(study.target.loaded, edit)
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
         found = choose_guard(study, harvest, layers, directions, under)

@@ -21,10 +21,8 @@ from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.intervention import (
     Intervention,
     apply_intervention,
-    chosen_layers,
-    plan_intervention,
 )
-from conceptbasis.stages.strength import Strength, settle
+from conceptbasis.stages.strength import Strength, settled_intervention
 from conceptbasis.stages.study import Study
 
 
@@ -35,9 +33,9 @@ def run_replay(
     section = study.config.replay
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        planned = plan_intervention(harvest, guarded.layers, guarded.directions, section)
-        kept = chosen_layers(section, planned.layers, study.target.n_layers, guarded.single)
-        intervention, strength = settle(study, harvest, planned.restrict(kept))
+        intervention, strength = settled_intervention(
+            study, harvest, guarded.layers, guarded.directions, guarded.single
+        )
         if strength is not None:
             study.reporter.say(strength.describe())
             _require_strength(strength)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jaxtyping import Float
 from torch import Tensor
 
 from conceptbasis.core.curves import largest_within
@@ -18,7 +19,12 @@ from conceptbasis.models.generation import first_token_logits
 from conceptbasis.models.native import first_token_kl
 from conceptbasis.prompts import REQUEST_CLASSES
 from conceptbasis.stages.harvest import Harvest
-from conceptbasis.stages.intervention import Intervention, apply_intervention
+from conceptbasis.stages.intervention import (
+    Intervention,
+    apply_intervention,
+    chosen_layers,
+    plan_intervention,
+)
 from conceptbasis.stages.study import Study
 
 _START, _LIMIT = 0.05, 6.4
@@ -53,6 +59,35 @@ class Strength:
             f"strength: γ = {-self.value:.3g}{stop}; first-token KL {self.benign_kl:.3g} of "
             f"{self.bound:g} nats allowed on {self.n_requests} benign requests"
         )
+
+
+def settled_intervention(
+    study: Study,
+    harvest: Harvest,
+    layers: Sequence[int],
+    directions: Float[Tensor, "n_edited d_model"],
+    single: int | None,
+) -> tuple[Intervention, Strength | None]:
+    """The edit that a run's settings make of some directions: its layers, form and strength.
+
+    Args:
+        study: Gives the target and the settings.
+        harvest: Gives benign text.
+        layers: Target layers that have a direction.
+        directions: Unit direction of each.
+        single: The layer whose direction all of them share, None where each has its own.
+
+    Returns:
+        The edit, and how its strength was found where it had to be.
+
+    Raises:
+        InterventionError: if `replay.layers` leaves none of the layers.
+        PromptError: without benign requests to find a strength on.
+    """
+    section = study.config.replay
+    planned = plan_intervention(harvest, layers, directions, section)
+    kept = chosen_layers(section, layers, study.target.n_layers, single)
+    return settle(study, harvest, planned.restrict(kept))
 
 
 def settle(

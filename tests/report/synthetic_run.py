@@ -136,6 +136,7 @@ def make_summary(n_donor: int = 6, n_target: int = 5) -> dict[str, Any]:
             "svcca_null": spread(0.32),
             "guard_overlap": spread(0.08),
             "proxy_success": None,
+            "decline_effect": None,
         },
         "recipe": {
             "n_atoms_per_layer": [12 for _ in edited],

@@ -93,6 +93,7 @@ def test_forecast_and_recipe_have_their_figures(finished):
         "svcca_null",
         "guard_overlap",
         "proxy_success",
+        "decline_effect",
     }
     for figure in forecast.values():
         assert figure is None or set(figure) == INTERVAL

@@ -1,0 +1,74 @@
+"""The decline effect: a share of a known gap, near nothing for a random edit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from conceptbasis.core.directions import difference_of_means
+from conceptbasis.models.generation import first_token_logits
+from conceptbasis.models.hooks import intervene
+from conceptbasis.models.native import end_activations, find_refusal_tokens
+from conceptbasis.stages.intervention import Intervention, edits_of
+from conceptbasis.stages.proxies import decline_effects
+
+LAYERS = (0, 1, 2)
+N = 8
+
+
+def prompts_of(study):
+    concept = next(c for c in study.suite.concepts if c.budget == "B0d")
+    return [[p.text for p in side][:N] for side in (concept.positive, concept.negative)]
+
+
+def edit_along(direction, gamma=1.0):
+    unit = direction / direction.norm()
+    return Intervention(LAYERS, unit.expand(len(LAYERS), -1), "ablate", gamma=gamma)
+
+
+def own_direction(study):
+    declined, other = (end_activations(study.target.loaded, p)[-1] for p in prompts_of(study))
+    return difference_of_means(declined[1], other[1]).unit
+
+
+def log_odds(logits, tokens):
+    p = logits.double().softmax(-1)[:, tokens].sum(-1)
+    return (p / (1 - p)).log()
+
+
+def test_it_is_the_fall_of_the_log_odds_as_a_share_of_the_gap(make_study):
+    study = make_study(budget="B0d")
+    loaded, (declined, other) = study.target.loaded, prompts_of(study)
+    edit = edit_along(own_direction(study))
+    before, beside = (first_token_logits(loaded, p) for p in (declined, other))
+    with intervene(loaded, edits_of(edit)):
+        after = first_token_logits(loaded, declined)
+    tokens = find_refusal_tokens(before, beside)
+    gap = (log_odds(before, tokens).mean() - log_odds(beside, tokens).mean()).item()
+    assert gap >= 2
+    expected = (log_odds(before, tokens) - log_odds(after, tokens)) / gap
+    assert decline_effects(study, edit) == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+def test_the_target_s_own_direction_does_much_and_a_random_one_little(make_study):
+    study = make_study(budget="B0d")
+    own = decline_effects(study, edit_along(own_direction(study)))
+    noise = torch.Generator().manual_seed(0)
+    random = [
+        sum(decline_effects(study, edit_along(torch.randn(40, generator=noise)))) / N
+        for _ in range(5)
+    ]
+    assert len(own) == N
+    assert sum(own) / N > max(0.25, 4 * max(abs(effect) for effect in random))
+
+
+def test_an_edit_that_does_nothing_has_no_effect(make_study):
+    study = make_study(budget="B0d")
+    effects = decline_effects(study, edit_along(own_direction(study), gamma=0.0))
+    assert effects == pytest.approx([0.0] * N, abs=1e-5)
+
+
+@pytest.mark.parametrize("sections", [{"budget": "B0"}, {"replay": {"gamma": -0.5}}])
+def test_without_declines_or_when_refusal_is_raised_there_is_none(make_study, sections):
+    study = make_study(**{"budget": "B0d", **sections})
+    assert decline_effects(study, edit_along(torch.ones(40))) == []
