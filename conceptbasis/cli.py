@@ -231,7 +231,8 @@ def _add_reading(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         nargs="+",
         default=[],
         metavar="DIR",
-        help="runs of other pairs, to judge the forecast on too",
+        help="runs of other pairs, one by one or as scripts/limits.sh wrote them: the forecast is "
+        "judged on them too",
     )
     doctor = _command(commands, "doctor", "Versions, devices, caches, and what is missing.")
     doctor.add_argument("--json", action="store_true", help="for programs")

@@ -94,11 +94,8 @@ def run_compare(options: argparse.Namespace) -> None:
 
 def run_limits(options: argparse.Namespace) -> None:
     """Draws the figures of scripts/limits.sh and judges the forecast on its runs."""
-    from conceptbasis.artifacts import check_run_folder
     from conceptbasis.report.limits import write_limits
 
-    for folder in options.also:
-        check_run_folder(folder)
     path = write_limits(options.folder, options.also)
     print(path.read_text(encoding="utf-8") if not options.quiet else path)
 

@@ -90,7 +90,7 @@ def read_limits(folder: Path) -> tuple[LimitRun | None, dict[str, list[LimitRun]
     base = read_run(folder / BASE, "", BASE) if (folder / BASE / "summary.json").exists() else None
     axes = {}
     for axis in sorted(p for p in folder.iterdir() if p.is_dir() and p.name != BASE):
-        runs = [p for p in axis.iterdir() if (p / CONFIG).exists() or (p / "summary.json").exists()]
+        runs = [path for path in axis.iterdir() if _is_run(path)]
         if runs:
             runs.sort(key=lambda path: _order(path.name))
             axes[axis.name] = [read_run(path, axis.name, path.name) for path in runs]
@@ -141,7 +141,7 @@ def _bounds(path: Path) -> dict[str, float]:
 
 def limits_table(base: LimitRun | None, axes: Mapping[str, Sequence[LimitRun]]) -> str:
     """All runs as one table in Markdown."""
-    runs = [*([base] if base else []), *(run for axis in axes.values() for run in axis)]
+    runs = _all_runs(base, axes)
     return _markdown(_HEAD, [_row(run) for run in runs])
 
 
@@ -240,7 +240,8 @@ def write_limits(folder: Path, more: Sequence[Path] = ()) -> Path:
 
     Args:
         folder: As `read_limits` takes it.
-        more: Further run folders, of other pairs, that the forecast is judged on too.
+        more: Of other pairs, that the forecast is judged on too: run folders, or folders as
+            `read_limits` takes them.
 
     Returns:
         The path of `limits.md`.
@@ -263,12 +264,21 @@ def write_limits(folder: Path, more: Sequence[Path] = ()) -> Path:
                 f"## {figure.title}\n\n![{figure.alternative}](figures/{figure.name}.svg)\n"
             )
             parts.append(f"{figure.caption}\n")
-    runs = [*([base] if base else []), *(run for axis in axes.values() for run in axis)]
-    runs += [read_run(path, "", path.name) for path in more]
+    runs = _all_runs(base, axes)
+    for path in more:
+        runs += [read_run(path, "", path.name)] if _is_run(path) else _all_runs(*read_limits(path))
     parts += ["## Was the forecast right?\n", calibration_table(runs), _EXPLAINED]
     path = folder / "limits.md"
     write_text(path, "\n".join(parts))
     return path
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / CONFIG).exists() or (folder / "summary.json").exists()
+
+
+def _all_runs(base: LimitRun | None, axes: Mapping[str, Sequence[LimitRun]]) -> list[LimitRun]:
+    return [*([base] if base else []), *(run for axis in axes.values() for run in axis)]
 
 
 _EXPLAINED = (

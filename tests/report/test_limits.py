@@ -103,6 +103,22 @@ def test_figures_of_other_pairs_are_out_of_pair(folder: Path) -> None:
     assert "(5 pairs)" in path.read_text()
 
 
+def test_limits_of_another_pair_count_as_all_their_runs(folder: Path) -> None:
+    other = folder.parent / f"{folder.name}-other"
+    donor = {**make_summary()["donor"], "model": "organism:other:0"}
+    make_run(other / "base", 0.1, 0.6, donor=donor)
+    make_run(other / "atoms" / "2", 0.9, 0.1, donor=donor)
+
+    def row() -> str:
+        text = write_limits(folder, [other]).read_text()
+        assert "(2 pairs)" in text
+        return next(line for line in text.splitlines() if line.startswith("| eligible_mass"))
+
+    assert row().split(" | ")[1] == "9"
+    shutil.rmtree(other / "atoms")
+    assert row().split(" | ")[1] == "8"
+
+
 def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(ArtifactError, match="holds no runs"):
