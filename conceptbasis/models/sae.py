@@ -124,15 +124,29 @@ def import_sae_lens() -> ModuleType:
     return sae_lens
 
 
-def wrap_sae(sae: Any, *, d_model: int, layer: int, site: str, model_name: str, name: str) -> Sae:
+@dataclass(frozen=True)
+class SaePlace:
+    """Where in which model an SAE is wanted.
+
+    Args:
+        d_model: Width of the model.
+        layer: The block.
+        site: The site, such as `resid_post`.
+        model_name: The model, for messages.
+    """
+
+    d_model: int
+    layer: int
+    site: str
+    model_name: str
+
+
+def wrap_sae(sae: Any, place: SaePlace, name: str) -> Sae:
     """Brings a sae-lens inference SAE into the convention of `Sae` and verifies it.
 
     Args:
         sae: A sae-lens `SAE`.
-        d_model: Width of the model.
-        layer: The block it is wanted for.
-        site: The site it is wanted for.
-        model_name: The model, for messages.
+        place: Where it is wanted.
         name: How to call the SAE in messages.
 
     Returns:
@@ -144,7 +158,7 @@ def wrap_sae(sae: Any, *, d_model: int, layer: int, site: str, model_name: str, 
     """
     sae.eval().requires_grad_(False)
     sae.use_error_term = False
-    _check_fit(sae, d_model, layer, site, model_name, name)
+    _check_fit(sae, place, name)
     W_dec = sae.W_dec.detach()
     norms = W_dec.norm(dim=-1)
     # Where activations already carry the decoder norm, decoding divides by it.
@@ -153,8 +167,8 @@ def wrap_sae(sae: Any, *, d_model: int, layer: int, site: str, model_name: str, 
     wrapped = Sae(
         W_dec=W_dec / safe[:, None],
         b_dec=sae.b_dec.detach(),
-        layer=layer,
-        site=site,
+        layer=place.layer,
+        site=place.site,
         hash=_hash(sae),
         name=name,
         trained_on=sae.cfg.metadata.model_name,
@@ -167,20 +181,20 @@ def wrap_sae(sae: Any, *, d_model: int, layer: int, site: str, model_name: str, 
     return wrapped
 
 
-def _check_fit(sae: Any, d_model: int, layer: int, site: str, model_name: str, name: str) -> None:
-    if sae.cfg.d_in != d_model:
+def _check_fit(sae: Any, place: SaePlace, name: str) -> None:
+    if sae.cfg.d_in != place.d_model:
         raise SaeError(
             f"{name} has d_in = {sae.cfg.d_in}",
-            expected=f"d_model = {d_model} of {model_name}",
+            expected=f"d_model = {place.d_model} of {place.model_name}",
             fix="use an SAE that was trained on this model",
         )
     hook_name = sae.cfg.metadata.hook_name
     found = None if hook_name is None else parse_hook_name(hook_name)
-    if hook_name is not None and found != (layer, site):
+    if hook_name is not None and found != (place.layer, place.site):
         raise SaeError(
             f"{name} was trained at {hook_name}"
             + (f", layer {found[0]} {found[1]}" if found else ", which names no known site"),
-            expected=f"layer {layer} {site} of {model_name}",
+            expected=f"layer {place.layer} {place.site} of {place.model_name}",
             fix="correct the layer or the site in the SAE configuration, or use another SAE",
         )
     if sae.cfg.normalize_activations == "expected_average_only_in":

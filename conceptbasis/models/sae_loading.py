@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 
 from conceptbasis.errors import SaeError, reason
-from conceptbasis.models.sae import Sae, import_sae_lens, wrap_sae
+from conceptbasis.models.sae import Sae, SaePlace, import_sae_lens, wrap_sae
 from conceptbasis.models.sae_formats import FILES, converter_for, release_converter
 
 _UNREADABLE = (
@@ -26,11 +26,8 @@ _UNREADABLE = (
 
 def load_sae_folder(
     path: str | Path,
+    place: SaePlace,
     *,
-    d_model: int,
-    layer: int,
-    site: str,
-    model_name: str,
     activation_scale: float | None = None,
     device: str = "cpu",
 ) -> Sae:
@@ -38,10 +35,7 @@ def load_sae_folder(
 
     Args:
         path: The folder of one SAE.
-        d_model: Width of the model.
-        layer: The block it is wanted for.
-        site: The site it is wanted for.
-        model_name: The model, for messages.
+        place: Where it is wanted.
         activation_scale: What its inputs were multiplied by in training, folded into it.
         device: A torch device.
 
@@ -69,19 +63,14 @@ def load_sae_folder(
             fix="restore the files, or save the SAE again with sae-lens's save_inference_model",
         ) from error
     _fold_scale(sae, activation_scale)
-    return wrap_sae(
-        sae, d_model=d_model, layer=layer, site=site, model_name=model_name, name=str(path)
-    )
+    return wrap_sae(sae, place, str(path))
 
 
 def load_sae_release(
     release: str,
     sae_id: str,
+    place: SaePlace,
     *,
-    d_model: int,
-    layer: int,
-    site: str,
-    model_name: str,
     format: str | None = None,
     activation_scale: float | None = None,
     device: str = "cpu",
@@ -91,11 +80,8 @@ def load_sae_release(
     Args:
         release: A release name or repository id.
         sae_id: The SAE's id within it, or its folder in the repository.
+        place: Where it is wanted.
         format: Which of sae-lens's loaders reads a repository that is not in its list.
-        d_model: Width of the model.
-        layer: The block it is wanted for.
-        site: The site it is wanted for.
-        model_name: The model, for messages.
         activation_scale: What its inputs were multiplied by in training, folded into it.
         device: A torch device.
 
@@ -117,7 +103,7 @@ def load_sae_release(
             fix="check both names; without a network, download it beforehand",
         ) from error
     _fold_scale(sae, activation_scale)
-    return wrap_sae(sae, d_model=d_model, layer=layer, site=site, model_name=model_name, name=name)
+    return wrap_sae(sae, place, name)
 
 
 def _fold_scale(sae: Any, scale: float | None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from conceptbasis.config_model import ModelConfig
 from conceptbasis.errors import ConfigError
 from conceptbasis.models.loading import LoadedModel
-from conceptbasis.models.sae import Sae
+from conceptbasis.models.sae import Sae, SaePlace
 from conceptbasis.models.sae_loading import load_sae_folder, load_sae_release
 from conceptbasis.models.sae_training import layer_folder
 
@@ -23,14 +23,15 @@ def load_folder(
     return {
         layer: load_sae_folder(
             folder / (layer_folder(layer) if named is None else named[layer]),
-            d_model=loaded.architecture.d_model,
-            layer=layer,
-            site=config.site,
-            model_name=config.model,
+            _place(config, loaded, layer),
             activation_scale=config.saes.activation_scale,
         )
         for layer in layers
     }
+
+
+def _place(config: ModelConfig, loaded: LoadedModel, layer: int) -> SaePlace:
+    return SaePlace(loaded.architecture.d_model, layer, config.site, config.model)
 
 
 def _require_layers(
@@ -54,7 +55,7 @@ def load_published(
         SaeError: one cannot be loaded or does not fit.
         ConfigError: a layer has none.
     """
-    source, d_model = config.saes, loaded.architecture.d_model
+    source = config.saes
     if source.folder is not None:
         return load_folder(Path(source.folder).expanduser(), config, loaded, layers)
     assert source.release is not None
@@ -63,10 +64,7 @@ def load_published(
         layer: load_sae_release(
             source.release.release,
             source.release.sae_ids[layer],
-            d_model=d_model,
-            layer=layer,
-            site=config.site,
-            model_name=config.model,
+            _place(config, loaded, layer),
             format=source.release.format,
             activation_scale=source.activation_scale,
         )

@@ -1,6 +1,7 @@
 """Any sae-lens SAE becomes codes @ W_dec + b_dec in the raw space, or is refused."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import scipy.sparse
@@ -11,11 +12,11 @@ from conceptbasis.errors import SaeError
 from conceptbasis.models.capture import capture, forward_body
 from conceptbasis.models.hook_names import parse_hook_name
 from conceptbasis.models.hooks import splice
-from conceptbasis.models.sae import import_sae_lens, wrap_sae
+from conceptbasis.models.sae import SaePlace, import_sae_lens, wrap_sae
 from conceptbasis.models.sae_loading import load_sae_folder, load_sae_release
 
 D_MODEL, D_SAE = 16, 40
-WANTED = {"d_model": D_MODEL, "layer": 1, "site": "resid_post", "model_name": "llama"}
+WANTED = SaePlace(D_MODEL, 1, "resid_post", "llama")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def _inputs(n=50):
 )
 def test_codes_rebuild_the_raw_space(sae_lens, kind, options):
     raw = _sae(sae_lens, kind, **options)
-    sae = wrap_sae(raw, name="x", **WANTED)
+    sae = wrap_sae(raw, WANTED, "x")
     x = _inputs()
     torch.testing.assert_close(sae.W_dec.norm(dim=-1), torch.ones(D_SAE))
     expected = raw.decode(raw.encode(x))
@@ -72,7 +73,7 @@ def test_codes_rebuild_the_raw_space(sae_lens, kind, options):
 
 
 def test_chunks_and_empty_input(sae_lens):
-    sae = wrap_sae(_sae(sae_lens), name="x", **WANTED)
+    sae = wrap_sae(_sae(sae_lens), WANTED, "x")
     x = _inputs(5000)
     assert sae.encode_sparse(x).shape == (5000, D_SAE)
     assert sae.encode_sparse(x[:0]).shape == (0, D_SAE)
@@ -84,14 +85,12 @@ def test_chunks_and_empty_input(sae_lens):
 def test_folder_round_trip_and_hash(sae_lens, tmp_path):
     raw = _sae(sae_lens, "JumpReLUSAE")
     raw.save_model(tmp_path)
-    sae = load_sae_folder(tmp_path, **WANTED)
-    torch.testing.assert_close(
-        sae.encode(_inputs()), wrap_sae(raw, name="x", **WANTED).encode(_inputs())
-    )
-    assert sae.hash == wrap_sae(raw, name="y", **WANTED).hash
+    sae = load_sae_folder(tmp_path, WANTED)
+    torch.testing.assert_close(sae.encode(_inputs()), wrap_sae(raw, WANTED, "x").encode(_inputs()))
+    assert sae.hash == wrap_sae(raw, WANTED, "y").hash
     other = copy.deepcopy(raw)
     other.b_dec.data[0] += 1e-3
-    assert wrap_sae(other, name="x", **WANTED).hash != sae.hash
+    assert wrap_sae(other, WANTED, "x").hash != sae.hash
     assert sae.trained_on == "llama"
 
 
@@ -105,29 +104,27 @@ def test_folder_round_trip_and_hash(sae_lens, tmp_path):
 )
 def test_mismatches_name_both_sides(sae_lens, change, message):
     with pytest.raises(SaeError, match=message):
-        wrap_sae(_sae(sae_lens), name="x", **{**WANTED, **change})
+        wrap_sae(_sae(sae_lens), replace(WANTED, **change), "x")
 
 
 def test_unusable_saes_are_refused(sae_lens, tmp_path):
     with pytest.raises(SaeError, match="norm_scaling_factor is missing"):
-        wrap_sae(
-            _sae(sae_lens, normalize_activations="expected_average_only_in"), name="x", **WANTED
-        )
+        wrap_sae(_sae(sae_lens, normalize_activations="expected_average_only_in"), WANTED, "x")
     with pytest.raises(SaeError, match="off its own reconstruction"):
-        wrap_sae(_sae(sae_lens, normalize_activations="layer_norm"), name="x", **WANTED)
+        wrap_sae(_sae(sae_lens, normalize_activations="layer_norm"), WANTED, "x")
     with pytest.raises(SaeError, match="names no known site"):
-        wrap_sae(_sae(sae_lens, hook_name="blocks.1.attn.hook_z.x"), name="x", **WANTED)
+        wrap_sae(_sae(sae_lens, hook_name="blocks.1.attn.hook_z.x"), WANTED, "x")
     with pytest.raises(SaeError, match="no SAE folder"):
-        load_sae_folder(tmp_path / "nowhere", **WANTED)
+        load_sae_folder(tmp_path / "nowhere", WANTED)
     with pytest.raises(SaeError, match="no known format"):
-        load_sae_folder(tmp_path, **WANTED)
+        load_sae_folder(tmp_path, WANTED)
     with pytest.raises(SaeError, match="no-such-release/x cannot be loaded"):
-        load_sae_release("no-such-release", "x", **WANTED)
+        load_sae_release("no-such-release", "x", WANTED)
 
 
 def test_release_goes_through_sae_lens(sae_lens, monkeypatch):
     monkeypatch.setattr(sae_lens.SAE, "from_pretrained", lambda *_, **__: _sae(sae_lens))
-    sae = load_sae_release("some-release", "layer_1", **WANTED)
+    sae = load_sae_release("some-release", "layer_1", WANTED)
     assert sae.name == "some-release/layer_1"
 
 
@@ -150,7 +147,7 @@ def test_hook_names(name, expected):
 
 def test_splicing_equals_running_on_the_reconstruction(sae_lens):
     loaded = make_loaded("llama")
-    sae = wrap_sae(_sae(sae_lens), name="x", **WANTED)
+    sae = wrap_sae(_sae(sae_lens), WANTED, "x")
     ids = torch.randint(7, 300, (2, 6), generator=torch.Generator().manual_seed(0))
     mask = torch.ones_like(ids)
     plain = capture(loaded, ids, mask, layers=[1])[1]

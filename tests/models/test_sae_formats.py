@@ -24,10 +24,11 @@ from tiny import make_loaded
 from conceptbasis.errors import SaeError
 from conceptbasis.models.capture import capture, forward_body
 from conceptbasis.models.hooks import splice
+from conceptbasis.models.sae import SaePlace
 from conceptbasis.models.sae_fit import check_scale, fit_warnings
 from conceptbasis.models.sae_loading import load_sae_folder, load_sae_release
 
-WANTED = {"d_model": D_MODEL, "layer": LAYER, "site": "resid_post", "model_name": "llama"}
+WANTED = SaePlace(D_MODEL, LAYER, "resid_post", "llama")
 SCALE = 0.25
 
 
@@ -48,7 +49,7 @@ def assert_equals_by_hand(sae, made_up):
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_folder_equals_its_own_code_by_hand(tmp_path, name):
     made_up = FOLDERS[name](tmp_path, weights())
-    assert_equals_by_hand(load_sae_folder(made_up.folder, **WANTED), made_up)
+    assert_equals_by_hand(load_sae_folder(made_up.folder, WANTED), made_up)
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -56,7 +57,7 @@ def test_decoder_rows_are_directions_of_the_stream(tmp_path, name):
     """Splicing runs the model on what the folder's own code rebuilds; taking one feature out of the
     codes moves the stream along its row by its code."""
     made_up = FOLDERS[name](tmp_path, weights())
-    sae = load_sae_folder(made_up.folder, **WANTED)
+    sae = load_sae_folder(made_up.folder, WANTED)
     loaded = make_loaded("llama")
     ids = torch.randint(7, 300, (2, 6), generator=torch.Generator().manual_seed(0))
     mask = torch.ones_like(ids)
@@ -129,7 +130,7 @@ def test_a_repository_goes_through_the_loader_of_its_format(hub, monkeypatch, na
     sae = load_sae_release(
         repository or "org/repository",
         sae_id,
-        **WANTED,
+        WANTED,
         format=name,
         activation_scale=SCALE if name == "llama_scope" else None,
     )
@@ -139,9 +140,7 @@ def test_a_repository_goes_through_the_loader_of_its_format(hub, monkeypatch, na
 def test_a_scale_that_is_not_folded_is_refused_before_any_work(hub):
     llama_scope(hub, weights(), scale=SCALE)
     with pytest.raises(SaeError, match=r"norm_scaling_factor is missing[\s\S]*activation_scale"):
-        load_sae_release(
-            "org/repository", "Llama3_1-8B-Base-L1R-8x", **WANTED, format="llama_scope"
-        )
+        load_sae_release("org/repository", "Llama3_1-8B-Base-L1R-8x", WANTED, format="llama_scope")
 
 
 def test_sae_lens_reads_sparsify_otherwise(tmp_path):
@@ -158,29 +157,29 @@ def test_sae_lens_reads_sparsify_otherwise(tmp_path):
 def test_coders_that_rebuild_something_else_are_refused(tmp_path, setting):
     made_up = sparsify(tmp_path, weights(), **{setting: True})
     with pytest.raises(SaeError, match=setting):
-        load_sae_folder(made_up.folder, **WANTED)
+        load_sae_folder(made_up.folder, WANTED)
 
 
 def test_what_is_wrong_with_a_folder_is_said(tmp_path):
     with pytest.raises(SaeError, match=r"no known format: it is empty[\s\S]*params\.npz"):
-        load_sae_folder(tmp_path, **WANTED)
+        load_sae_folder(tmp_path, WANTED)
     made_up = dictionary_learning(tmp_path / "a", weights(), "AutoEncoder")
     config = json.loads((made_up.folder / "config.json").read_text())
     config["trainer"]["dict_class"] = "CrossCoder"
     (made_up.folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(SaeError, match="is a CrossCoder"):
-        load_sae_folder(made_up.folder, **WANTED)
+        load_sae_folder(made_up.folder, WANTED)
     config["trainer"]["dict_class"] = "GatedAutoEncoder"
     (made_up.folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(SaeError, match="lacks the weights b_gate"):
-        load_sae_folder(made_up.folder, **WANTED)
+        load_sae_folder(made_up.folder, WANTED)
     made_up = gemma_scope(tmp_path / "b", weights())
     moved = tmp_path / "b" / "layer_2"
     shutil.move(made_up.folder, moved)
     with pytest.raises(SaeError, match=r"blocks\.2\.hook_resid_post"):
-        load_sae_folder(moved, **WANTED)
+        load_sae_folder(moved, WANTED)
     with pytest.raises(SaeError, match="format is 'zip'"):
-        load_sae_release("org/repository", "x", **WANTED, format="zip")
+        load_sae_release("org/repository", "x", WANTED, format="zip")
 
 
 def rebuilding(x):
@@ -203,11 +202,11 @@ def test_a_scale_that_nobody_names_is_found_and_refused(tmp_path):
     x = 0.3 * x / x.norm(dim=-1).mean()
     scale = D_MODEL**0.5 / float(x.norm(dim=-1).mean())
     folder = gemma_scope(tmp_path, rebuilding(x)).folder
-    sae = load_sae_folder(folder, **WANTED)
+    sae = load_sae_folder(folder, WANTED)
     with pytest.raises(SaeError, match=r"set saes\.activation_scale"):
         check_scale({LAYER: sae}, {LAYER: x})
     check_scale({LAYER: sae}, {LAYER: x * scale})  # the control: inputs as it was trained on
-    folded = load_sae_folder(folder, **WANTED, activation_scale=scale)
+    folded = load_sae_folder(folder, WANTED, activation_scale=scale)
     check_scale({LAYER: folded}, {LAYER: x})
     torch.testing.assert_close(
         folded.reconstruct(x), sae.reconstruct(x * scale) / scale, rtol=1e-4, atol=1e-5
@@ -228,7 +227,7 @@ def test_a_scale_that_nobody_names_is_found_and_refused(tmp_path):
 def test_another_model_is_named(tmp_path, trained_on, name, said):
     from dataclasses import replace
 
-    sae = load_sae_folder(gemma_scope(tmp_path, weights()).folder, **WANTED)
+    sae = load_sae_folder(gemma_scope(tmp_path, weights()).folder, WANTED)
     saes = {LAYER: replace(sae, trained_on=trained_on)}
     lines = fit_warnings(make_loaded("llama"), saes, ["a museum"], name)
     named = [line for line in lines if line.startswith("model:")]
@@ -240,7 +239,7 @@ def test_bos_and_context_length_are_named(tmp_path):
     from dataclasses import replace
 
     loaded = make_loaded("llama")
-    sae = load_sae_folder(gemma_scope(tmp_path, weights()).folder, **WANTED)
+    sae = load_sae_folder(gemma_scope(tmp_path, weights()).folder, WANTED)
     chat = [[{"role": "user", "content": "salt and bread " * 5}]]
     fitting_one = replace(sae, trained_on="llama", prepend_bos=True, context_size=100)
     assert fit_warnings(loaded, {LAYER: fitting_one}, chat, "llama") == []

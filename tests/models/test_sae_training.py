@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from conceptbasis.errors import SaeError
-from conceptbasis.models.sae import import_sae_lens
+from conceptbasis.models.sae import SaePlace, import_sae_lens
 from conceptbasis.models.sae_loading import load_sae_folder
 from conceptbasis.models.sae_step import dense_activations, training_classes
 from conceptbasis.models.sae_training import SaeTrainingSettings, train_saes
@@ -92,9 +92,7 @@ def test_saved_folder_opens_and_gives_the_same_figures(trained, heldout, tmp_pat
     for layer, sae in trained.items():
         path = sae.save(tmp_path)
         assert path.name == f"layer_{layer:02d}"
-        loaded = load_sae_folder(
-            path, d_model=D_MODEL, layer=layer, site="resid_post", model_name="tiny"
-        )
+        loaded = load_sae_folder(path, SaePlace(D_MODEL, layer, "resid_post", "tiny"))
         x = heldout[layer]
         error = (x - loaded.reconstruct(x)).pow(2).sum() / (x - x.mean(0)).pow(2).sum()
         assert 1 - float(error) == pytest.approx(sae.metrics.explained_variance, abs=1e-3)
