@@ -49,6 +49,7 @@ class MatchSection(Section):
     """When a donor feature is tied to a target feature."""
 
     top_k: int = Field(default=10, ge=1)
+    one_to_one: bool = False
     r_min: float = Field(default=0.5, ge=0, le=1)
     fdr: float = Field(default=0.05, gt=0, lt=1)
     n_shifts: int = Field(default=3, ge=1)

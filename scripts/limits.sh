@@ -6,7 +6,7 @@
 # OUT            folder of the runs: OUT/base with all defaults, and OUT/AXIS/VALUE
 # DONOR, TARGET  FAMILY or FAMILY:SEED, such as llama mixtral:1
 # AXES           environment: the axes to run (default: all of them, below)
-# CLASSES ATOMS TEXTS WIDTHS KS SEEDS EARLY GUARDS CEILING
+# CLASSES ATOMS TEXTS WIDTHS KS SEEDS EARLY GUARDS MATCHINGS CEILING
 #                environment: the values of an axis, such as ATOMS="4 32"
 #
 # Afterwards `conceptbasis limits OUT` draws a figure per axis and judges the forecast. Each run
@@ -62,7 +62,7 @@ run() {
 pair
 run base "$@"
 [ -e "$out/base/summary.json" ] # without a base there is nothing to vary
-for axis in ${AXES:-classes atoms text width k seed early guard ceiling}; do
+for axis in ${AXES:-classes atoms text width k seed early guard matching ceiling}; do
     case $axis in
     classes) # kinds of text that neither the SAEs nor the transfer see
         for class in ${CLASSES:-chat arithmetic greetings mentions definitions mention_turns declines}; do
@@ -94,6 +94,21 @@ for axis in ${AXES:-classes atoms text width k seed early guard ceiling}; do
         pair
         for share in ${GUARDS:-0.0 0.01 0.02 0.04 0.08 0.16}; do
             run "guard/$share" --set guard.forced="$share" "$@"
+        done ;;
+    matching) # who may be whose partner: top-K, one-to-one, r-LEAST, fdr-RATE
+        pair
+        for rule in ${MATCHINGS:-top-1 top-3 top-5 top-10 top-20 one-to-one \
+            r-0.0 r-0.2 r-0.35 r-0.5 r-0.65 r-0.8 fdr-0.001 fdr-0.05 fdr-0.99}; do
+            case $rule in
+            top-*) key=match.top_k=${rule#top-} ;;
+            one-to-one) key=match.one_to_one=true ;;
+            r-*) key=match.r_min=${rule#r-} ;;
+            fdr-*) key=match.fdr=${rule#fdr-} ;;
+            *)
+                echo "unknown rule of matching: $rule" >&2
+                exit 2 ;;
+            esac
+            run "matching/$rule" --set "$key" "$@"
         done ;;
     ceiling) # a model matched with itself, across two trainings of its SAEs
         for model in ${CEILING:-$donor $target}; do

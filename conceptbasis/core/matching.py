@@ -29,6 +29,7 @@ class Matches:
     A donor feature counts under the first test that it fails: `dead`, `not_mutual_top_k`,
     `r_heldout`, `null`. `n_mutual_best` counts eligible pairs that are each other's best on fit
     sites; `n_one_to_one` is the size of the best one-to-one assignment within the eligible pairs.
+    `assigned` adds the reason `not_assigned`.
     """
 
     donor_ids: Int[Tensor, " n_pairs"]
@@ -40,6 +41,24 @@ class Matches:
     reasons: dict[str, int]
     n_mutual_best: int
     n_one_to_one: int
+
+    def assigned(self) -> "Matches":
+        """Keep the pairs of the best one-to-one assignment, so that no feature has two partners."""
+        donors, targets = one_to_one(self.donor_ids, self.target_ids, self.r_heldout)
+        size = 1 + int(self.target_ids.max()) if self.target_ids.numel() else 1
+        kept = torch.isin(self.donor_ids * size + self.target_ids, donors * size + targets)
+        lost = self.eligible_donor.numel() - donors.numel()
+        return Matches(
+            self.donor_ids[kept],
+            self.target_ids[kept],
+            self.r_fit[kept],
+            self.r_heldout[kept],
+            self.null_quantile[kept],
+            self.p_value[kept],
+            {**self.reasons, "not_assigned": lost},
+            self.n_mutual_best,
+            self.n_one_to_one,
+        )
 
     @property
     def eligible_donor(self) -> Int[Tensor, " n_donor_eligible"]:

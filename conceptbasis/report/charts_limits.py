@@ -20,6 +20,7 @@ _AXES = {
     "seed": ("Seeds of the SAEs", "seed"),
     "early": ("Early layers only", "layers below this share of the depth"),
     "guard": ("Forced guard", "guarded share of the width"),
+    "matching": ("How features are matched", "rule"),
     "ceiling": ("A model with itself", "model, SAEs of two seeds"),
 }
 _PANELS = (

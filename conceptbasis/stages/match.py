@@ -129,7 +129,7 @@ def _match(codes: Codes, weigh: SiteWeights, pair: LayerPair) -> Matches:
         weights=select.weights,
         device=device,
     )
-    return eligible_pairs(
+    matches = eligible_pairs(
         [fit],
         [select],
         null,
@@ -139,6 +139,7 @@ def _match(codes: Codes, weigh: SiteWeights, pair: LayerPair) -> Matches:
         min_density=section.min_density,
         device=device,
     )
+    return matches.assigned() if section.one_to_one else matches
 
 
 def _require_alive(study: Study, codes: Codes, side: SideName) -> None:

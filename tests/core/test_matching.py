@@ -7,6 +7,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import false_discovery_control
 
 from conceptbasis.core.matching import (
+    Matches,
     benjamini_hochberg,
     eligible_pairs,
     one_to_one,
@@ -47,6 +48,23 @@ def test_one_to_one_equals_the_dense_assignment(generator, shape, share):
     found = one_to_one(donors, targets, r[donors, targets])
     assert list(zip(*(ids.tolist() for ids in found), strict=True)) == oracle
     assert len(oracle) < len(given)
+
+
+def test_an_assignment_keeps_the_rows_of_its_pairs_and_counts_what_is_left_over():
+    ids = (torch.tensor([0, 0, 1, 2]), torch.tensor([5, 7, 5, 9]))
+    r = torch.tensor([0.9, 0.8, 0.8, 0.6])
+    marks = [torch.arange(4.0) + k for k in (10, 20, 30)]
+    whole = Matches(*ids, marks[0], r, marks[1], marks[2], {"null": 3}, 2, 3)
+    kept = whole.assigned()
+    assert kept.donor_ids.tolist() == [0, 1, 2]
+    assert kept.target_ids.tolist() == [7, 5, 9]
+    assert kept.r_fit.tolist() == [11, 12, 13]
+    assert kept.reasons == {"null": 3, "not_assigned": 0}
+    rivals = Matches(ids[0][1:], torch.tensor([5, 5, 9]), *(x[1:] for x in (r, r, r, r)), {}, 1, 2)
+    assert rivals.assigned().donor_ids.tolist() == [0, 2]
+    assert rivals.assigned().reasons == {"not_assigned": 1}
+    none = Matches(*(x[:0] for x in (*ids, r, r, r, r)), {}, 0, 0)
+    assert none.assigned().donor_ids.numel() == 0
 
 
 def test_benjamini_hochberg_equals_scipy(generator):
