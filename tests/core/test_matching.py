@@ -60,7 +60,8 @@ def test_an_assignment_keeps_the_rows_of_its_pairs_and_counts_what_is_left_over(
     assert kept.target_ids.tolist() == [7, 5, 9]
     assert kept.r_fit.tolist() == [11, 12, 13]
     assert kept.reasons == {"null": 3, "not_assigned": 0}
-    rivals = Matches(ids[0][1:], torch.tensor([5, 5, 9]), *(x[1:] for x in (r, r, r, r)), {}, 1, 2)
+    fewer = r[[0, 2, 3]]
+    rivals = Matches(ids[0][1:], torch.tensor([5, 5, 9]), *[fewer] * 4, {}, 1, 2)
     assert rivals.assigned().donor_ids.tolist() == [0, 2]
     assert rivals.assigned().reasons == {"not_assigned": 1}
     none = Matches(*(x[:0] for x in (*ids, r, r, r, r)), {}, 0, 0)
