@@ -7,7 +7,7 @@ declines for harmless reasons.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.guard import Guarded
 from conceptbasis.stages.proxies import decline_effects, measure_proxies
 from conceptbasis.stages.rebuilder import Rebuilder
+from conceptbasis.stages.spread import replayed_pairs
 from conceptbasis.stages.strength import settled_intervention
 from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import Transfer
@@ -44,14 +45,15 @@ def run_forecast(
     section = study.config.forecast
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        figures = _figures(study, recipes, alignment, transfer, guarded)
+        figures = _figures(study, rebuilder, direction, recipes, alignment, transfer, guarded)
         proxies = measure_proxies(study, rebuilder, alignment, transfer.basis, guarded.single)
         figures["proxy_success"] = _mean(study, [p.success for p in proxies], 5)
         edit, _ = settled_intervention(
             study, rebuilder.harvest, guarded.layers, guarded.directions, guarded.single
         )
         figures["decline_effect"] = _mean(study, decline_effects(study, edit), 7)
-        covered, unseen = _coverage(study, rebuilder, direction, alignment)
+        pairs = replayed_pairs(alignment.layer_map.pairs, guarded.single)
+        covered, unseen = _coverage(study, rebuilder, direction, [donor for _, donor in pairs])
         reasons = _reasons(study, figures, covered, unseen)
         return {}, {
             "figures": figures,
@@ -87,19 +89,33 @@ def run_forecast(
 
 def _figures(
     study: Study,
+    rebuilder: Rebuilder,
+    direction: DonorDirection,
     recipes: RecipeSet,
     alignment: Alignment,
     transfer: Transfer,
     guarded: Guarded,
 ) -> dict[str, Any]:
-    rows = transfer.output.result["layers"]
+    """Of the layers whose directions are replayed; the guard's overlap, of all edited ones."""
     scores, nulls = alignment.output.result["score"], alignment.output.result["null"]
-    pairs = alignment.layer_map.pairs
-    masses = [r.eligible_mass for r in recipes.recipes.values() if r.eligible_mass is not None]
+    pairs = replayed_pairs(alignment.layer_map.pairs, guarded.single)
+    rows = [
+        row for row in transfer.output.result["layers"] if (row["target"], row["donor"]) in pairs
+    ]
+    masses = [m for t, _ in pairs if (m := recipes.recipes[t].eligible_mass) is not None]
+    agreements = [
+        rebuilder.agreement_interval(
+            (t, d),
+            direction.trajectory[d],
+            transfer.steering[transfer.layers.index(t)],
+            study.generator(211 + t),
+        )
+        for t, d in pairs
+    ]
     return {
         "eligible_mass": _mean_of_intervals(masses),
         "r_heldout": _mean(study, [a["r_heldout"] for r in rows for a in r["donor_atoms"]], 1),
-        "agreement": _mean(study, [row["agreement"] for row in rows], 2),
+        "agreement": _mean_of_intervals(agreements),
         "svcca": _mean(study, [scores[t][d] for t, d in pairs], 3),
         "svcca_null": _mean(study, [nulls[t][d] for t, d in pairs], 4),
         "guard_overlap": _mean(
@@ -116,8 +132,8 @@ def _mean(study: Study, values: Sequence[float], salt: int) -> dict[str, float |
 
 
 def _mean_of_intervals(intervals: Sequence[Interval]) -> dict[str, float | int] | None:
-    if not intervals:
-        return None
+    if len(intervals) < 2:
+        return intervals[0].as_dict() if intervals else None
     n = len(intervals)
     return Interval(
         sum(i.value for i in intervals) / n,
@@ -128,14 +144,14 @@ def _mean_of_intervals(intervals: Sequence[Interval]) -> dict[str, float | int] 
 
 
 def _coverage(
-    study: Study, rebuilder: Rebuilder, direction: DonorDirection, alignment: Alignment
+    study: Study, rebuilder: Rebuilder, direction: DonorDirection, donors: Iterable[int]
 ) -> tuple[float, list[str]]:
     """Share of the direction's largest features, matched or not, that the transfer text fires.
 
     The second part names those it never fires, as layer:feature.
     """
     total, unseen = 0, []
-    for donor in sorted({donor for _, donor in alignment.layer_map.pairs}):
+    for donor in sorted(set(donors)):
         delta = code_differences(study, direction, donor).abs()
         z = rebuilder.codes.split("donor", donor, "fit")
         for feature in delta.topk(study.config.fit.n_atoms).indices.tolist():
@@ -158,5 +174,11 @@ def _reasons(study: Study, figures: dict[str, Any], covered: float, unseen: list
     if agreement["value"] < section.min_agreement:
         reasons.append(
             f"projections agree at {agreement['value']:.2f} (least {section.min_agreement:.2f})"
+        )
+    effect = figures["decline_effect"]
+    if effect is not None and effect["value"] < section.min_decline_effect:
+        reasons.append(
+            f"the edit takes harmless declines {effect['value']:.0%} of the way to answers "
+            f"(least {section.min_decline_effect:.0%})"
         )
     return reasons

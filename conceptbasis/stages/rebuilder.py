@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Generator, Tensor
 
+from conceptbasis.core.intervals import Interval, bootstrap_correlation
 from conceptbasis.core.partners import feature_stats
 from conceptbasis.core.rebuild import (
     Rebuilt,
@@ -203,10 +204,31 @@ class Rebuilder:
 
     def agreement(self, pair: LayerPair, donor: Tensor, target: Tensor, split: str) -> float:
         """Weighted correlation of donor and target projections over sites of a split."""
+        return projection_agreement(
+            *self._projections(pair, donor, target, split), self.site_weights(split)
+        )
+
+    def agreement_interval(
+        self, pair: LayerPair, donor: Tensor, target: Tensor, generator: Generator
+    ) -> Interval:
+        """The agreement on `report` sites, with an interval over texts."""
+        a, b = self._projections(pair, donor, target, "report")
+        return bootstrap_correlation(
+            a,
+            b,
+            weights=self.site_weights("report"),
+            clusters=self.harvest.text[self.harvest.rows("report")],
+            generator=generator,
+        )
+
+    def _projections(
+        self, pair: LayerPair, donor: Tensor, target: Tensor, split: str
+    ) -> tuple[Float[Tensor, " n_rows"], Float[Tensor, " n_rows"]]:
         rows = self.harvest.rows(split)
-        a = self.harvest.residuals("donor", pair[1])[rows] @ donor.float()
-        b = self.harvest.residuals("target", pair[0])[rows] @ target.float()
-        return projection_agreement(a, b, self.site_weights(split))
+        return (
+            self.harvest.residuals("donor", pair[1])[rows] @ donor.float(),
+            self.harvest.residuals("target", pair[0])[rows] @ target.float(),
+        )
 
 
 def _rows_at_once(*batches: Batch) -> int:

@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 import torch
 from scipy.stats import binomtest, bootstrap
 
 from conceptbasis.core.intervals import (
     Interval,
+    bootstrap_correlation,
     bootstrap_mean,
     non_inferior,
     paired_bootstrap,
@@ -48,6 +50,48 @@ def test_bootstrap_covers_the_truth(generator):
         interval = bootstrap_mean(values, generator=generator, n_resamples=300)
         hits += interval.low <= 0 <= interval.high
     assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_bootstrap_of_a_correlation_equals_numpy_on_every_draw(generator):
+    a, noise = torch.randn(2, 60, generator=generator, dtype=torch.float64)
+    b, weights = a + noise, torch.rand(60, generator=generator, dtype=torch.float64)
+    clusters = torch.arange(60) // 3
+    ours = bootstrap_correlation(
+        a, b, weights=weights, clusters=clusters, generator=torch.Generator().manual_seed(5)
+    )
+    draws = torch.randint(20, (1000, 20), generator=torch.Generator().manual_seed(5))
+    found = []
+    for drawn in draws:
+        items = torch.cat([(clusters == c).nonzero()[:, 0] for c in drawn])
+        table = np.cov(a[items], b[items], aweights=weights[items])
+        found.append(table[0, 1] / np.sqrt(table[0, 0] * table[1, 1]))
+    assert (ours.low, ours.high) == pytest.approx(tuple(np.quantile(found, [0.025, 0.975])))
+    whole = np.cov(a, b, aweights=weights)
+    assert ours.value == pytest.approx(whole[0, 1] / np.sqrt(whole[0, 0] * whole[1, 1]))
+    assert ours.n == 20
+
+
+def test_a_correlation_covers_the_truth_and_knows_a_constant(generator):
+    def interval(a, b):
+        return bootstrap_correlation(
+            a,
+            b,
+            weights=torch.ones(len(a)),
+            clusters=torch.arange(len(a)),
+            generator=generator,
+            n_resamples=300,
+        )
+
+    hits = 0
+    for _ in range(100):
+        a, b = torch.randn(2, 100, generator=generator)
+        found = interval(a, b)
+        hits += found.low <= 0 <= found.high
+    assert 0.86 <= hits / 100 <= 0.99
+    flat = interval(torch.ones(50), torch.randn(50, generator=generator))
+    assert (flat.low, flat.value, flat.high) == (0, 0, 0)
+    with pytest.raises(NumericsError, match="no items"):
+        interval(torch.ones(0), torch.ones(0))
 
 
 def test_clusters_widen_the_interval_when_items_repeat(generator):
