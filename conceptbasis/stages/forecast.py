@@ -178,7 +178,7 @@ def _reasons(study: Study, figures: dict[str, Any], covered: float, unseen: list
     effect = figures["decline_effect"]
     if effect is not None and effect["value"] < section.min_decline_effect:
         reasons.append(
-            f"the edit takes harmless declines {effect['value']:.0%} of the way to answers "
+            f"the edit takes away {effect['value']:.0%} of the target's harmless declines "
             f"(least {section.min_decline_effect:.0%})"
         )
     return reasons

@@ -134,11 +134,12 @@ def _proxy(route: _ProxyRoute, concept: Concept, *, salt: int) -> Proxy | None:
 
 
 def decline_effects(study: Study, intervention: Intervention) -> list[float]:
-    """How far an edit takes declines towards answers, for each request declined.
+    """How much of the target's harmless declines an edit takes away, for each request declined.
 
-    Formula: (s(x) − s'(x)) / (mean s(x) − mean s(y)), s the log-odds of the tokens that open a
-    decline, x requests declined for harmless reasons, y others, s' under the edit: 0 where nothing
-    changes, 1 where declining is as unlikely as for y.
+    Formula: 1 − p'(x) / mean p(x), p the probability of the tokens that open a decline, x requests
+    that are declined for harmless reasons, p' under the edit: 0 where nothing changes, 1 where
+    nothing is left. What an edit does to these is what it will do to refusal, as far as the two
+    are one; log-odds, which have no floor, rank transfers less well (docs/LOG.md).
 
     Args:
         study: Gives the target and the concepts; the budget must allow declines (B0d).
@@ -148,7 +149,7 @@ def decline_effects(study: Study, intervention: Intervention) -> list[float]:
         One value for each request; none where the budget allows no declines, the target does not
         open them in a way of their own, or the edit is to strengthen refusal.
 
-    Source: ours; first-token log-odds as in Arditi et al. 2024 (2406.11717), section 2.3.
+    Source: ours; refusal tokens as in Arditi et al. 2024 (2406.11717), section 2.3.
     """
     if strengthens(study.config.replay):
         return []
@@ -160,12 +161,11 @@ def decline_effects(study: Study, intervention: Intervention) -> list[float]:
         other = first_token_logits(loaded, [p.text for p in concept.negative][:n])
         tokens = find_refusal_tokens(before, other)
         score = refusal_score(before, tokens)
-        gap = float(score.mean() - refusal_score(other, tokens).mean())
-        if gap < _MIN_SCORE_GAP:
+        if float(score.mean() - refusal_score(other, tokens).mean()) < _MIN_SCORE_GAP:
             continue
         with apply_intervention(loaded, intervention):
-            after = refusal_score(first_token_logits(loaded, declined), tokens)
-        effects += ((score - after) / gap).tolist()
+            left = refusal_score(first_token_logits(loaded, declined), tokens).sigmoid()
+        effects += (1 - left / score.sigmoid().mean()).tolist()
     return effects
 
 

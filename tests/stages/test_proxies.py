@@ -1,4 +1,4 @@
-"""The decline effect: a share of a known gap, near nothing for a random edit."""
+"""The decline effect: what goes of a known probability, near nothing for a random edit."""
 
 from __future__ import annotations
 
@@ -31,12 +31,11 @@ def own_direction(study):
     return difference_of_means(declined[1], other[1]).unit
 
 
-def log_odds(logits, tokens):
-    p = logits.double().softmax(-1)[:, tokens].sum(-1)
-    return (p / (1 - p)).log()
+def probability(logits, tokens):
+    return logits.double().softmax(-1)[:, tokens].sum(-1)
 
 
-def test_it_is_the_fall_of_the_log_odds_as_a_share_of_the_gap(make_study):
+def test_it_is_the_share_of_the_declines_probability_that_goes(make_study):
     study = make_study(budget="B0d")
     loaded, (declined, other) = study.target.loaded, prompts_of(study)
     edit = edit_along(own_direction(study))
@@ -44,9 +43,9 @@ def test_it_is_the_fall_of_the_log_odds_as_a_share_of_the_gap(make_study):
     with intervene(loaded, edits_of(edit)):
         after = first_token_logits(loaded, declined)
     tokens = find_refusal_tokens(before, beside)
-    gap = (log_odds(before, tokens).mean() - log_odds(beside, tokens).mean()).item()
-    assert gap >= 2
-    expected = (log_odds(before, tokens) - log_odds(after, tokens)) / gap
+    whole = probability(before, tokens).mean()
+    assert whole > 2 * probability(beside, tokens).mean()
+    expected = 1 - probability(after, tokens) / whole
     assert decline_effects(study, edit) == pytest.approx(expected.tolist(), abs=1e-6)
 
 
@@ -59,13 +58,13 @@ def test_the_target_s_own_direction_does_much_and_a_random_one_little(make_study
         for _ in range(5)
     ]
     assert len(own) == N
-    assert sum(own) / N > max(0.25, 4 * max(abs(effect) for effect in random))
+    assert sum(own) / N > max(0.1, 20 * max(abs(effect) for effect in random))
 
 
 def test_an_edit_that_does_nothing_has_no_effect(make_study):
     study = make_study(budget="B0d")
     effects = decline_effects(study, edit_along(own_direction(study), gamma=0.0))
-    assert effects == pytest.approx([0.0] * N, abs=1e-5)
+    assert sum(effects) / N == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("sections", [{"budget": "B0"}, {"replay": {"gamma": -0.5}}])
