@@ -16,11 +16,11 @@ out=${1:?usage: scripts/gpu_check.sh OUT [DEVICE] [MORE OPTIONS OF transfer]}
 device=${2:-cuda}
 shift $(($# < 2 ? $# : 2))
 pair=${PAIR:-llama:mixtral}
-declare -A family=([donor]=${pair%%:*} [target]=${pair##*:}) budget=([donor]=B2 [target]=B0d)
+declare -A family=([donor]=${pair%%:*} [target]=${pair##*:})
 
 mkdir -p "$out/models"
 for side in donor target; do
-    printf 'model: organism:%s:0\nsaes: {train: {budget: %s}}\n' "${family[$side]}" "${budget[$side]}" \
+    printf 'model: organism:%s:0\nsaes: {train: {budget: B0d}}\n' "${family[$side]}" \
         >"$out/models/$side.yaml"
     conceptbasis train-saes "$out/models/$side.yaml" --out "$out/saes-$side" --wandb off --quiet
 done
