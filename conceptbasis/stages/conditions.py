@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from conceptbasis.core.alignment import LayerMap, far_map
@@ -115,9 +116,12 @@ def native_conditions(parts: Parts, directions: Mapping[str, Tensor]) -> list[Co
         for name in NATIVE
         if name in directions
     }
-    own = directions["native_trajectory"]
-    displaced = _displaced(parts, own, range(n_layers))
-    planned["native_far"] = _plan_on(parts, range(n_layers), displaced, edited)
+    # Of the layers that the transfer has directions of: a first layer that is not mapped may not
+    # refuse yet, and its direction would make displacing look harmless.
+    own = directions["native_trajectory"][list(parts.transfer.layers)]
+    far = _displaced_edit(parts, own)
+    if far is not None:
+        planned["native_far"] = far
     if "native" in planned and set(_early(parts)) & set(edited):
         planned["native_early"] = planned["native"].restrict(_early(parts))
     return [Condition(name, intervention=edit) for name, edit in planned.items()]
@@ -194,7 +198,7 @@ def _controls(parts: Parts) -> list[Condition]:
     for draw in range(section.n_shuffled):
         planned = _from_directions(parts, _shuffled(parts, draw))
         found.append(Condition("shuffled_atoms", draw, planned, n_prompts=few))
-    far = _far_layers(parts)
+    far = _displaced_edit(parts, parts.transfer.output.tensors["direction"])
     if far is not None:
         found.append(Condition("far_layers", 0, far))
     for draw, directions_by_layer in enumerate(islice(_unrelated(parts), section.n_unrelated)):
@@ -244,8 +248,8 @@ def _rebuild(parts: Parts, pair: tuple[int, int], recipe: Recipe) -> Tensor:
     return choice.rebuilt.direction
 
 
-def _far_layers(parts: Parts) -> Intervention | None:
-    """The transfer displaced.
+def _displaced_edit(parts: Parts, own: Float[Tensor, "n_edited d_target"]) -> Intervention | None:
+    """Directions of the transfer's layers, displaced; None where there are fewer than two.
 
     Fitting the map anew at a far donor layer would only ask whether refusal is legible there
     too, and on organisms it is at every layer; this asks whether the map put it where it belongs.
@@ -253,7 +257,6 @@ def _far_layers(parts: Parts) -> Intervention | None:
     edit, layers = parts.intervention, parts.transfer.layers
     if len(layers) < 2 or (parts.guarded.single is None and len(edit.layers) < 2):
         return None
-    own = parts.transfer.output.tensors["direction"]
     if parts.guarded.single is None:
         kept = [place for place, layer in enumerate(layers) if layer in edit.layers]
         own, layers = own[kept], edit.layers
