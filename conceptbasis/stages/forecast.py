@@ -46,11 +46,13 @@ def run_forecast(
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
         figures = _figures(study, rebuilder, direction, recipes, alignment, transfer, guarded)
-        proxies = measure_proxies(study, rebuilder, alignment, transfer.basis, guarded.single)
-        figures["proxy_success"] = _mean(study, [p.success for p in proxies], 5)
         edit, _ = settled_intervention(
             study, rebuilder.harvest, guarded.layers, guarded.directions, guarded.single
         )
+        proxies = measure_proxies(
+            study, rebuilder, alignment, transfer.basis, guarded.single, edit.layers
+        )
+        figures["proxy_success"] = _mean(study, [p.success for p in proxies], 5)
         figures["decline_effect"] = _mean(study, decline_effects(study, edit), 7)
         pairs = replayed_pairs(alignment.layer_map.pairs, guarded.single)
         covered, unseen = _coverage(study, rebuilder, direction, [donor for _, donor in pairs])

@@ -39,13 +39,18 @@ class Proxy:
 
 
 def measure_proxies(
-    study: Study, rebuilder: Rebuilder, alignment: Alignment, basis: str, single: int | None
+    study: Study,
+    rebuilder: Rebuilder,
+    alignment: Alignment,
+    basis: str,
+    single: int | None,
+    edited: Sequence[int],
 ) -> list[Proxy]:
     """Sends benign behaviours through the transfer and says how much of each it removed.
 
     A concept serves as a proxy if it moves the target's first answer token. Success is the fall of
-    that token's log-odds under the transferred direction, as a share of the fall under the
-    target's own direction for the same concept.
+    that token's log-odds under the transferred direction at the layers that the run edits, as a
+    share of the fall under the target's own direction for the same concept at all mapped layers.
 
     Args:
         study: The study.
@@ -53,9 +58,10 @@ def measure_proxies(
         alignment: Layer map.
         basis: The basis of the transfer.
         single: The layer whose direction is replayed everywhere, None where each has its own.
+        edited: The layers that the transfer edits.
     """
     found: list[Proxy] = []
-    route = _ProxyRoute(study, rebuilder, basis, alignment.layer_map.pairs, single)
+    route = _ProxyRoute(study, rebuilder, basis, alignment.layer_map.pairs, single, edited)
     with study.reporter.bar("proxy transfers") as advance:
         for number, concept in enumerate(_candidates(study)):
             try:
@@ -86,6 +92,7 @@ class _ProxyRoute:
     basis: str
     pairs: Sequence[tuple[int, int]]
     single: int | None
+    edited: Sequence[int]
 
     def own_edits(self, positive: list[str], negative: list[str]) -> list[Edit]:
         """Along the target's own directions of the behaviour."""
@@ -95,13 +102,12 @@ class _ProxyRoute:
         return self._edits({t: difference_of_means(a[t], b[t]).unit for t in layers})
 
     def transferred_edits(self, positive: list[str], negative: list[str], salt: int) -> list[Edit]:
-        """Along the directions that the donor's behaviour gives."""
+        """Along the directions that the donor's behaviour gives, at the edited layers."""
         pairs = replayed_pairs(self.pairs, self.single)
-        return self._edits(
-            transfer_contrast(
-                self.study, self.rebuilder, self.basis, pairs, positive, negative, salt
-            )
+        directions = transfer_contrast(
+            self.study, self.rebuilder, self.basis, pairs, positive, negative, salt
         )
+        return [edit for edit in self._edits(directions) if edit.layer in self.edited]
 
     def _edits(self, directions: dict[int, Tensor]) -> list[Edit]:
         if self.single is None:
