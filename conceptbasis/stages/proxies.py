@@ -25,7 +25,6 @@ from conceptbasis.stages.rebuilder import Rebuilder
 from conceptbasis.stages.spread import replayed_pairs
 from conceptbasis.stages.study import Study
 
-N_PROXIES = 3
 _MIN_SCORE_GAP = 2.0
 """Log-odds by which a concept must move the first answer token to count as a behaviour."""
 
@@ -62,6 +61,7 @@ def measure_proxies(
     """
     found: list[Proxy] = []
     route = _ProxyRoute(study, rebuilder, basis, alignment.layer_map.pairs, single, edited)
+    n_proxies = study.config.forecast.n_proxies
     with study.reporter.bar("proxy transfers") as advance:
         for number, concept in enumerate(_candidates(study)):
             try:
@@ -71,8 +71,8 @@ def measure_proxies(
                 proxy = Proxy(concept.name, 0.0)
             if proxy is not None:
                 found.append(proxy)
-            advance(len(found), N_PROXIES, concept.name)
-            if len(found) == N_PROXIES:
+            advance(len(found), n_proxies, concept.name)
+            if len(found) == n_proxies:
                 break
     return found
 
