@@ -69,7 +69,10 @@ def run_forecast(
 
     output = study.run.stage(
         "forecast",
-        config=section.model_dump(exclude={"force"}),
+        config={
+            **section.model_dump(exclude={"force"}),
+            "replay": study.config.replay.model_dump(),
+        },
         inputs={
             "fit": recipes.output.hash,
             "align": alignment.output.hash,
