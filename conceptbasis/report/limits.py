@@ -199,7 +199,7 @@ def _success(run: LimitRun) -> float:
 
 
 def _judge_figure(name: str, runs: Sequence[LimitRun]) -> list[str] | None:
-    known = [(value, run) for run in runs if (value := run.figures[name]) is not None]
+    known = [(value, run) for run in runs if (value := run.figures.get(name)) is not None]
     if not known:
         return None
     values, success = [v for v, _ in known], [_success(run) for _, run in known]

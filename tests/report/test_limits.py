@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -101,6 +102,24 @@ def test_figures_of_other_pairs_are_out_of_pair(folder: Path) -> None:
     assert float(row.split(" | ")[3]) > 0.9
     path = write_limits(folder, more)
     assert "(5 pairs)" in path.read_text()
+
+
+def test_a_figure_that_some_runs_lack_is_judged_on_the_others(folder: Path) -> None:
+    path = folder / "base" / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["forecast"].pop("agreement")
+    summary["forecast"]["of_an_earlier_version"] = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+    write_json(path, summary)
+    rows = {
+        line.split(" | ")[0].strip("| "): line.split(" | ")[1]
+        for line in write_limits(folder).read_text().splitlines()
+        if line.startswith("| ")
+    }
+    assert (rows["eligible_mass"], rows["agreement"], rows["of_an_earlier_version"]) == (
+        "7",
+        "6",
+        "1",
+    )
 
 
 def test_limits_of_another_pair_count_as_all_their_runs(folder: Path) -> None:
