@@ -123,8 +123,8 @@ class ForecastSection(Section):
 
     min_eligible_mass: float = Field(default=0.1, ge=0, le=1)
     min_agreement: float = Field(default=0.3, ge=-1, le=1)
-    min_outlook: float = 0.25
-    n_proxies: int = Field(default=8, ge=1)
+    min_decline_effect: float = 0.4
+    n_proxies: int = Field(default=3, ge=1)
     n_proxy_prompts: int = Field(default=48, ge=8)
     force: bool = False
 

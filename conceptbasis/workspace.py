@@ -25,7 +25,7 @@ BARS: Mapping[str, tuple[str, ...]] = {
         "delta/perplexity",
         "transfer/kl_first_token/mean",
     ),
-    "Forecast": ("forecast/eligible_mass", "forecast/agreement", "forecast/outlook"),
+    "Forecast": ("forecast/eligible_mass", "forecast/agreement", "forecast/decline_effect"),
 }
 """Figures of runs by section, one panel of bars each."""
 

@@ -30,7 +30,6 @@ _FORECAST = {
     "guard_overlap": "overlap with the guard",
     "proxy_success": "success of benign proxy transfers",
     "decline_effect": "effect of the edit on harmless declines",
-    "outlook": "both of these together",
 }
 
 _UNSCORED = ("mixed", "degenerate", "empty", "unfinished")

@@ -18,7 +18,7 @@ BASE, NOTHING = "base", "no_transfer"
 """Names of the run with all defaults, and of the file that marks a value without a transfer."""
 _FAILED = 0.5
 """A transfer that brings less than this share of native's reduction has failed."""
-_BOUNDS = {name: f"min_{name}" for name in ("eligible_mass", "agreement", "outlook")}
+_BOUNDS = {name: f"min_{name}" for name in ("eligible_mass", "agreement", "decline_effect")}
 """Figures of the forecast that decide, with the keys of their bounds."""
 _HEAD: tuple[str, ...] = ("axis", "value", "atoms", "refusal", "share of native", "early")
 _HEAD += ("compliance", "benign", "first-token KL", "eligible mass", "agreement")

@@ -54,7 +54,6 @@ def run_forecast(
         )
         figures["proxy_success"] = _mean(study, [p.success for p in proxies], 5)
         figures["decline_effect"] = _mean(study, decline_effects(study, edit), 7)
-        figures["outlook"] = _product(figures["decline_effect"], figures["proxy_success"])
         pairs = replayed_pairs(alignment.layer_map.pairs, guarded.single)
         covered, unseen = _coverage(study, rebuilder, direction, [donor for _, donor in pairs])
         reasons = _reasons(study, figures, covered, unseen)
@@ -137,16 +136,6 @@ def _mean(study: Study, values: Sequence[float], salt: int) -> dict[str, float |
     return bootstrap_mean(tensor, generator=study.generator(salt)).as_dict()
 
 
-def _product(
-    a: dict[str, float | int] | None, b: dict[str, float | int] | None
-) -> dict[str, float | int] | None:
-    """Of two figures, with the products of their lower and of their upper ends."""
-    if a is None or b is None:
-        return None
-    ends = {key: max(a[key], 0) * max(b[key], 0) for key in ("value", "low", "high")}
-    return {**ends, "n": min(a["n"], b["n"])}
-
-
 def _mean_of_intervals(intervals: Sequence[Interval]) -> dict[str, float | int] | None:
     if len(intervals) < 2:
         return intervals[0].as_dict() if intervals else None
@@ -191,11 +180,10 @@ def _reasons(study: Study, figures: dict[str, Any], covered: float, unseen: list
         reasons.append(
             f"projections agree at {agreement['value']:.2f} (least {section.min_agreement:.2f})"
         )
-    outlook, effect = figures["outlook"], figures["decline_effect"]
-    if outlook is not None and outlook["value"] < section.min_outlook:
+    effect = figures["decline_effect"]
+    if effect is not None and effect["value"] < section.min_decline_effect:
         reasons.append(
-            f"the edit takes away {effect['value']:.0%} of the target's harmless declines, times "
-            f"{figures['proxy_success']['value']:.2f} for proxy transfers (least "
-            f"{section.min_outlook:.2f})"
+            f"the edit takes away {effect['value']:.0%} of the target's harmless declines "
+            f"(least {section.min_decline_effect:.0%})"
         )
     return reasons

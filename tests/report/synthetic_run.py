@@ -137,7 +137,6 @@ def make_summary(n_donor: int = 6, n_target: int = 5) -> dict[str, Any]:
             "guard_overlap": spread(0.08),
             "proxy_success": None,
             "decline_effect": None,
-            "outlook": None,
         },
         "recipe": {
             "n_atoms_per_layer": [12 for _ in edited],

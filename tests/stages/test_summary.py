@@ -94,7 +94,6 @@ def test_forecast_and_recipe_have_their_figures(finished):
         "guard_overlap",
         "proxy_success",
         "decline_effect",
-        "outlook",
     }
     for figure in forecast.values():
         assert figure is None or set(figure) == INTERVAL
