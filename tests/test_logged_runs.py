@@ -188,7 +188,7 @@ def test_a_workspace_shows_figures_that_are_logged(stand_in: StandIn) -> None:
     shown = [key for keys in workspace.BARS.values() for key in keys]
     assert all(json.dumps(key) in saved["spec"] for key in [*shown, *workspace.LINES])
     summary = make_summary()
-    summary["forecast"]["proxy_success"] = {"value": 0.5}
+    summary["forecast"]["decline_effect"] = {"value": 0.5}
     assert set(shown) <= set(flat_figures(summary))
     series = layer_series(stage_results(summary))
     assert set(workspace.LINES) <= {name for figures in series.values() for name in figures}

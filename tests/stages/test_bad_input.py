@@ -350,9 +350,9 @@ def test_perplexity_that_is_not_finite(ready, sides):
 
 
 def test_replay_that_would_edit_nothing(ready, tmp_path, monkeypatch):
-    from conceptbasis.stages import replay
+    from conceptbasis.stages import strength
 
-    monkeypatch.setattr(replay, "chosen_layers", lambda *a: [])
+    monkeypatch.setattr(strength, "chosen_layers", lambda *a: [])
     with pytest.raises(InterventionError, match="is edited by this transfer"):
         run(ready, tmp_path)
     assert not (tmp_path / "run" / "replay" / "provenance.json").exists()
