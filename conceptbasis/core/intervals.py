@@ -105,8 +105,7 @@ def bootstrap_mean(
     wide = values.detach().to("cpu", torch.float64)
     sums, counts = _cluster_totals(wide, clusters)
     means = _resampled_means(sums, counts, generator, n_resamples)
-    tail = (1 - confidence) / 2
-    low, high = torch.quantile(means, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    low, high = _percentiles(means, confidence)
     return Interval(float(wide.mean()), low, high, values.numel())
 
 
@@ -159,10 +158,15 @@ def bootstrap_correlation(
     drawn = torch.randint(n, (n_resamples, n), generator=generator)
     counts = torch.zeros(n_resamples, n, dtype=torch.float64)
     counts.scatter_add_(1, drawn, torch.ones_like(counts))
+    low, high = _percentiles(_correlations(counts @ sums), confidence)
+    return Interval(float(_correlations(sums.sum(0, keepdim=True))), low, high, n)
+
+
+def _percentiles(draws: Float[Tensor, " n_resamples"], confidence: float) -> tuple[float, float]:
     tail = (1 - confidence) / 2
     ends = torch.tensor([tail, 1 - tail], dtype=torch.float64)
-    low, high = torch.quantile(_correlations(counts @ sums), ends).tolist()
-    return Interval(float(_correlations(sums.sum(0, keepdim=True))), low, high, n)
+    low, high = torch.quantile(draws, ends).tolist()
+    return low, high
 
 
 def _correlations(sums: Float[Tensor, "rows 6"]) -> Float[Tensor, " rows"]:

@@ -45,7 +45,10 @@ def run_forecast(
     section = study.config.forecast
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        figures = _figures(study, rebuilder, direction, recipes, alignment, transfer, guarded)
+        pairs = replayed_pairs(alignment.layer_map.pairs, guarded.single)
+        figures = _figures(
+            study, pairs, rebuilder, direction, recipes, alignment, transfer, guarded
+        )
         edit, _ = settled_intervention(
             study, rebuilder.harvest, guarded.layers, guarded.directions, guarded.single
         )
@@ -54,7 +57,6 @@ def run_forecast(
         )
         figures["proxy_success"] = _mean(study, [p.success for p in proxies], 5)
         figures["decline_effect"] = _mean(study, decline_effects(study, edit), 7)
-        pairs = replayed_pairs(alignment.layer_map.pairs, guarded.single)
         covered, unseen = _coverage(study, rebuilder, direction, [donor for _, donor in pairs])
         reasons = _reasons(study, figures, covered, unseen)
         return {}, {
@@ -94,6 +96,7 @@ def run_forecast(
 
 def _figures(
     study: Study,
+    pairs: Sequence[tuple[int, int]],
     rebuilder: Rebuilder,
     direction: DonorDirection,
     recipes: RecipeSet,
@@ -103,7 +106,6 @@ def _figures(
 ) -> dict[str, Any]:
     """Of the layers whose directions are replayed; the guard's overlap, of all edited ones."""
     scores, nulls = alignment.output.result["score"], alignment.output.result["null"]
-    pairs = replayed_pairs(alignment.layer_map.pairs, guarded.single)
     rows = [
         row for row in transfer.output.result["layers"] if (row["target"], row["donor"]) in pairs
     ]
