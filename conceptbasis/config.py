@@ -66,6 +66,7 @@ class AlignSection(Section):
     n_null: int = Field(default=10, ge=2)
     null_quantile: float = Field(default=0.95, gt=0, lt=1)
     max_depth_gap: float = Field(default=0.15, gt=0, le=1)
+    depth_penalty: float = Field(default=0.7, ge=0)
 
 
 class DirectionSection(Section):

@@ -14,8 +14,8 @@ from conceptbasis.errors import NumericsError
 class LayerMap:
     """Pairs (target layer, donor layer), by target; targets without a partner are not edited.
 
-    `score` is the sum of score − null over the pairs, and None for a map that was not chosen by
-    score (a control).
+    `score` is the sum of score − null − penalty over the pairs, and None for a map that was not
+    chosen by score (a control).
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -24,29 +24,34 @@ class LayerMap:
 
 
 def monotone_path(
-    scores: Float[Tensor, "n_target n_donor"], null: Float[Tensor, "n_target n_donor"]
+    scores: Float[Tensor, "n_target n_donor"],
+    null: Float[Tensor, "n_target n_donor"],
+    penalty: Float[Tensor, "n_target n_donor"],
 ) -> LayerMap:
     """Find the layer map of largest excess score in which donor layers never go backwards.
 
-    Formula: max Σ_j (s_{j,d(j)} − n_{j,d(j)}) over partial maps d with j < j' ⇒ d(j) ≤ d(j'), using
-    only cells with s > n. With g the excess and T(j, i) the best total of targets ≤ j and donors
-    ≤ i: T(j, i) = max(T(j−1, i), T(j, i−1), T(j−1, i) + g_ji).
+    Formula: max Σ_j g_{j,d(j)} over partial maps d with j < j' ⇒ d(j) ≤ d(j'), using only cells
+    with g = s − n − p > 0. With T(j, i) the best total of targets ≤ j and donors ≤ i:
+    T(j, i) = max(T(j−1, i), T(j, i−1), T(j−1, i) + g_ji).
 
     Args:
         scores: Score of each donor layer for each target layer; −inf where there is none.
         null: What the same score is by chance.
+        penalty: What a cell must score above chance to count, such as a price of unlike depth,
+            which decides between layers whose scores differ by less than their noise.
 
     Returns:
-        The map; targets all of whose cells lie at or below the null stay unedited.
+        The map; targets all of whose cells lie at or below null and penalty stay unedited.
 
     Raises:
         NumericsError: A cell is NaN or +inf.
     """
     gain = scores.to("cpu", torch.float64) - null.to("cpu", torch.float64)
+    gain = gain - penalty.to("cpu", torch.float64)
     if bool((gain.isnan() | (gain == torch.inf)).any()):
         raise NumericsError(
-            "a layer score less its null is NaN or infinite",
-            expected="finite scores and nulls, or −inf for a score that does not exist",
+            "a layer score less its null and penalty is NaN or infinite",
+            expected="finite scores, nulls and penalties, or −inf for a score that does not exist",
             fix="check the similarity of that pair of layers",
         )
     n_target, n_donor = gain.shape

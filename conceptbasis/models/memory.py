@@ -64,7 +64,7 @@ class Load:
         n_tokens: Tokens of a prompt with its answer.
         peer_d_sae: Features of the other model's SAEs, 0 where there is none.
         n_workers: Processes of `match`.
-        layers_at_once: Layers whose residuals are in memory during the harvest; 0 is all.
+        layers_at_once: Layers whose residuals are in memory during the harvest; 0 is all with SAEs.
         top_k: Partners that a feature may name.
         n_atoms: Features of a recipe.
     """
@@ -126,7 +126,7 @@ def estimate_memory(size: ModelSize, load: Load) -> dict[str, float]:
         size: The model.
         load: What is done with it.
     """
-    at_once = min(load.layers_at_once or size.n_layers, size.n_layers)
+    at_once = min(load.layers_at_once or load.n_saes, load.n_saes)
     n_sae_weights = load.n_saes * load.d_sae * size.d_model
     cached = load.batch_size * load.n_tokens * size.n_layers * size.cache_width
     parts = {

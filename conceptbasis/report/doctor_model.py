@@ -62,16 +62,17 @@ def _load(config: ModelConfig, n_layers: int, run: RunConfig) -> Load:
 
     training = config.saes.train
     d_sae = training.d_sae if training else _USUAL_D_SAE
+    n_saes = n_layers if config.layers == "all" else len(config.layers)
     return Load(
         n_sites=run.harvest.n_texts * _TOKENS_PER_TEXT,
-        n_saes=n_layers if config.layers == "all" else len(config.layers),
+        n_saes=n_saes,
         d_sae=d_sae,
         l0=training.k if training else _USUAL_L0,
         batch_size=run.evaluate.batch_size,
         n_tokens=_TOKENS_PER_TEXT + run.evaluate.max_new_tokens,
         peer_d_sae=d_sae,
         n_workers=run.n_workers,
-        layers_at_once=run.harvest.layers_at_once or n_layers,
+        layers_at_once=run.harvest.layers_at_once or n_saes,
         top_k=run.match.top_k,
         n_atoms=max(run.fit.n_atoms, run.transfer.n_atoms),
     )

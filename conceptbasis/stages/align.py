@@ -1,8 +1,9 @@
 """Stage `align`: which donor layer stands for which target layer.
 
 The score of a pair is the SVCCA between the codes of the recipe's donor features and those of their
-matched target features, above the same score with shuffled sites; the map is the best monotone
-path. Concept fingerprints, CKA of the residuals and SVCCA of decoder rows are reported beside it.
+matched target features, above the same score with shuffled sites and less a price of unlike depth;
+the map is the best monotone path. Concept fingerprints, CKA of the residuals and SVCCA of decoder
+rows are reported beside it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from conceptbasis.artifacts import value_hash
-from conceptbasis.core.alignment import LayerMap, dynamic_time_warping, monotone_path
+from conceptbasis.core.alignment import LayerMap, depth_gaps, dynamic_time_warping, monotone_path
 from conceptbasis.core.directions import difference_of_means
 from conceptbasis.core.matching import Matches
 from conceptbasis.core.similarity import (
@@ -159,7 +160,11 @@ class _Scores:
                 advance(done, len(self.matches.pairs), "")
         usable = named["score"].masked_fill(~self._candidates(shape), float("nan"))
         blank = float("-inf")
-        layer_map = monotone_path(usable.nan_to_num(blank), named["null"].nan_to_num(0.0))
+        layer_map = monotone_path(
+            usable.nan_to_num(blank),
+            named["null"].nan_to_num(0.0),
+            study.config.align.depth_penalty * depth_gaps(*shape),
+        )
         result = {
             "score": _rows(named["score"]),
             "null": _rows(named["null"]),

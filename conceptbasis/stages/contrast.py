@@ -69,7 +69,12 @@ def guarded_contrast(
     }
     if "target.concepts" not in alignment.output.tensors:
         return Contrast(None, described | {"reason": "fewer than three concepts are allowed"})
-    pairs = warped_pairs(alignment)
+    read = {side: rebuilder.harvest.layers(side) for side in ("donor", "target")}
+    pairs = [
+        (t, d) for t, d in warped_pairs(alignment) if t in read["target"] and d in read["donor"]
+    ]
+    if not pairs:
+        return Contrast(None, described | {"reason": "no pair of the path has SAEs on both sides"})
     atoms = [alignment.output.tensors[f"{side}.concepts"] for side in ("donor", "target")]
     try:
         moved = [_move(rebuilder, direction, atoms, pair) for pair in pairs]

@@ -1,9 +1,9 @@
 """Stage `harvest`: residuals of both models at sites that both tokenizers share.
 
 A site is a character of a text at which a token ends in both models. One forward pass per model
-reads all layers, or one for each group of layers. Padding, BOS and template tokens are no sites,
-but for the last template token before an answer, which is the place where both models decide how
-the answer begins.
+reads all layers that have an SAE, or one for each group of them. Padding, BOS and template tokens
+are no sites, but for the last template token before an answer, which is the place where both models
+decide how the answer begins.
 """
 
 from __future__ import annotations
@@ -65,6 +65,10 @@ class Harvest:
     def rows(self, split: str) -> Int[Tensor, " n_rows"]:
         """Indices of the sites of a split."""
         return (self.split == SPLITS.index(split)).nonzero()[:, 0]
+
+    def layers(self, side: str) -> set[int]:
+        """Layers of `donor` or `target` whose residuals were read."""
+        return set(self.result["layers"][side])
 
     def residuals(self, side: str, layer: int) -> Float[Tensor, "n_sites d_model"]:
         """Residuals of `donor` or `target` after a block.
@@ -135,6 +139,7 @@ def run_harvest(
     config: RunConfig,
     models: Mapping[str, LoadedModel],
     model_hashes: Mapping[str, str],
+    layers: Mapping[str, Sequence[int]],
     suite: PromptSuite,
     ledger: Ledger,
     reporter: Reporter,
@@ -146,6 +151,7 @@ def run_harvest(
         config: The whole configuration.
         models: `donor` and `target`.
         model_hashes: Their hashes.
+        layers: Layers of each that are read, those with SAEs.
         suite: Gives the texts that the budget allows.
         ledger: Records what the target reads.
         reporter: Told the progress.
@@ -158,7 +164,13 @@ def run_harvest(
         with tempfile.TemporaryDirectory(dir=run.folder, prefix="harvest-") as spilled:
             read = {
                 side: read_by_groups(
-                    loaded, texts, section, reporter, f"harvest {side}", Path(spilled) / side
+                    loaded,
+                    texts,
+                    sorted(layers[side]),
+                    section,
+                    reporter,
+                    f"harvest {side}",
+                    Path(spilled) / side,
                 )
                 for side, loaded in models.items()
             }
@@ -167,7 +179,11 @@ def run_harvest(
     output = run.stage(
         "harvest",
         config={**section.model_dump(exclude={"layers_at_once"}), "budget": config.budget},
-        inputs={**model_hashes, "texts": _hash_texts(texts)},
+        inputs={
+            **model_hashes,
+            "texts": _hash_texts(texts),
+            "layers": value_hash({side: sorted(read) for side, read in layers.items()}),
+        },
         compute=compute,
         seed=config.seed,
         device=config.device,
@@ -230,6 +246,7 @@ def _align(
         "dropped": dropped,
         "splits": {name: int((split == i).sum()) for i, name in enumerate(SPLITS)},
         "files": files,
+        "layers": {side: sorted(r.values) for side, r in read.items()},
     }
     tensors = {"text": sites[:, 0], "message": sites[:, 1], "offset": sites[:, 2], "split": split}
     return tensors, result

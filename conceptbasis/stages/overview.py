@@ -66,7 +66,7 @@ def measure_overview(
     keys = [_sites(side, sample, config) for side in (donor, target)]
     shared = len(keys[0] & keys[1])
     n_sites = round(shared / len(sample) * len(texts))
-    width = sum(s.n_layers * s.loaded.architecture.d_model for s in (donor, target))
+    width = sum(len(s.saes.saes) * s.loaded.architecture.d_model for s in (donor, target))
     return Overview(
         len(texts),
         len(suite.texts_for(config.budget, config.harvest.without)),
@@ -109,7 +109,7 @@ def _memory(
             n_tokens=n_tokens + config.evaluate.max_new_tokens,
             peer_d_sae=max(sae.d_sae for sae in peer.saes.saes.values()),
             n_workers=config.n_workers,
-            layers_at_once=config.harvest.layers_at_once or side.n_layers,
+            layers_at_once=config.harvest.layers_at_once or len(side.saes.saes),
             top_k=config.match.top_k,
             n_atoms=max(config.fit.n_atoms, config.transfer.n_atoms),
         )

@@ -191,6 +191,7 @@ def _run_stages(study: Study, on_stage: StageDone) -> dict[str, Any]:
         study.config,
         {name: side.loaded for name, side in sides.items()},
         {name: side.model_hash for name, side in sides.items()},
+        {name: list(side.saes.saes) for name, side in sides.items()},
         study.suite,
         study.ledger,
         study.reporter,

@@ -36,9 +36,11 @@ from conceptbasis.stages.study import Codes, SideName, Study
 BASES = ("code_map", "transported", "matched")
 
 
-_AS_GOOD = 0.02
-"""Ridge strengths whose agreement is less than this share below the best are as good. A weak one is
-taken, since a strong one turns every direction towards where the target's prompts differ most."""
+_AS_GOOD = 0.05
+"""Ridge strengths whose agreement is less than this share below the best are as good: about half
+the width of the agreement's interval over texts, and five times what bfloat16 moves it by. A weak
+one is taken, since a strong one turns every direction towards where the target's prompts differ
+most."""
 
 
 @dataclass(frozen=True)

@@ -99,12 +99,13 @@ def read_residuals(
 def read_by_groups(
     loaded: LoadedModel,
     texts: Sequence[Text],
+    layers: Sequence[int],
     section: HarvestSection,
     reporter: Reporter,
     label: str,
     folder: Path,
 ) -> Residuals:
-    """Residuals of all layers; a few layers at a time where `layers_at_once` says so.
+    """Residuals of some layers; a few of them at a time where `layers_at_once` says so.
 
     Each group is one more pass over the texts, which ends after its last layer. Its residuals go
     to disk and are mapped back, so that only one group is in memory.
@@ -112,16 +113,17 @@ def read_by_groups(
     Args:
         loaded: The model, whose weights may lie on several devices.
         texts: What it reads.
+        layers: Blocks after which residuals are read, ascending.
         section: Batches, groups and sites.
         reporter: Told the progress.
         label: Names the work.
         folder: Where groups go.
     """
-    n = loaded.architecture.n_layers
+    n = len(layers)
     step = min(section.layers_at_once or n, n)
     values: dict[int, Tensor] = {}
     for start in range(0, n, step):
-        group = range(start, min(start + step, n))
+        group = layers[start : start + step]
         read = read_residuals(
             loaded,
             texts,

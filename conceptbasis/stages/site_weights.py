@@ -52,9 +52,9 @@ class SiteWeights:
 def class_shares(harvest: Harvest, direction: DonorDirection) -> dict[str, float]:
     """How the weight on ends of prompts is shared among the classes of text.
 
-    Formula: share_c ∝ mean over the donor's window of var(x_i r_i | c), each layer's variances
-    divided by their sum. A class at whose ends the donor's direction does not vary says nothing
-    about where it lies in the target, however many texts it has.
+    Formula: share_c ∝ mean over the harvested layers of the donor's window of var(x_i r_i | c),
+    each layer's variances divided by their sum. A class at whose ends the donor's direction does
+    not vary says nothing about where it lies in the target, however many texts it has.
 
     Args:
         harvest: The shared texts and their sites.
@@ -63,10 +63,11 @@ def class_shares(harvest: Harvest, direction: DonorDirection) -> dict[str, float
     rows = harvest.rows("fit")
     group, names = _groups(harvest, rows)
     present = [g for g in group.unique().tolist() if g]
-    if not present:
+    layers = sorted(set(direction.window) & harvest.layers("donor"))
+    if not present or not layers:
         return {}
     total = torch.zeros(len(present), dtype=torch.float64)
-    for layer in direction.window:
+    for layer in layers:
         along = harvest.residuals("donor", layer)[rows] @ direction.trajectory[layer].float()
         found = torch.stack([along[group == g].double().var() for g in present])
         total += found / found.sum().clamp_min(torch.finfo(torch.float64).tiny)

@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from conceptbasis.core.alignment import dynamic_time_warping, far_map, monotone_path
+from conceptbasis.core.alignment import depth_gaps, dynamic_time_warping, far_map, monotone_path
 from conceptbasis.errors import NumericsError
 
 
@@ -25,8 +25,9 @@ def test_monotone_path_equals_brute_force(seed):
     n_target, n_donor = (int(torch.randint(1, 6, (1,), generator=generator)) for _ in range(2))
     scores = torch.rand(n_target, n_donor, generator=generator)
     null = torch.rand(n_target, n_donor, generator=generator)
-    found = monotone_path(scores, null)
-    gain = scores.double() - null.double()
+    penalty = 0.2 * torch.rand(n_target, n_donor, generator=generator)
+    found = monotone_path(scores, null, penalty)
+    gain = scores.double() - null.double() - penalty.double()
     assert found.score == pytest.approx(brute_force_map(gain), abs=1e-9)
     assert found.score == pytest.approx(sum(float(gain[pair]) for pair in found.pairs), abs=1e-9)
     donors = [donor for _, donor in found.pairs]
@@ -38,7 +39,7 @@ def test_monotone_path_equals_brute_force(seed):
 
 def test_greedy_choice_would_not_be_monotone():
     scores = torch.tensor([[0.1, 0.9], [0.95, 0.2]])
-    found = monotone_path(scores, torch.zeros(2, 2))
+    found = monotone_path(scores, torch.zeros(2, 2), torch.zeros(2, 2))
     assert found.pairs == ((0, 1), (1, 1))
     assert [int(row.argmax()) for row in scores] == [1, 0]
 
@@ -46,19 +47,31 @@ def test_greedy_choice_would_not_be_monotone():
 def test_layers_below_the_null_are_not_edited():
     scores = torch.tensor([[0.9, 0.1], [0.2, 0.3], [0.1, 0.9]])
     null = torch.full((3, 2), 0.3)
-    found = monotone_path(scores, null)
+    found = monotone_path(scores, null, torch.zeros(3, 2))
     assert found.pairs == ((0, 0), (2, 1))
     assert found.unedited_targets == (1,)
-    assert monotone_path(scores, torch.zeros(3, 2)).unedited_targets == ()
+    assert monotone_path(scores, torch.zeros(3, 2), torch.zeros(3, 2)).unedited_targets == ()
+
+
+def test_a_price_of_unlike_depth_decides_between_scores_that_differ_by_noise_only():
+    scores = torch.full((5, 5), 0.5)
+    noise = 0.04 * torch.rand(5, 5, generator=torch.Generator().manual_seed(0)) - 0.02
+    diagonal = tuple((j, j) for j in range(5))
+    null, gaps = torch.zeros(5, 5), depth_gaps(5, 5)
+    assert monotone_path(scores + noise, null, 0.7 * gaps).pairs == diagonal
+    assert monotone_path(scores + noise, null, 0 * gaps).pairs != diagonal
+    # A layer that is plainly more alike is taken all the same.
+    scores[2, 3] += 0.3
+    assert (2, 3) in monotone_path(scores + noise, null, 0.7 * gaps).pairs
 
 
 def test_two_targets_may_share_a_donor_and_missing_cells_are_skipped():
     scores = torch.tensor([[0.5], [0.5], [-torch.inf]])
-    found = monotone_path(scores, torch.zeros(3, 1))
+    found = monotone_path(scores, torch.zeros(3, 1), torch.zeros(3, 1))
     assert found.pairs == ((0, 0), (1, 0))
     assert found.unedited_targets == (2,)
     with pytest.raises(NumericsError):
-        monotone_path(torch.tensor([[torch.nan]]), torch.zeros(1, 1))
+        monotone_path(torch.tensor([[torch.nan]]), torch.zeros(1, 1), torch.zeros(1, 1))
 
 
 def brute_force_warp(cost, j=0, i=0):
@@ -92,7 +105,7 @@ def test_warping_follows_the_diagonal_of_equal_layers_and_not_a_shuffle(generato
 @pytest.mark.parametrize("n_donor", [2, 3, 5, 6, 24])
 def test_far_map_is_far_and_keeps_the_targets(n_donor):
     scores = torch.eye(n_donor)
-    chosen = monotone_path(scores, torch.zeros(n_donor, n_donor))
+    chosen = monotone_path(scores, torch.zeros(n_donor, n_donor), torch.zeros(n_donor, n_donor))
     far = far_map(chosen, n_donor)
     distances = [abs(a[1] - b[1]) for a, b in zip(chosen.pairs, far.pairs, strict=True)]
     assert [pair[0] for pair in far.pairs] == [pair[0] for pair in chosen.pairs]
@@ -103,4 +116,4 @@ def test_far_map_is_far_and_keeps_the_targets(n_donor):
 
 def test_far_map_needs_two_layers():
     with pytest.raises(NumericsError):
-        far_map(monotone_path(torch.ones(1, 1), torch.zeros(1, 1)), 1)
+        far_map(monotone_path(torch.ones(1, 1), torch.zeros(1, 1), torch.zeros(1, 1)), 1)

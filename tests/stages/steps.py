@@ -41,6 +41,7 @@ def harvest_of(study: Study) -> Harvest:
         study.config,
         {name: side.loaded for name, side in sides.items()},
         {name: side.model_hash for name, side in sides.items()},
+        {name: list(side.saes.saes) for name, side in sides.items()},
         study.suite,
         study.ledger,
         study.reporter,

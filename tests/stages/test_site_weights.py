@@ -29,6 +29,7 @@ def harvest():
         end_of_prompt=end,
         rows=lambda split: torch.arange(len(text)),
         residuals=lambda side, layer: x,
+        layers=lambda side: {0, 1},
     )
 
 
