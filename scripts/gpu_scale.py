@@ -146,7 +146,7 @@ def settings(options: argparse.Namespace) -> RunConfig:
         f"evaluate.max_new_tokens={options.tokens}",
         f"evaluate.n_prompts={options.prompts}",
         f"evaluate.n_control_prompts={options.prompts}",
-        "evaluate.batch_size=200",
+        f"evaluate.batch_size={options.batch}",
         "evaluate.controls=false",
         "evaluate.baselines=[]",
         "stability.n_splits=0",
@@ -186,6 +186,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=1000, help="answers written at a time")
     parser.add_argument("--reduce", type=int, default=1, help="divide sizes, to try the script")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
@@ -203,7 +204,7 @@ def main() -> None:
     bound = loaded.architecture
     size = model_size(loaded.model, bound.d_model, bound.d_vocab, side.dtype, None)
     n_sites = load_stage(run, "harvest").result["n_sites"]
-    load = Load(n_sites, len(side.layers), d_sae, 64, 200, options.tokens + 32, d_sae, 1)
+    load = Load(n_sites, len(side.layers), d_sae, 64, options.batch, options.tokens + 32, d_sae, 1)
     expected = estimate_memory(size, load)["most"] + size.n_parameters * size.bytes_per_parameter
     stages = {
         path.parent.name: round(read_json(path)["seconds"], 1)

@@ -137,7 +137,7 @@ def run_config(prompts: Path | None, **sections: Any) -> RunConfig:
         "prompts": {"path": str(prompts) if prompts else None},
         "harvest": {"n_texts": 400},
         "match": {"r_min": 0.2, "n_shifts": 6},
-        "align": {"n_null": 4, "max_depth_gap": 1.0},
+        "align": {"n_null": 4, "max_depth_gap": 1.0, "depth_penalty": 0.0},
         "direction": {"n_select": 24, "max_kl": 5.0},
         "fit": {"n_resamples": 20},
         "guard": {"shares": [0.0, 0.05]},

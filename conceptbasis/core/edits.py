@@ -27,7 +27,7 @@ def ablate(
     Source: Arditi et al. 2024 (2406.11717), equation 4.
     """
     wide, unit = _widened(h, r)
-    return (wide - gamma * (wide @ unit)[..., None] * unit).to(h.dtype)
+    return torch.addcmul(wide, (wide @ unit)[..., None], unit, value=-gamma).to(h.dtype)
 
 
 def affine(
@@ -53,8 +53,8 @@ def affine(
     Source: Marshall et al. 2024 (2411.09003), affine concept editing.
     """
     wide, unit = _widened(h, r)
-    centred = wide - mean.to(wide)
-    return (wide - gamma * (centred @ unit)[..., None] * unit).to(h.dtype)
+    along = (wide - mean.to(wide)) @ unit
+    return torch.addcmul(wide, along[..., None], unit, value=-gamma).to(h.dtype)
 
 
 def raise_above(
@@ -85,7 +85,7 @@ def raise_above(
     """
     wide, unit = _widened(h, r)
     excess = ((wide - mean.to(wide)) @ gate.to(wide) - threshold).relu()
-    return (wide - gamma * excess[..., None] * unit).to(h.dtype)
+    return torch.addcmul(wide, excess[..., None], unit, value=-gamma).to(h.dtype)
 
 
 def add(

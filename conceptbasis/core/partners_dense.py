@@ -1,6 +1,7 @@
 """The search for best partners on an accelerator: dense blocks, where dense products are cheap."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import scipy.sparse
 import torch
@@ -41,14 +42,13 @@ def dense_best_partners(
         The donor's and the target's partners, on the CPU; −1 and 0 where there are fewer than k.
     """
     sides = [side.to(device) for side in (donor, target)]
+    left, right = ([_cut(pair[i], device) for pair in batches] for i in (0, 1))
     target_best = _none(target.shape[1], k, device)
     donor_best = []
-    for rows in _blocks(donor.shape[1]):
+    for i, rows in enumerate(_blocks(donor.shape[1])):
         own = _none(rows.stop - rows.start, k, device)
-        left = [z[:, rows] for z, _ in batches]
-        for columns in _blocks(target.shape[1]):
-            right = [z[:, columns] for _, z in batches]
-            cross = sum(_products(a, b, device) for a, b in zip(left, right, strict=True)) / weight
+        for j, columns in enumerate(_blocks(target.shape[1])):
+            cross = sum(_products(a[i], b[j]) for a, b in zip(left, right, strict=True)) / weight
             (mean, scale), (other_mean, other_scale) = sides[0][:, rows], sides[1][:, columns]
             r = (cross - torch.outer(mean, other_mean)) * torch.outer(scale, other_scale)
             own = _better(own, r, columns.start, k)
@@ -69,17 +69,49 @@ def _none(d: int, k: int, device: str | torch.device) -> Best:
     return ids, torch.zeros(d, k, dtype=torch.float64, device=device)
 
 
-def _products(
-    a: scipy.sparse.csr_matrix, b: scipy.sparse.csr_matrix, device: str | torch.device
-) -> Float[Tensor, "block_a block_b"]:
-    """Σ_s z_s z'_sᵀ, a few thousand sites at a time."""
-    total = torch.zeros(a.shape[1], b.shape[1], dtype=torch.float64, device=device)
-    for start in range(0, a.shape[0], _ROWS):
-        x, y = (
-            torch.from_numpy(z[start : start + _ROWS].toarray()).to(device, torch.float64)
-            for z in (a, b)
+@dataclass(frozen=True)
+class _Block:
+    """Active codes of some features on the device, by site; a dense form would not fit."""
+
+    site: Int[Tensor, " nnz"]
+    feature: Int[Tensor, " nnz"]
+    value: Float[Tensor, " nnz"]
+    n_sites: int
+    n_features: int
+
+    def dense(self, start: int) -> Float[Tensor, "_ n_features"]:
+        """The codes of a few thousand sites from `start` on."""
+        stop = min(start + _ROWS, self.n_sites)
+        ends = torch.searchsorted(self.site, torch.tensor([start, stop]).to(self.site))
+        some = slice(*ends.tolist())
+        out = self.value.new_zeros(stop - start, self.n_features)
+        out[self.site[some] - start, self.feature[some]] = self.value[some]
+        return out
+
+
+def _cut(codes: scipy.sparse.csr_matrix, device: str | torch.device) -> list[_Block]:
+    """The codes of one side by blocks of features."""
+    by_feature = codes.tocsc()
+    found = []
+    for columns in _blocks(codes.shape[1]):
+        part = by_feature[:, columns].tocsr().tocoo()
+        site, feature, value = (torch.from_numpy(a) for a in (part.row, part.col, part.data))
+        found.append(
+            _Block(
+                site.long().to(device),
+                feature.long().to(device),
+                value.double().to(device),
+                *part.shape,
+            )
         )
-        total += x.T @ y
+    return found
+
+
+def _products(a: _Block, b: _Block) -> Float[Tensor, "block_a block_b"]:
+    """Σ_s z_s z'_sᵀ, a few thousand sites at a time."""
+    total = a.value.new_zeros(a.n_features, b.n_features)
+    for start in range(0, a.n_sites, _ROWS):
+        total += a.dense(start).T @ b.dense(start)
     return total
 
 

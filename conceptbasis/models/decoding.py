@@ -15,8 +15,9 @@ from conceptbasis.errors import NumericsError
 from conceptbasis.models.chat import pad_left
 from conceptbasis.models.loaded import LoadedModel
 
-_MOST_LOGITS = 1 << 27
-"""Logits of one pass over drafts: with a large vocabulary fewer rows share a batch."""
+_MOST_LOGITS = {"cpu": 1 << 27, "cuda": 1 << 30}
+"""Logits of one pass over drafts: with a large vocabulary fewer rows share a batch. On a GPU a pass
+over few rows wastes it; what does not fit is read again in smaller batches."""
 
 
 @dataclass
@@ -69,13 +70,14 @@ class Answers:
 
     def rows_at_once(self, longest: int) -> int:
         """How many rows of drafts the memory for logits allows."""
-        return max(1, _MOST_LOGITS // ((longest + 1) * len(self.loaded.tokenizer)))
+        most = _MOST_LOGITS.get(self.loaded.device.type, _MOST_LOGITS["cpu"])
+        return max(1, most // ((longest + 1) * len(self.loaded.tokenizer)))
 
     def keep_first(self, rows: Sequence[int], logits: Float[Tensor, "n d_vocab"]) -> None:
         """Keeps the first token's logits of the rows that somebody asked for."""
         for row, values in zip(rows, logits, strict=True):
             if row in self.logits_of and not self.tokens[row]:
-                self.first_logits[row] = values.float().cpu()
+                self.first_logits[row] = values.float()
 
 
 def check_drafts(answers: Answers, drafts: Sequence[tuple[int, list[int]]]) -> None:

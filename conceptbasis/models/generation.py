@@ -155,7 +155,7 @@ def first_token_logits(
         batch_size: Prompts at a time, fewer where memory runs out.
 
     Returns:
-        Float32 logits in the order of the prompts.
+        Float32 logits in the order of the prompts, on the model's device.
 
     Raises:
         PromptError: No prompts, or one that does not fit the context.
@@ -174,7 +174,7 @@ def first_token_logits(
             use_cache=False,
             logits_to_keep=1,
         )
-        for i, row in zip(chosen, finite(output.logits[:, -1]).float().cpu(), strict=True):
+        for i, row in zip(chosen, finite(output.logits[:, -1]).float(), strict=True):
             logits[i] = row
 
     with torch.no_grad():

@@ -84,7 +84,7 @@ def find_refusal_tokens(
     """
     gain = harmful.softmax(-1).mean(0) - harmless.softmax(-1).mean(0)
     order = gain.argsort(descending=True)
-    return order[: max(1, int((gain > MIN_TOKEN_GAIN).sum()))]
+    return order[: max(1, int((gain > MIN_TOKEN_GAIN).sum()))].cpu()
 
 
 def refusal_score(
@@ -99,7 +99,7 @@ def refusal_score(
     Source: Arditi et al. 2024 (2406.11717), section 2.3.
     """
     p = logits.double().softmax(-1)[:, tokens].sum(-1).clamp(1e-12, 1 - 1e-12)
-    return (p / (1 - p)).log()
+    return (p / (1 - p)).log().cpu()
 
 
 def ablation_everywhere(loaded: LoadedModel, direction: Tensor) -> list[Edit]:
@@ -112,7 +112,7 @@ def first_token_kl(
 ) -> Float[Tensor, " n"]:
     """KL(before ‖ after) of the first answer token, in nats, per prompt."""
     log_p, log_q = before.double().log_softmax(-1), after.double().log_softmax(-1)
-    return (log_p.exp() * (log_p - log_q)).sum(-1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1).cpu()
 
 
 def measure_native(

@@ -19,6 +19,7 @@ from conceptbasis.errors import SaeError
 from conceptbasis.models.hook_names import parse_hook_name
 
 _CHUNK = 2**18
+_CHUNK_OF_DEVICE = 2**27
 """Codes that are dense at a time; more than fit into a core's cache take longer."""
 
 
@@ -27,7 +28,9 @@ class Sae:
     """A sparse autoencoder in one convention: reconstruction = codes @ W_dec + b_dec.
 
     Whatever its architecture, decoder rows have unit norm, codes carry the scale, and both
-    live in the raw residual space. Made by `wrap_sae`.
+    live in the raw residual space. Made by `wrap_sae`. Encoding and decoding run where the SAE was
+    loaded, beside its model; what they return lies where what they were given lies, and `W_dec` and
+    `b_dec` on the CPU, where recipes are fitted.
 
     Args:
         W_dec: Unit decoder rows.
@@ -52,6 +55,7 @@ class Sae:
     context_size: int | None
     _sae: Any = field(repr=False)
     _scale: Float[Tensor, " d_sae"] = field(repr=False)
+    _decoder: tuple[Tensor, Tensor] = field(repr=False)
 
     @property
     def d_sae(self) -> int:
@@ -73,9 +77,14 @@ class Sae:
         Returns:
             Codes in the dtype of the SAE.
         """
-        codes: Tensor = self._sae.encode(x.to(self.W_dec)) * self._scale
+        return self._encode(x).to(x.device)
+
+    def _encode(self, x: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_sae"]:
+        """Codes, left where the SAE is."""
+        codes: Tensor = self._sae.encode(x.to(self._scale)) * self._scale
         return codes
 
+    @torch.no_grad()
     def encode_sparse(self, x: Float[Tensor, "n d_model"]) -> scipy.sparse.csr_matrix:
         """Codes as a float32 CSR matrix, encoded in chunks.
 
@@ -86,8 +95,9 @@ class Sae:
             `(n, d_sae)`.
         """
         chunks = [scipy.sparse.csr_matrix((0, self.d_sae), dtype="float32")]
-        rows = max(1, _CHUNK // self.d_sae)
-        chunks += [_to_sparse(self.encode(part).float().cpu().numpy()) for part in x.split(rows)]
+        chunk = _CHUNK if self._scale.device.type == "cpu" else _CHUNK_OF_DEVICE
+        rows = max(1, chunk // self.d_sae)
+        chunks += [_to_sparse(self._encode(part).float()) for part in x.split(rows)]
         return scipy.sparse.csr_matrix(scipy.sparse.vstack(chunks, format="csr"))
 
     @torch.no_grad()
@@ -100,16 +110,21 @@ class Sae:
         Returns:
             encode(x) @ W_dec + b_dec.
         """
+        W_dec, b_dec = self._decoder
         flat = x.reshape(-1, x.shape[-1])
-        return (self.encode(flat) @ self.W_dec + self.b_dec).to(x).reshape(x.shape)
+        return (self._encode(flat) @ W_dec + b_dec).to(x).reshape(x.shape)
 
 
-def _to_sparse(codes: np.ndarray) -> scipy.sparse.csr_matrix:
+def _to_sparse(codes: Float[Tensor, "n d"]) -> scipy.sparse.csr_matrix:
     """What scipy makes of a dense matrix, without its detour over coordinates."""
     n, d = codes.shape
-    places = np.flatnonzero(codes)
+    flat = codes.flatten()
+    # On the CPU numpy finds them in a third of the time.
+    found = np.flatnonzero(flat.numpy()) if flat.device.type == "cpu" else flat.nonzero()[:, 0]
+    at = torch.as_tensor(found)
+    places, values = at.cpu().numpy(), flat[at].cpu().numpy()
     starts = np.searchsorted(places, np.arange(n + 1) * d)
-    return scipy.sparse.csr_matrix((codes.ravel()[places], places % d, starts), (n, d))
+    return scipy.sparse.csr_matrix((values, places % d, starts), (n, d))
 
 
 def import_sae_lens() -> ModuleType:
@@ -165,8 +180,8 @@ def wrap_sae(sae: Any, place: SaePlace, name: str) -> Sae:
     rescaled = getattr(sae.cfg, "rescale_acts_by_decoder_norm", False)
     safe = norms.clamp(min=1e-12)
     wrapped = Sae(
-        W_dec=W_dec / safe[:, None],
-        b_dec=sae.b_dec.detach(),
+        W_dec=(W_dec / safe[:, None]).cpu(),
+        b_dec=sae.b_dec.detach().cpu(),
         layer=place.layer,
         site=place.site,
         hash=_hash(sae),
@@ -176,6 +191,7 @@ def wrap_sae(sae: Any, place: SaePlace, name: str) -> Sae:
         context_size=sae.cfg.metadata.context_size,
         _sae=sae,
         _scale=torch.ones_like(norms) if rescaled else norms,
+        _decoder=(W_dec / safe[:, None], sae.b_dec.detach()),
     )
     _verify(wrapped, sae, name)
     return wrapped
@@ -214,7 +230,7 @@ def _verify(wrapped: Sae, sae: Any, name: str) -> None:
     x = (scales * torch.randn(32, wrapped.d_model, generator=generator)).to(wrapped.W_dec)
     with torch.no_grad():
         x = x + wrapped.b_dec
-        expected = sae.decode(sae.encode(x))
+        expected = sae.decode(sae.encode(x.to(sae.W_dec))).cpu()
     error = (wrapped.reconstruct(x) - expected).norm() / expected.norm().clamp(min=1e-12)
     if not float(error) < 1e-3:
         raise SaeError(

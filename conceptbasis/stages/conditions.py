@@ -108,7 +108,8 @@ def native_directions(native: Native) -> dict[str, Tensor]:
 def native_conditions(parts: Parts, directions: Mapping[str, Tensor]) -> list[Condition]:
     """The target under its own directions; the single one also below 0.8 L only, and the
     trajectory also displaced, to say whether displacing can fail on this target at all."""
-    n_layers = parts.study.target.n_layers
+    study, n_layers = parts.study, parts.study.target.n_layers
+    parts.harvest.read_reported_ends(study.target.loaded, study.config.harvest, study.reporter)
     raises = parts.study.config.replay.mode == "raise"
     edited = parts.intervention.layers if raises else range(n_layers)
     planned = {
@@ -144,8 +145,11 @@ def _plan_on(
     parts: Parts, layers: Sequence[int], directions: Tensor, kept: Sequence[int]
 ) -> Intervention:
     """The run's intervention along other directions, at the strength that the same rule gives."""
-    planned = plan_intervention(parts.harvest, layers, directions, parts.study.config.replay)
-    return settle(parts.study, parts.harvest, planned.restrict(kept))[0]
+    places = [place for place, layer in enumerate(layers) if layer in kept]
+    edited = [layers[place] for place in places]
+    section = parts.study.config.replay
+    planned = plan_intervention(parts.harvest, edited, directions[places], section)
+    return settle(parts.study, parts.harvest, planned)[0]
 
 
 def _layer_conditions(parts: Parts) -> list[Condition]:

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from conceptbasis.artifacts import corrupt, file_hash, load_tensors, save_tensors, value_hash
-from conceptbasis.config import RunConfig
+from conceptbasis.config import HarvestSection, RunConfig
 from conceptbasis.errors import NumericsError, PromptError
 from conceptbasis.models.fetching import DTYPES
 from conceptbasis.models.loading import LoadedModel
@@ -29,7 +29,7 @@ from conceptbasis.progress import Reporter
 from conceptbasis.prompts import BENIGN_CLASSES, REQUEST_CLASSES, PromptSuite, Text
 from conceptbasis.run import Run, StageOutput
 from conceptbasis.stages.ledger import Ledger
-from conceptbasis.stages.residuals import Residuals, SiteId, read_by_groups
+from conceptbasis.stages.residuals import Residuals, SiteId, read_by_groups, read_residuals
 
 SPLITS = ("fit", "select", "report")
 
@@ -92,16 +92,50 @@ class Harvest:
 
         Without harvested ends of prompts there are only those of all benign text.
         """
+        return self.residuals("target", layer)[self._end_rows(split)].float()
+
+    def _end_rows(self, split: str) -> Int[Tensor, " n_rows"]:
         ends = self._rows_of(split, REQUEST_CLASSES)
         ends = ends[self.end_of_prompt[ends]]
-        rows = ends if len(ends) else self._rows_of(split, BENIGN_CLASSES)
-        return self.residuals("target", layer)[rows].float()
+        return ends if len(ends) else self._rows_of(split, BENIGN_CLASSES)
 
     def reported_ends(self, layer: int) -> Float[Tensor, "n_rows d_model"]:
         """`benign_ends` of the report sites, read once per layer."""
         if layer not in self._ends:
             self._ends[layer] = self.benign_ends("report", layer)
         return self._ends[layer]
+
+    def read_reported_ends(
+        self, loaded: LoadedModel, section: HarvestSection, reporter: Reporter
+    ) -> None:
+        """Reads the same of the target's layers that were not harvested, for `reported_ends`.
+
+        The target's own directions are replayed at all layers, those without SAEs among them.
+
+        Args:
+            loaded: The target.
+            section: How the texts were read.
+            reporter: Told the progress.
+        """
+        known = self.layers("target") | set(self._ends)
+        missing = [layer for layer in range(loaded.architecture.n_layers) if layer not in known]
+        if not missing:
+            return
+        rows = self._end_rows("report")
+        chosen = self.text[rows].unique().tolist()
+        place = {text: i for i, text in enumerate(chosen)}
+        sites = torch.stack([self.text, self.message, self.offset], dim=1)[rows].tolist()
+        read = read_residuals(
+            loaded,
+            [self.texts[i] for i in chosen],
+            missing,
+            batch_size=section.batch_size,
+            end_of_prompt=section.end_of_prompt,
+            reporter=reporter,
+            label="means of layers without SAEs",
+            wanted={(place[text], *more) for text, *more in sites},
+        )
+        self._ends.update(read.values)
 
     def split_texts(self, split: str) -> list[Text]:
         """The texts of a split, in order."""

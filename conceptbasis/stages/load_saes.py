@@ -25,6 +25,7 @@ def load_folder(
             folder / (layer_folder(layer) if named is None else named[layer]),
             _place(config, loaded, layer),
             activation_scale=config.saes.activation_scale,
+            device=str(loaded.device),
         )
         for layer in layers
     }
@@ -67,6 +68,7 @@ def load_published(
             _place(config, loaded, layer),
             format=source.release.format,
             activation_scale=source.activation_scale,
+            device=str(loaded.device),
         )
         for layer in layers
     }

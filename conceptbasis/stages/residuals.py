@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,7 @@ def read_residuals(
     end_of_prompt: bool,
     reporter: Reporter,
     label: str,
+    wanted: Container[SiteId] | None = None,
 ) -> Residuals:
     """Residuals of one model at every content token of the texts.
 
@@ -53,6 +54,7 @@ def read_residuals(
         end_of_prompt: Whether the last template token before an answer is a site.
         reporter: Told the progress.
         label: Names the work.
+        wanted: Sites that are read, all when None.
 
     Raises:
         NumericsError: if a residual is not finite.
@@ -75,7 +77,7 @@ def read_residuals(
             (row, token, (chosen[row], *key))
             for row, keys in enumerate(batch.site_keys)
             for token, key in enumerate(keys)
-            if key is not None
+            if key is not None and (wanted is None or (chosen[row], *key) in wanted)
         ]
         index = torch.tensor([(row, token) for row, token, _ in places]).reshape(-1, 2)
         stream = capture(loaded, batch.input_ids, batch.attention_mask, layers=layers)

@@ -323,3 +323,18 @@ def test_a_run_can_replay_each_layers_own_direction(ready, finished, tmp_path):
         assert torch.equal(row, own[layers.index(chosen)])
     names = {row["name"] for row in finished.summary["conditions"]}
     assert "trajectory" in names
+
+
+def test_only_layers_with_saes_are_read_mapped_and_edited(ready, tmp_path):
+    """Large models have SAEs at a few layers; the native trajectory still knows all of them."""
+    donor = ready.donor_config().model_copy(update={"layers": (1, 2, 3)})
+    target = ready.target_config().model_copy(update={"layers": (1, 2)})
+    folder = tmp_path / "run"
+    summary = run_pipeline(donor, target, ready.config(), folder, QUIET).summary
+    read = {path.stem for path in (folder / "harvest").glob("*_*.safetensors")}
+    assert read == {"donor_01", "donor_02", "donor_03", "target_01", "target_02"}
+    assert {t for t, _ in summary["layer_map"]} <= {1, 2}
+    names = {c["name"] for c in summary["conditions"]}
+    assert {"transfer", "native", "native_trajectory", "contrast_ridge"} <= names
+    evaluation = load_stage(folder, "evaluate")
+    assert len(evaluation.tensors["native_trajectory.direction"]) == 3
