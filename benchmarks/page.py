@@ -36,7 +36,7 @@ Written by `make bench` (`benchmarks/`). Every speed is a ratio against a named 
 the same data. Each case runs in a process of its own on one thread; seconds are processor time of the work alone
 (compilation, imports and making the data are not in them), memory is the most the whole process held. The machine was
 shared with other work while this was measured, which makes seconds longer and less steady than on an idle one;
-ratios suffer less. No GPU was available and nothing here was measured on one. On a GPU best partners come from
+ratios suffer less. Nothing here was measured on a GPU. On a GPU best partners come from
 dense blocks in float64 (`core.partners_dense`, compared with the CPU search in the tests, on a CPU), the covariances
 of SVCCA take a device, and an SAE step is sae-lens's own.
 

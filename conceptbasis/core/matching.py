@@ -1,5 +1,6 @@
 """Which donor feature is which target feature, and which of these claims survive a null."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,8 +73,13 @@ class Matches:
 
     def best_pair(self, donor_id: int) -> int | None:
         """Return the place of a feature's pair of highest held-out r, or None without a pair."""
-        rows = (self.donor_ids == donor_id).nonzero()[:, 0]
-        return int(rows[self.r_heldout[rows].argmax()]) if rows.numel() else None
+        return self._best_places.get(donor_id)
+
+    @functools.cached_property
+    def _best_places(self) -> dict[int, int]:
+        """Place of the best pair of each donor feature: what is written last stays."""
+        order = self.r_heldout.argsort(descending=True, stable=True).flip(0)
+        return dict(zip(self.donor_ids[order].tolist(), order.tolist(), strict=True))
 
     def best_target(self, donor_id: int) -> int | None:
         """Return the eligible target of highest held-out r, or None where there is none."""

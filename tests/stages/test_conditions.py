@@ -14,9 +14,13 @@ def parts_of(layers, single, edited=None):
         guarded=SimpleNamespace(single=single),
         transfer=SimpleNamespace(layers=layers),
         intervention=SimpleNamespace(layers=edited or layers),
+        harvest=SimpleNamespace(read_reported_ends=lambda *_: None),
         study=SimpleNamespace(
-            target=SimpleNamespace(n_layers=8),
-            config=SimpleNamespace(replay=SimpleNamespace(mode="affine", early_fraction=0.8)),
+            target=SimpleNamespace(n_layers=8, loaded=None),
+            config=SimpleNamespace(
+                replay=SimpleNamespace(mode="affine", early_fraction=0.8), harvest=None
+            ),
+            reporter=None,
         ),
     )
 
