@@ -24,7 +24,7 @@ from conceptbasis.artifacts import read_json
 from conceptbasis.config import RunConfig, load_run_config
 from conceptbasis.config_base import parse_config
 from conceptbasis.config_model import ModelConfig
-from conceptbasis.models.generation import generate
+from conceptbasis.models.generation import complete
 from conceptbasis.models.memory import Load, estimate_memory, model_size
 from conceptbasis.models.sae import import_sae_lens
 from conceptbasis.models.sae_result import layer_folder
@@ -162,10 +162,11 @@ def speed(loaded: Any, run: Path, options: argparse.Namespace) -> tuple[float, f
 
     def measure() -> float:
         started = time.perf_counter()
-        generate(loaded, prompts, max_new_tokens=options.tokens, batch_size=200)
+        found = complete(loaded, prompts, max_new_tokens=options.tokens, batch_size=200)
         if options.device.startswith("cuda"):
             torch.cuda.synchronize()
-        return len(prompts) * options.tokens / (time.perf_counter() - started)
+        # Random weights may write a stop token, and not at the same place under an edit.
+        return sum(map(len, found.tokens)) / (time.perf_counter() - started)
 
     plain = max(measure(), measure())
     with apply_intervention(loaded, intervention):
