@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import scipy.sparse
 import torch
 from jaxtyping import Float, Int
@@ -78,13 +79,13 @@ class _Block:
     value: Float[Tensor, " nnz"]
     n_sites: int
     n_features: int
+    places: dict[int, slice]
+    """Where the entries of a few thousand sites lie, by the first of these sites."""
 
     def dense(self, start: int) -> Float[Tensor, "_ n_features"]:
         """The codes of a few thousand sites from `start` on."""
-        stop = min(start + _ROWS, self.n_sites)
-        ends = torch.searchsorted(self.site, torch.tensor([start, stop]).to(self.site))
-        some = slice(*ends.tolist())
-        out = self.value.new_zeros(stop - start, self.n_features)
+        some, n_rows = self.places[start], min(_ROWS, self.n_sites - start)
+        out = self.value.new_zeros(n_rows, self.n_features)
         out[self.site[some] - start, self.feature[some]] = self.value[some]
         return out
 
@@ -96,12 +97,17 @@ def _cut(codes: scipy.sparse.csr_matrix, device: str | torch.device) -> list[_Bl
     for columns in _blocks(codes.shape[1]):
         part = by_feature[:, columns].tocsr().tocoo()
         site, feature, value = (torch.from_numpy(a) for a in (part.row, part.col, part.data))
+        n_sites, n_features = part.shape
+        starts = range(0, n_sites, _ROWS)
+        ends = np.searchsorted(part.row, [*starts, n_sites]).tolist()
         found.append(
             _Block(
                 site.long().to(device),
                 feature.long().to(device),
                 value.double().to(device),
-                *part.shape,
+                n_sites,
+                n_features,
+                dict(zip(starts, map(slice, ends, ends[1:]), strict=True)),
             )
         )
     return found
@@ -110,7 +116,7 @@ def _cut(codes: scipy.sparse.csr_matrix, device: str | torch.device) -> list[_Bl
 def _products(a: _Block, b: _Block) -> Float[Tensor, "block_a block_b"]:
     """Σ_s z_s z'_sᵀ, a few thousand sites at a time."""
     total = a.value.new_zeros(a.n_features, b.n_features)
-    for start in range(0, a.n_sites, _ROWS):
+    for start in a.places:
         total += a.dense(start).T @ b.dense(start)
     return total
 

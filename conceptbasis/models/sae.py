@@ -178,10 +178,10 @@ def wrap_sae(sae: Any, place: SaePlace, name: str) -> Sae:
     norms = W_dec.norm(dim=-1)
     # Where activations already carry the decoder norm, decoding divides by it.
     rescaled = getattr(sae.cfg, "rescale_acts_by_decoder_norm", False)
-    safe = norms.clamp(min=1e-12)
+    unit, b_dec = W_dec / norms.clamp(min=1e-12)[:, None], sae.b_dec.detach()
     wrapped = Sae(
-        W_dec=(W_dec / safe[:, None]).cpu(),
-        b_dec=sae.b_dec.detach().cpu(),
+        W_dec=unit.cpu(),
+        b_dec=b_dec.cpu(),
         layer=place.layer,
         site=place.site,
         hash=_hash(sae),
@@ -191,7 +191,7 @@ def wrap_sae(sae: Any, place: SaePlace, name: str) -> Sae:
         context_size=sae.cfg.metadata.context_size,
         _sae=sae,
         _scale=torch.ones_like(norms) if rescaled else norms,
-        _decoder=(W_dec / safe[:, None], sae.b_dec.detach()),
+        _decoder=(unit, b_dec),
     )
     _verify(wrapped, sae, name)
     return wrapped

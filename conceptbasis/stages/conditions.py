@@ -110,7 +110,7 @@ def native_conditions(parts: Parts, directions: Mapping[str, Tensor]) -> list[Co
     trajectory also displaced, to say whether displacing can fail on this target at all."""
     study, n_layers = parts.study, parts.study.target.n_layers
     parts.harvest.read_reported_ends(study.target.loaded, study.config.harvest, study.reporter)
-    raises = parts.study.config.replay.mode == "raise"
+    raises = study.config.replay.mode == "raise"
     edited = parts.intervention.layers if raises else range(n_layers)
     planned = {
         name: _plan_on(parts, range(n_layers), directions[name], edited)
