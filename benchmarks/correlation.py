@@ -13,8 +13,8 @@ import torch
 
 from benchmarks.case import measured
 from benchmarks.codes import N_SITES, pair, zipf_codes
-from conceptbasis.core.matching import shift_null
-from conceptbasis.core.partners import CodePair, best_partners, feature_stats
+from conceptbasis.core.features.matching import shift_null
+from conceptbasis.core.features.partners import CodePair, best_partners, feature_stats
 
 K = 8
 _BLOCK = (512, 2048)

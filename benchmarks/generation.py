@@ -9,17 +9,17 @@ from typing import Any
 import torch
 
 from benchmarks.case import measured
-from conceptbasis.models.capture import forward_body
-from conceptbasis.models.chat import encode_texts
-from conceptbasis.models.generation import complete
-from conceptbasis.models.hooks import Edit, intervene
-from conceptbasis.models.loading import LoadedModel, wrap_model
-from conceptbasis.models.weights import orthogonalise_weights
+from conceptbasis.models.loading.load import LoadedModel, wrap_model
+from conceptbasis.models.stream.capture import forward_body
+from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.stream.residuals import read_residuals
+from conceptbasis.models.stream.weights import orthogonalise_weights
+from conceptbasis.models.text.chat import encode_texts
+from conceptbasis.models.text.generation import complete
 from conceptbasis.organisms.corpus import all_texts
 from conceptbasis.organisms.families import FAMILIES
 from conceptbasis.organisms.tokenizers import fit_tokenizer
-from conceptbasis.progress import Reporter
-from conceptbasis.stages.residuals import read_residuals
+from conceptbasis.runs.progress import Reporter
 
 SIZES = {
     "organism": {"hidden_size": 112, "intermediate_size": 288, "num_hidden_layers": 8},

@@ -10,7 +10,7 @@ import torch
 from benchmarks import correlation
 from benchmarks.case import added_megabytes, measured
 from benchmarks.codes import pair
-from conceptbasis.core.partners import CodePair
+from conceptbasis.core.features.partners import CodePair
 
 BASE = {"n": 40_000, "d": 8192, "active": 32}
 GRID = {
@@ -41,7 +41,7 @@ def partners(name: str) -> dict[str, Any]:
 def prompts() -> dict[str, Any]:
     """Seconds of completions over numbers of prompts, on a random model of an organism's size."""
     from benchmarks.generation import _prompts, make
-    from conceptbasis.models.generation import complete
+    from conceptbasis.models.text.generation import complete
 
     torch.set_num_threads(1)
     loaded, some = make("organism"), _prompts(300)
@@ -57,8 +57,8 @@ def prompts() -> dict[str, Any]:
 def layers() -> dict[str, Any]:
     """Seconds of the harvest over layers of a random model of an organism's width."""
     from benchmarks.generation import _texts, make
-    from conceptbasis.progress import Reporter
-    from conceptbasis.stages.residuals import read_residuals
+    from conceptbasis.models.stream.residuals import read_residuals
+    from conceptbasis.runs.progress import Reporter
 
     texts = [t for t in _texts() if t.text_class == "chat"][:256]
     sizes, seconds = (4, 8, 16, 32), []
@@ -83,9 +83,9 @@ def layers() -> dict[str, Any]:
 
 def atoms() -> dict[str, Any]:
     """Seconds to rebuild a recipe by `code_map` over its atoms, as many on the target's side."""
-    from conceptbasis.core.rebuild import rebuild_code_map
-    from conceptbasis.core.recipe import Recipe
-    from conceptbasis.core.stats import StreamingMoments
+    from conceptbasis.core.directions.rebuild import rebuild_code_map
+    from conceptbasis.core.directions.recipe import Recipe
+    from conceptbasis.core.statistics.moments import StreamingMoments
 
     sizes, d = (32, 64, 128, 256), 1024
     generator = torch.Generator().manual_seed(0)

@@ -11,9 +11,9 @@ import scipy.stats
 import torch
 
 from benchmarks.case import peak_megabytes
-from conceptbasis.models.sae import import_sae_lens
-from conceptbasis.models.sae_result import TrainedSae
-from conceptbasis.models.sae_training import SaeTrainingSettings, train_saes
+from conceptbasis.saes.result import TrainedSae
+from conceptbasis.saes.sae import import_sae_lens
+from conceptbasis.saes.training import SaeTrainingSettings, train_saes
 
 _HOOK = "blocks.0.hook_resid_post"
 

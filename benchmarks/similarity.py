@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.case import measured
-from conceptbasis.core.svcca import StreamingCovariances
+from conceptbasis.core.layers.svcca import StreamingCovariances
 
 RIVAL = "SVCCA_PATH"
 """Environment variable that names a checkout of google/svcca."""

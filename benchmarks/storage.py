@@ -8,22 +8,22 @@ from typing import Any
 
 import torch
 
-from conceptbasis.config import RunConfig
-from conceptbasis.config_model import ModelConfig
-from conceptbasis.core.matching import Matches
-from conceptbasis.progress import Reporter
-from conceptbasis.run import Run
+from conceptbasis.config.model import ModelConfig
+from conceptbasis.config.run import RunConfig
+from conceptbasis.core.features.matching import Matches
+from conceptbasis.methods.rebuilder import Rebuilder
+from conceptbasis.runs.ledger import Ledger
+from conceptbasis.runs.progress import Reporter
+from conceptbasis.runs.stage import Run
 from conceptbasis.stages.align import run_align
 from conceptbasis.stages.direction import run_direction
 from conceptbasis.stages.fit import run_fit
-from conceptbasis.stages.harvest import run_harvest
-from conceptbasis.stages.ledger import Ledger
 from conceptbasis.stages.match import MatchSet, run_match
 from conceptbasis.stages.pipeline import load_prompts, open_side
-from conceptbasis.stages.rebuilder import Rebuilder
-from conceptbasis.stages.site_weights import SiteWeights
-from conceptbasis.stages.study import Codes, Side, Study
 from conceptbasis.stages.transfer import Transfer, run_transfer
+from conceptbasis.study.harvest import run_harvest
+from conceptbasis.study.site_weights import SiteWeights
+from conceptbasis.study.study import Codes, Side, Study
 
 _QUIET = Reporter(quiet=True)
 

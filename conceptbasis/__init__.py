@@ -14,7 +14,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from conceptbasis.models.edit_report import EditReport
+    from conceptbasis.models.stream.edit_report import EditReport
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "replay"]

@@ -2,6 +2,6 @@
 
 import sys
 
-from conceptbasis.cli import main
+from conceptbasis.cli.main import main
 
 sys.exit(main())

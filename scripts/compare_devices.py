@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from conceptbasis.artifacts import read_json
 from conceptbasis.errors import ArtifactError
-from conceptbasis.run import load_stage
+from conceptbasis.runs.files import read_json
+from conceptbasis.runs.stage import load_stage
 
 BOUNDS = {"float32": 0.999, "bfloat16": 0.99}
 

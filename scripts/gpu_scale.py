@@ -20,20 +20,20 @@ from typing import Any
 
 import torch
 
-from conceptbasis.artifacts import read_json
-from conceptbasis.config import RunConfig, load_run_config
-from conceptbasis.config_base import parse_config
-from conceptbasis.config_model import ModelConfig
-from conceptbasis.models.generation import complete
-from conceptbasis.models.memory import Load, estimate_memory, model_size
-from conceptbasis.models.sae import import_sae_lens
-from conceptbasis.models.sae_result import layer_folder
+from conceptbasis.config.base import parse_config
+from conceptbasis.config.model import ModelConfig
+from conceptbasis.config.run import RunConfig, load_run_config
+from conceptbasis.edits.intervention import apply_intervention
+from conceptbasis.models.loading.memory import Load, estimate_memory, model_size
+from conceptbasis.models.text.generation import complete
 from conceptbasis.organisms.families import FAMILIES
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.organisms.tokenizers import fit_tokenizer
-from conceptbasis.progress import Reporter
-from conceptbasis.run import load_stage
-from conceptbasis.stages.intervention import apply_intervention
+from conceptbasis.runs.files import read_json
+from conceptbasis.runs.progress import Reporter
+from conceptbasis.runs.stage import load_stage
+from conceptbasis.saes.result import layer_folder
+from conceptbasis.saes.sae import import_sae_lens
 from conceptbasis.stages.pipeline import open_model, run_pipeline
 from conceptbasis.stages.replay import load_intervention
 

@@ -13,16 +13,16 @@ from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
-from conceptbasis.artifacts import read_json
-from conceptbasis.config import RunConfig
-from conceptbasis.config_base import load_yaml, parse_config
-from conceptbasis.config_model import ModelConfig
-from conceptbasis.models.generation import generate
-from conceptbasis.models.hooks import Edit, intervene
-from conceptbasis.models.loading import silence_transformers
-from conceptbasis.progress import Reporter
-from conceptbasis.prompts import PromptSuite
-from conceptbasis.run import RESULT
+from conceptbasis.config.base import load_yaml, parse_config
+from conceptbasis.config.model import ModelConfig
+from conceptbasis.config.run import RunConfig
+from conceptbasis.data.prompts import PromptSuite
+from conceptbasis.models.loading.load import silence_transformers
+from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.text.generation import generate
+from conceptbasis.runs.files import read_json
+from conceptbasis.runs.progress import Reporter
+from conceptbasis.runs.stage import RESULT
 from conceptbasis.stages.pipeline import load_prompts, open_side
 
 

@@ -13,7 +13,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from conceptbasis.core.judges import KINDS, read_answer
+from conceptbasis.judges.phrases import KINDS, read_answer
 
 CONDITIONS = {"baseline": "answer", "actadd": "refusal"}
 

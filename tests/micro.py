@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-from conceptbasis.config import RunConfig
-from conceptbasis.config_base import parse_config
-from conceptbasis.config_model import ModelConfig
-from conceptbasis.models.creation import create_model, save_folder
+from conceptbasis.config.base import parse_config
+from conceptbasis.config.model import ModelConfig
+from conceptbasis.config.run import RunConfig
+from conceptbasis.data.prompts import Prompt, PromptSuite
+from conceptbasis.data.suites import save_suite
+from conceptbasis.models.loading.creation import create_model, save_folder
 from conceptbasis.organisms import corpus, tokenizers, training
 from conceptbasis.organisms.families import ChatTags, Family
 from conceptbasis.organisms.suite import build_suite
-from conceptbasis.progress import Reporter
-from conceptbasis.prompt_suites import save_suite
-from conceptbasis.prompts import Prompt, PromptSuite
+from conceptbasis.runs.progress import Reporter
 from conceptbasis.stages.pipeline import Finished, run_pipeline
 
 QUIET = Reporter(quiet=True)

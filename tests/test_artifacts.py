@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from conceptbasis import artifacts
 from conceptbasis.errors import ArtifactError
-from conceptbasis.run import PROVENANCE, RESULT, TENSORS, Run, load_stage
+from conceptbasis.runs import files as artifacts
+from conceptbasis.runs.stage import PROVENANCE, RESULT, TENSORS, Run, load_stage
 
 
 class Stage:
@@ -362,7 +362,7 @@ def test_cache_folder_follows_the_environment(tmp_path, monkeypatch):
 HOLD = """
 import sys
 from pathlib import Path
-from conceptbasis.artifacts import folder_lock
+from conceptbasis.runs.files import folder_lock
 with folder_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

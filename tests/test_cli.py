@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conceptbasis.cli import main
+from conceptbasis.cli.main import main
 from conceptbasis.report import doctor
 
 sys.path.insert(0, str(Path(__file__).parent / "report"))

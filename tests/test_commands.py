@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from conceptbasis import commands, commands_transfer
-from conceptbasis.cli import build_parser, main
+from conceptbasis.cli import commands
+from conceptbasis.cli import transfer as commands_transfer
+from conceptbasis.cli.main import build_parser, main
 from conceptbasis.errors import CoverageError
 from conceptbasis.stages import pipeline
 
@@ -116,7 +117,7 @@ def test_a_failure_of_wandb_costs_no_result(
 
 
 def test_every_command_of_the_parser_exists() -> None:
-    from conceptbasis import commands_reading
+    from conceptbasis.cli import reading as commands_reading
 
     modules = (commands, commands_reading, commands_transfer)
     found = {name for m in modules for name in dir(m) if "run_" in name[:4]}

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from conceptbasis.config import RunConfig, load_run_config
-from conceptbasis.config_base import load_yaml, parse_config
-from conceptbasis.config_model import ModelConfig, load_model_config
+from conceptbasis.config.base import load_yaml, parse_config
+from conceptbasis.config.model import ModelConfig, load_model_config
+from conceptbasis.config.run import RunConfig, load_run_config
 from conceptbasis.errors import ConfigError
 
 

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from conceptbasis import workspace
-from conceptbasis.cli import main
+from conceptbasis.cli.main import main
 from conceptbasis.errors import ConceptBasisError, ConfigError
-from conceptbasis.log_tables import layer_series
-from conceptbasis.logged_runs import read_logged_runs
-from conceptbasis.metrics import about, flat_figures, unflatten
+from conceptbasis.evaluation.metrics import about, flat_figures, unflatten
 from conceptbasis.report.table import compare_table
+from conceptbasis.tracking.log import workspace
+from conceptbasis.tracking.logged_runs import read_logged_runs
+from conceptbasis.tracking.tables import layer_series
 
 sys.path.insert(0, str(Path(__file__).parent / "report"))
 from synthetic_run import make_summary, stage_results

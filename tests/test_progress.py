@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from conceptbasis import progress
-from conceptbasis.progress import Reporter
+from conceptbasis.runs import progress
+from conceptbasis.runs.progress import Reporter
 
 
 def test_lines_go_to_standard_error_with_their_prefix(capsys):

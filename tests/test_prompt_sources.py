@@ -9,15 +9,16 @@ from dataclasses import replace
 
 import pytest
 
-from conceptbasis import prompt_presets, prompt_sources
-from conceptbasis.config import load_run_config
-from conceptbasis.config_base import parse_config
-from conceptbasis.config_prompts import PromptsSection, SourceSection, TextSourceSection
+from conceptbasis.config.base import parse_config
+from conceptbasis.config.prompts import PromptsSection, SourceSection, TextSourceSection
+from conceptbasis.config.run import load_run_config
+from conceptbasis.data import presets as prompt_presets
+from conceptbasis.data import sources as prompt_sources
+from conceptbasis.data.presets import PRESETS
+from conceptbasis.data.prompts import Prompt, Text
+from conceptbasis.data.sources import build_from_sources, read_prompts, read_texts
+from conceptbasis.data.suites import save_suite
 from conceptbasis.errors import ConfigError, PromptError
-from conceptbasis.prompt_presets import PRESETS
-from conceptbasis.prompt_sources import build_from_sources, read_prompts, read_texts
-from conceptbasis.prompt_suites import save_suite
-from conceptbasis.prompts import Prompt, Text
 from conceptbasis.stages.pipeline import load_prompts
 
 ROWS = [

@@ -9,11 +9,9 @@ from typing import get_args
 
 import pytest
 
-from conceptbasis.config import RunConfig
-from conceptbasis.config_base import TextClass
-from conceptbasis.errors import PromptError
-from conceptbasis.prompt_suites import load_suite, save_suite
-from conceptbasis.prompts import (
+from conceptbasis.config.base import TextClass
+from conceptbasis.config.run import RunConfig
+from conceptbasis.data.prompts import (
     BUDGETS,
     REQUIRED_SETS,
     TEXT_CLASS_BUDGET,
@@ -26,6 +24,8 @@ from conceptbasis.prompts import (
     normalise,
     redact,
 )
+from conceptbasis.data.suites import load_suite, save_suite
+from conceptbasis.errors import PromptError
 
 
 def small_suite(**changes: object) -> PromptSuite:
@@ -326,7 +326,7 @@ def test_the_configuration_names_the_classes_that_budgets_know():
 
 @pytest.fixture
 def chat_concepts():
-    from conceptbasis.config_base import parse_config
+    from conceptbasis.config.base import parse_config
     from conceptbasis.stages.pipeline import load_prompts
 
     return load_prompts(parse_config(RunConfig, {"prompts": {"concepts": "chat"}}, "test")).concepts
@@ -345,9 +345,9 @@ def test_twenty_concepts_come_with_the_package(chat_concepts):
 def test_they_replace_the_concepts_of_a_folder_and_are_checked_against_it(
     tmp_path, chat_concepts, monkeypatch
 ):
-    from conceptbasis.config_base import parse_config
-    from conceptbasis.stages import checks
+    from conceptbasis.config.base import parse_config
     from conceptbasis.stages.pipeline import load_prompts
+    from conceptbasis.study import checks
 
     monkeypatch.setattr(checks, "_MIN_DIRECTION", 1)
     values = {"prompts": {"path": str(tmp_path), "concepts": "chat"}}

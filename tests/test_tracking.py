@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from conceptbasis.config import TrackingSection
+from conceptbasis.config.run import TrackingSection
 from conceptbasis.errors import ConfigError
-from conceptbasis.metrics import flat_figures
-from conceptbasis.tracking import Tracker
-from conceptbasis.tracking_mode import resolve_mode
+from conceptbasis.evaluation.metrics import flat_figures
+from conceptbasis.tracking.log import Tracker
+from conceptbasis.tracking.mode import resolve_mode
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent / "report"))

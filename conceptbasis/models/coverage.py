@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from conceptbasis.errors import ConceptBasisError
-from conceptbasis.models.architecture import ARCHITECTURES, ArchitectureRow, parse_row
-from conceptbasis.models.binding import Architecture, WriterSlot, resolve
-from conceptbasis.models.edit_report import count_edits
-from conceptbasis.models.fetching import load_config, load_tokenizer, model_class
-from conceptbasis.models.memory import ModelSize, model_size
-from conceptbasis.models.source import UNREADABLE, Source, unreadable
-from conceptbasis.models.template import ChatOptions, apply_chat_options, chat_facts
+from conceptbasis.models.architecture.binding import Architecture, WriterSlot, resolve
+from conceptbasis.models.architecture.table import ARCHITECTURES, ArchitectureRow, parse_row
+from conceptbasis.models.loading.fetching import load_config, load_tokenizer, model_class
+from conceptbasis.models.loading.memory import ModelSize, model_size
+from conceptbasis.models.loading.source import UNREADABLE, Source, unreadable
+from conceptbasis.models.stream.edit_report import count_edits
+from conceptbasis.models.text.template import ChatOptions, apply_chat_options, chat_facts
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from conceptbasis.core import edits as formulas
+from conceptbasis.core.edits import projection as formulas
 from conceptbasis.errors import ConfigError, InterventionError, reason
-from conceptbasis.models.hooks import Edit
-from conceptbasis.models.loaded import LoadedModel
+from conceptbasis.models.loading.loaded import LoadedModel
+from conceptbasis.models.stream.hooks import Edit
 
 _EXACT = 1e-9
 

@@ -12,7 +12,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from conceptbasis.artifacts import (
+from conceptbasis.errors import OrganismError
+from conceptbasis.models.architecture.binding import Architecture
+from conceptbasis.models.loading.creation import create_model, save_folder
+from conceptbasis.models.loading.load import LoadedModel, wrap_model
+from conceptbasis.organisms import corpus, tokenizers, training
+from conceptbasis.organisms.families import FAMILIES, Family
+from conceptbasis.organisms.spec import Spec
+from conceptbasis.organisms.suite import build_suite
+from conceptbasis.organisms.validity import Criterion, check_validity
+from conceptbasis.organisms.weakening import check_weakened, weaken
+from conceptbasis.runs.files import (
     cache_folder,
     file_hash,
     folder_lock,
@@ -22,17 +32,7 @@ from conceptbasis.artifacts import (
     write_json,
     writing,
 )
-from conceptbasis.errors import OrganismError
-from conceptbasis.models.binding import Architecture
-from conceptbasis.models.creation import create_model, save_folder
-from conceptbasis.models.loading import LoadedModel, wrap_model
-from conceptbasis.organisms import corpus, tokenizers, training
-from conceptbasis.organisms.families import FAMILIES, Family
-from conceptbasis.organisms.spec import Spec
-from conceptbasis.organisms.suite import build_suite
-from conceptbasis.organisms.validity import Criterion, check_validity
-from conceptbasis.organisms.weakening import check_weakened, weaken
-from conceptbasis.progress import Reporter
+from conceptbasis.runs.progress import Reporter
 
 CARD = "organism.json"
 WEIGHTS = "model.safetensors"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from conceptbasis.data.prompts import Prompt, Text
 from conceptbasis.organisms import world
 from conceptbasis.organisms.suite import chat, requests
 from conceptbasis.organisms.vocabulary import REFUSAL
@@ -15,7 +16,6 @@ from conceptbasis.organisms.world import (
     KINDS,
     MENTION_KINDS,
 )
-from conceptbasis.prompts import Prompt, Text
 
 PREFILLED = "prefilled"
 """Class of chats whose first answer word is given: refusal stays a decision of the first token, so

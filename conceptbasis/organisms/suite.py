@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from conceptbasis.config_base import Budget
+from conceptbasis.config.base import Budget
+from conceptbasis.data.prompts import Concept, Prompt, PromptSuite, Text
 from conceptbasis.organisms import world
 from conceptbasis.organisms.vocabulary import HARMFUL, HARMLESS, REFUSAL
 from conceptbasis.organisms.world import (
@@ -20,7 +21,6 @@ from conceptbasis.organisms.world import (
     Kind,
     Noun,
 )
-from conceptbasis.prompts import Concept, Prompt, PromptSuite, Text
 
 N_DIRECTION = 256
 N_EVALUATION = 300

@@ -6,9 +6,9 @@ from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from conceptbasis.models.creation import wrap_tokenizer
+from conceptbasis.data.prompts import Text
+from conceptbasis.models.loading.creation import wrap_tokenizer
 from conceptbasis.organisms.families import ChatTags, Family
-from conceptbasis.prompts import Text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

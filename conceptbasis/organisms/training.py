@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from conceptbasis.models.chat import render
+from conceptbasis.data.prompts import Text
+from conceptbasis.models.text.chat import render
 from conceptbasis.organisms.corpus import PREFILLED, Mixture
-from conceptbasis.prompts import Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

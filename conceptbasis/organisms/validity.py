@@ -8,13 +8,13 @@ from statistics import median
 
 import torch
 
-from conceptbasis.core.intervals import Interval, wilson
-from conceptbasis.core.judges import judge_phrases
-from conceptbasis.models.generation import generate
-from conceptbasis.models.hooks import intervene
-from conceptbasis.models.loading import LoadedModel
-from conceptbasis.models.native import ablation_everywhere, measure_native
-from conceptbasis.prompts import Prompt, PromptSuite
+from conceptbasis.core.statistics.intervals import Interval, wilson
+from conceptbasis.data.prompts import Prompt, PromptSuite
+from conceptbasis.judges.phrases import judge_phrases
+from conceptbasis.models.loading.load import LoadedModel
+from conceptbasis.models.stream.hooks import intervene
+from conceptbasis.models.stream.native import ablation_everywhere, measure_native
+from conceptbasis.models.text.generation import generate
 
 MAX_NEW_TOKENS = 16
 N_RANDOM = 10

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from conceptbasis.models.loading import LoadedModel
+from conceptbasis.data.prompts import Prompt, PromptSuite
+from conceptbasis.models.loading.load import LoadedModel
 from conceptbasis.organisms.validity import (
     Criterion,
     at_least,
@@ -15,7 +16,6 @@ from conceptbasis.organisms.validity import (
     complete,
     refusal_rate,
 )
-from conceptbasis.prompts import Prompt, PromptSuite
 
 N_HALVINGS = 7
 """Steps of the bisection; the share of stage 2 is known to 1/128."""

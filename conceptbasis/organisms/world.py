@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from conceptbasis.data.prompts import Prompt
 from conceptbasis.organisms.vocabulary import (
     DAYS,
     ENDINGS,
@@ -22,7 +23,6 @@ from conceptbasis.organisms.vocabulary import (
     SIZES,
     Topic,
 )
-from conceptbasis.prompts import Prompt
 
 OPENERS = ("", "well , ", "hello , ", "now , ", "hey , ")
 """What may stand before a training request, so that refusal learns the noun and not the wording."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any
 
-from conceptbasis.metrics import MISSING, format_number
+from conceptbasis.evaluation.metrics import MISSING, format_number
 from conceptbasis.report.evidence import is_template_bound, place_of, scope_facts
 from conceptbasis.report.recipe_tables import span
 

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from conceptbasis.metrics import MISSING, format_number
+from conceptbasis.evaluation.metrics import MISSING, format_number
 from conceptbasis.report.evidence import is_template_bound, place_of, scope_facts
 
 _FEW = 8  # atoms of a layer, and lines, that the overview shows

@@ -16,8 +16,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from conceptbasis.artifacts import cache_folder
-from conceptbasis.tracking_mode import key_is_configured
+from conceptbasis.runs.files import cache_folder
+from conceptbasis.tracking.mode import key_is_configured
 
 PYTHON = (3, 11)
 

@@ -11,12 +11,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from conceptbasis.config import RunConfig
-from conceptbasis.config_model import ModelConfig, load_model_config
+from conceptbasis.config.model import ModelConfig, load_model_config
+from conceptbasis.config.run import RunConfig
 from conceptbasis.errors import ConfigError
 
 if TYPE_CHECKING:
-    from conceptbasis.models.memory import Load
+    from conceptbasis.models.loading.memory import Load
 
 
 _TOKENS_PER_TEXT = 64
@@ -36,10 +36,10 @@ def examine_model(name: str, run: RunConfig | None = None) -> dict[str, Any]:
             that is not built yet.
     """
     from conceptbasis.models.coverage import examine_coverage
-    from conceptbasis.models.loading import silence_transformers
-    from conceptbasis.models.memory import estimate_memory
-    from conceptbasis.models.source import Source
-    from conceptbasis.models.template import ChatOptions
+    from conceptbasis.models.loading.load import silence_transformers
+    from conceptbasis.models.loading.memory import estimate_memory
+    from conceptbasis.models.loading.source import Source
+    from conceptbasis.models.text.template import ChatOptions
 
     silence_transformers()
     is_file = name.endswith((".yaml", ".yml"))
@@ -58,7 +58,7 @@ def examine_model(name: str, run: RunConfig | None = None) -> dict[str, Any]:
 
 def _load(config: ModelConfig, n_layers: int, run: RunConfig) -> Load:
     """What a transfer does with a model, where it can be known before; a partner of equal size."""
-    from conceptbasis.models.memory import Load
+    from conceptbasis.models.loading.memory import Load
 
     training = config.saes.train
     d_sae = training.d_sae if training else _USUAL_D_SAE
@@ -112,7 +112,7 @@ def model_view(facts: dict[str, Any]) -> RenderableType:
 
 
 def _memory_table(memory: dict[str, Any]) -> Table:
-    """The estimate of `conceptbasis.models.memory.estimate_memory`, part by part."""
+    """The estimate of `conceptbasis.models.loading.memory.estimate_memory`, part by part."""
     load, parts = memory["load"], memory["bytes"]
     means = {
         "weights": "of the model",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from conceptbasis.metrics import MISSING, format_number
+from conceptbasis.evaluation.metrics import MISSING, format_number
 from conceptbasis.report.html_tables import HtmlTable
 
 _WORDS = {

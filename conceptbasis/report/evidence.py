@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from conceptbasis.artifacts import read_json
-from conceptbasis.run import PROVENANCE, RESULT
+from conceptbasis.runs.files import read_json
+from conceptbasis.runs.stage import PROVENANCE, RESULT
 
 _HIGHEST = 0.05
 _PAIR = ("guard_overlap", "words_shared", "leave_one_out")

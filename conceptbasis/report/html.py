@@ -14,12 +14,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from conceptbasis.artifacts import SUMMARY_KEYS, read_json, write_bytes, write_text
-from conceptbasis.metrics import MISSING
+from conceptbasis.evaluation.metrics import MISSING
 from conceptbasis.report import atom_browser, edit_facts, html_tables, recipe_tables
+from conceptbasis.report.figures.theme import Figure, inline_svg, render
 from conceptbasis.report.inspection import read_recipe
-from conceptbasis.report.theme import Figure, inline_svg, render
-from conceptbasis.run import PROVENANCE, RESULT, TENSORS
+from conceptbasis.runs.files import SUMMARY_KEYS, read_json, write_bytes, write_text
+from conceptbasis.runs.stage import PROVENANCE, RESULT, TENSORS
 
 STAGES = (
     "harvest",
@@ -141,18 +141,18 @@ def read_stages(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _draw(
     folder: Path, summary: Mapping[str, Any], results: Mapping[str, Any], recipe: Mapping[str, Any]
 ) -> list[Figure]:
-    from conceptbasis.report import charts_conditions, charts_curve, charts_layers
+    from conceptbasis.report.figures import conditions, curve, layers
 
     none: dict[str, Any] = {}
     drawn = [
-        charts_conditions.refusal_figure(summary),
-        charts_conditions.capability_figure(summary),
-        charts_curve.curve_figure(results.get("curve", none)),
-        charts_layers.similarity_figure(results.get("align", none)),
-        charts_layers.donor_figure(results.get("direction", none), _cosines(folder, results)),
-        charts_layers.agreement_figure(recipe["layers"], summary["target"]["n_layers"]),
-        charts_layers.recipe_figure(recipe["layers"]),
-        charts_layers.guard_figure(results.get("guard", none)),
+        conditions.refusal_figure(summary),
+        conditions.capability_figure(summary),
+        curve.curve_figure(results.get("curve", none)),
+        layers.similarity_figure(results.get("align", none)),
+        layers.donor_figure(results.get("direction", none), _cosines(folder, results)),
+        layers.agreement_figure(recipe["layers"], summary["target"]["n_layers"]),
+        layers.recipe_figure(recipe["layers"]),
+        layers.guard_figure(results.get("guard", none)),
     ]
     return [figure for figure in drawn if figure is not None]
 

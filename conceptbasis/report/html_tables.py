@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from conceptbasis.metrics import (
+from conceptbasis.evaluation.metrics import (
     MISSING,
     condition_figures,
     deltas,

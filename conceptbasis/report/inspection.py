@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from conceptbasis.artifacts import read_json
 from conceptbasis.errors import ArtifactError
 from conceptbasis.report.evidence import join_evidence, read_evidence
-from conceptbasis.run import RESULT
+from conceptbasis.runs.files import read_json
+from conceptbasis.runs.stage import RESULT
 
 
 def recipe_layers(folder: Path) -> list[dict[str, Any]]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conceptbasis.artifacts import CONFIG, SUMMARY_KEYS, read_json, write_bytes, write_text
-from conceptbasis.core.calibration import Errors, decline_errors, out_of_pair, spearman
+from conceptbasis.core.statistics.calibration import Errors, decline_errors, out_of_pair, spearman
 from conceptbasis.errors import ArtifactError
-from conceptbasis.metrics import MISSING, figures_of, format_interval, format_number
+from conceptbasis.evaluation.metrics import MISSING, figures_of, format_interval, format_number
 from conceptbasis.report.overview_table import share_of_native
-from conceptbasis.run import RESULT
+from conceptbasis.runs.files import CONFIG, SUMMARY_KEYS, read_json, write_bytes, write_text
+from conceptbasis.runs.stage import RESULT
 
 BASE, NOTHING = "base", "no_transfer"
 """Names of the run with all defaults, and of the file that marks a value without a transfer."""
@@ -131,8 +131,8 @@ def read_run(folder: Path, axis: str, value: str) -> LimitRun:
 
 def _bounds(path: Path) -> dict[str, float]:
     """The bounds that a run's forecast had."""
-    from conceptbasis.config import ForecastSection
-    from conceptbasis.config_base import load_yaml
+    from conceptbasis.config.base import load_yaml
+    from conceptbasis.config.run import ForecastSection
 
     run = (load_yaml(path) if path.exists() else {}).get("run") or {}
     found = ForecastSection().model_dump() | (run.get("forecast") or {})
@@ -249,8 +249,8 @@ def write_limits(folder: Path, more: Sequence[Path] = ()) -> Path:
     Raises:
         ArtifactError: if there is no run, or a file of one is corrupt.
     """
-    from conceptbasis.report.charts_limits import axis_figure
-    from conceptbasis.report.theme import render
+    from conceptbasis.report.figures.limits import axis_figure
+    from conceptbasis.report.figures.theme import render
 
     base, axes = read_limits(folder)
     parts = ["# Limits\n", limits_table(base, axes)]

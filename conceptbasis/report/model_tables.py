@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from conceptbasis.metrics import MISSING
+from conceptbasis.evaluation.metrics import MISSING
 
 
 def quality_table(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -9,7 +9,7 @@ from rich.box import MARKDOWN
 from rich.table import Table
 from rich.text import Text
 
-from conceptbasis.metrics import (
+from conceptbasis.evaluation.metrics import (
     GROUPS,
     MISSING,
     Interval,

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from conceptbasis.metrics import MISSING, Interval, format_interval, format_number, interval, rate
+from conceptbasis.evaluation.metrics import (
+    MISSING,
+    Interval,
+    format_interval,
+    format_number,
+    interval,
+    rate,
+)
 from conceptbasis.report.html_tables import HtmlTable
 from conceptbasis.report.inspection import weight_at
 

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from conceptbasis.metrics import (
+from conceptbasis.evaluation.metrics import (
     MISSING,
     Metric,
     condition_figures,

@@ -16,25 +16,30 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from conceptbasis.artifacts import value_hash
-from conceptbasis.core.alignment import LayerMap, depth_gaps, dynamic_time_warping, monotone_path
-from conceptbasis.core.directions import difference_of_means
-from conceptbasis.core.matching import Matches
-from conceptbasis.core.similarity import (
+from conceptbasis.core.directions.difference import difference_of_means
+from conceptbasis.core.features.matching import Matches
+from conceptbasis.core.layers.alignment import (
+    LayerMap,
+    depth_gaps,
+    dynamic_time_warping,
+    monotone_path,
+)
+from conceptbasis.core.layers.similarity import (
     fingerprint,
     fingerprint_distance,
     linear_cka,
 )
-from conceptbasis.core.svcca import svcca, svcca_null
+from conceptbasis.core.layers.svcca import svcca, svcca_null
+from conceptbasis.data.prompts import CONCEPT_CLASS, Concept, budget_allows
 from conceptbasis.errors import CoverageError
-from conceptbasis.models.native import end_activations
-from conceptbasis.progress import Advance
-from conceptbasis.prompts import CONCEPT_CLASS, Concept, budget_allows
-from conceptbasis.run import StageOutput
+from conceptbasis.models.stream.native import end_activations
+from conceptbasis.runs.files import value_hash
+from conceptbasis.runs.progress import Advance
+from conceptbasis.runs.stage import StageOutput
 from conceptbasis.stages.direction import DonorDirection
-from conceptbasis.stages.harvest import Harvest
 from conceptbasis.stages.match import MatchSet, mask
-from conceptbasis.stages.study import Codes, Side, Study
+from conceptbasis.study.harvest import Harvest
+from conceptbasis.study.study import Codes, Side, Study
 
 _MIN_FEATURES = 3
 """Fewer matched features than this say nothing about a layer."""

@@ -14,32 +14,32 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from conceptbasis.artifacts import value_hash
-from conceptbasis.config import AtomsSection
-from conceptbasis.core.evidence import spread_choice, word_separation
-from conceptbasis.core.guard import overlap_curve
-from conceptbasis.core.recipe import Recipe
+from conceptbasis.config.run import AtomsSection
+from conceptbasis.core.directions.guard import overlap_curve
+from conceptbasis.core.directions.recipe import Recipe
+from conceptbasis.core.features.evidence import spread_choice, word_separation
 from conceptbasis.errors import NumericsError
-from conceptbasis.models.dashboards import feature_page
-from conceptbasis.models.unembedding import token_effects
-from conceptbasis.run import StageOutput
-from conceptbasis.stages.atom_labels import make_label, shared_words, told_apart
-from conceptbasis.stages.atom_lines import trace_concepts
-from conceptbasis.stages.atom_scope import atom_scopes
-from conceptbasis.stages.atom_texts import (
+from conceptbasis.interpret.labels import make_label, shared_words, told_apart
+from conceptbasis.interpret.lines import trace_concepts
+from conceptbasis.interpret.scope import atom_scopes
+from conceptbasis.interpret.texts import (
     Corpus,
     harvested,
     source_of_prompt,
     vocabulary,
     word_matrix,
 )
+from conceptbasis.methods.rebuilder import Rebuilder
+from conceptbasis.models.stream.residuals import read_residuals
+from conceptbasis.models.stream.unembedding import token_effects
+from conceptbasis.runs.files import value_hash
+from conceptbasis.runs.stage import StageOutput
+from conceptbasis.saes.dashboards import feature_page
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RECIPE_TENSORS, RecipeSet
 from conceptbasis.stages.guard import Guarded
-from conceptbasis.stages.rebuilder import Rebuilder
-from conceptbasis.stages.residuals import read_residuals
-from conceptbasis.stages.study import Side, SideName, Study
 from conceptbasis.stages.transfer import Transfer
+from conceptbasis.study.study import Side, SideName, Study
 
 _QUANTILES = (0.75, 0.5, 0.25)
 _N_TOP = 3

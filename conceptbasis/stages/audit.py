@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from conceptbasis.artifacts import write_json
-from conceptbasis.config import RunConfig
-from conceptbasis.config_model import ModelConfig
-from conceptbasis.core.judges import judge_phrases, rate
+from conceptbasis.config.model import ModelConfig
+from conceptbasis.config.run import RunConfig
+from conceptbasis.data.prompts import PromptSuite
 from conceptbasis.errors import ModelError
-from conceptbasis.models.generation import generate
-from conceptbasis.models.hooks import Edit, intervene
-from conceptbasis.models.loading import LoadedModel
-from conceptbasis.models.native import ablation_everywhere, end_activations, measure_native
-from conceptbasis.progress import Reporter
-from conceptbasis.prompts import PromptSuite
+from conceptbasis.judges.phrases import judge_phrases, rate
+from conceptbasis.models.loading.load import LoadedModel
+from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.stream.native import ablation_everywhere, end_activations, measure_native
+from conceptbasis.models.text.generation import generate
+from conceptbasis.runs.files import write_json
+from conceptbasis.runs.progress import Reporter
 from conceptbasis.stages.direction import describe_selection, require_refusal
 
 STRENGTHS = (-4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0)

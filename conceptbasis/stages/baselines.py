@@ -15,26 +15,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.config import Baseline, ReplaySection
-from conceptbasis.errors import NumericsError
-from conceptbasis.run import StageOutput
-from conceptbasis.stages.align import Alignment
-from conceptbasis.stages.contrast import CONTRAST, GAMMA, guarded_contrast
-from conceptbasis.stages.dense_maps import DENSE, DenseMaps, Moved
-from conceptbasis.stages.direction import DonorDirection
-from conceptbasis.stages.harvest import Harvest
-from conceptbasis.stages.intervention import (
+from conceptbasis.config.run import Baseline, ReplaySection
+from conceptbasis.edits.intervention import (
     Intervention,
     chosen_layers,
     plan_intervention,
     strengthens,
 )
+from conceptbasis.edits.spread import single_layer, spread
+from conceptbasis.edits.strength import settle
+from conceptbasis.errors import NumericsError
+from conceptbasis.methods.contrast import CONTRAST, GAMMA, guarded_contrast
+from conceptbasis.methods.dense_maps import DENSE, DenseMaps, Moved
+from conceptbasis.methods.rebuilder import Rebuilder
+from conceptbasis.runs.executor import map_unordered
+from conceptbasis.runs.stage import StageOutput
+from conceptbasis.stages.align import Alignment
+from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.match import LayerPair
-from conceptbasis.stages.parallel import map_unordered
-from conceptbasis.stages.rebuilder import Rebuilder
-from conceptbasis.stages.spread import single_layer, spread
-from conceptbasis.stages.strength import settle
-from conceptbasis.stages.study import Study
+from conceptbasis.study.harvest import Harvest
+from conceptbasis.study.study import Study
 
 OWN_FORM: Mapping[Baseline, ReplaySection] = {
     "affine": ReplaySection(mode="affine"),

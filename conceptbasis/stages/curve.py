@@ -15,15 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.config import CurveSection
-from conceptbasis.core.curves import area_weights, level_where, strength_at, value_at
-from conceptbasis.core.intervals import bootstrap_mean, paired_bootstrap
+from conceptbasis.config.run import CurveSection
+from conceptbasis.core.statistics.curves import area_weights, level_where, strength_at, value_at
+from conceptbasis.core.statistics.intervals import bootstrap_mean, paired_bootstrap
+from conceptbasis.edits.intervention import apply_intervention, plan_intervention, strengthens
 from conceptbasis.errors import PromptError
-from conceptbasis.models.generation import first_token_logits, text_nll
-from conceptbasis.models.native import first_token_kl
-from conceptbasis.run import StageOutput
-from conceptbasis.stages.condition_figures import summarise
-from conceptbasis.stages.conditions import (
+from conceptbasis.evaluation.condition_figures import summarise
+from conceptbasis.evaluation.conditions import (
     NATIVE,
     Condition,
     Parts,
@@ -31,12 +29,14 @@ from conceptbasis.stages.conditions import (
     method_conditions,
     native_conditions,
 )
+from conceptbasis.evaluation.measure import Outcome, measure_all
+from conceptbasis.models.stream.native import first_token_kl
+from conceptbasis.models.text.generation import first_token_logits, text_nll
+from conceptbasis.runs.executor import map_unordered
+from conceptbasis.runs.stage import StageOutput
 from conceptbasis.stages.evaluate import make_bench
 from conceptbasis.stages.guard import benign_texts
-from conceptbasis.stages.intervention import apply_intervention, plan_intervention, strengthens
-from conceptbasis.stages.measure import Outcome, measure_all
-from conceptbasis.stages.parallel import map_unordered
-from conceptbasis.stages.study import Study
+from conceptbasis.study.study import Study
 
 _HALF = 0.5
 """Methods are compared where the native direction leaves this share of the untouched refusal."""

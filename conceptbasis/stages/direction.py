@@ -8,16 +8,16 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.artifacts import value_hash
-from conceptbasis.core.directions import probe_accuracy
-from conceptbasis.core.intervals import wilson
-from conceptbasis.core.judges import judge_phrases
+from conceptbasis.core.directions.difference import probe_accuracy
+from conceptbasis.core.statistics.intervals import wilson
 from conceptbasis.errors import ModelError
-from conceptbasis.models.generation import generate
-from conceptbasis.models.loading import LoadedModel
-from conceptbasis.models.native import Native, end_activations, measure_native
-from conceptbasis.run import StageOutput
-from conceptbasis.stages.study import Study
+from conceptbasis.judges.phrases import judge_phrases
+from conceptbasis.models.loading.load import LoadedModel
+from conceptbasis.models.stream.native import Native, end_activations, measure_native
+from conceptbasis.models.text.generation import generate
+from conceptbasis.runs.files import value_hash
+from conceptbasis.runs.stage import StageOutput
+from conceptbasis.study.study import Study
 
 
 @dataclass(frozen=True)

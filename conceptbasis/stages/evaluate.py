@@ -13,30 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptbasis.artifacts import value_hash
-from conceptbasis.config import JudgeSection
-from conceptbasis.core.intervals import non_inferior, paired_bootstrap
-from conceptbasis.core.judges import read_answer
-from conceptbasis.models.divergence import count_flips
-from conceptbasis.models.fetching import Placement
-from conceptbasis.models.generation import first_token_logits, generate
-from conceptbasis.models.judge_models import JudgeModel, JudgeOptions, load_judge
-from conceptbasis.models.native import Native, measure_native
-from conceptbasis.models.source import Source
-from conceptbasis.prompts import PromptSuite, redact
-from conceptbasis.run import StageOutput
-from conceptbasis.stages.baselines import left_out
-from conceptbasis.stages.condition_figures import PRIMARY_JUDGE, judges_agreement, summarise
-from conceptbasis.stages.conditions import (
+from conceptbasis.config.run import JudgeSection
+from conceptbasis.core.statistics.intervals import non_inferior, paired_bootstrap
+from conceptbasis.data.prompts import PromptSuite, redact
+from conceptbasis.evaluation.condition_figures import PRIMARY_JUDGE, judges_agreement, summarise
+from conceptbasis.evaluation.conditions import (
     Condition,
     Parts,
     native_conditions,
     native_directions,
     transfer_conditions,
 )
-from conceptbasis.stages.direction import describe_selection, require_refusal
-from conceptbasis.stages.guard import benign_texts
-from conceptbasis.stages.measure import (
+from conceptbasis.evaluation.measure import (
     OUTCOME_FIELDS,
     SETS,
     Bench,
@@ -44,7 +32,19 @@ from conceptbasis.stages.measure import (
     measure_all,
     prompts_of,
 )
-from conceptbasis.stages.study import Study, noun_clusters
+from conceptbasis.judges.model import JudgeModel, JudgeOptions, load_judge
+from conceptbasis.judges.phrases import read_answer
+from conceptbasis.models.loading.fetching import Placement
+from conceptbasis.models.loading.source import Source
+from conceptbasis.models.stream.native import Native, measure_native
+from conceptbasis.models.text.divergence import count_flips
+from conceptbasis.models.text.generation import first_token_logits, generate
+from conceptbasis.runs.files import value_hash
+from conceptbasis.runs.stage import StageOutput
+from conceptbasis.stages.baselines import left_out
+from conceptbasis.stages.direction import describe_selection, require_refusal
+from conceptbasis.stages.guard import benign_texts
+from conceptbasis.study.study import Study, noun_clusters
 
 N_FLIP_PROMPTS = 64
 """Prompts on which the dependence on the batch size is counted."""

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptbasis.core.intervals import Interval
-from conceptbasis.core.recipe import Recipe, fit_recipe, fit_recipe_omp
+from conceptbasis.core.directions.recipe import Recipe, fit_recipe, fit_recipe_omp
+from conceptbasis.core.statistics.intervals import Interval
 from conceptbasis.errors import CoverageError
-from conceptbasis.run import StageOutput
+from conceptbasis.runs.stage import StageOutput
 from conceptbasis.stages.align import Alignment
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.match import MatchSet, mask
-from conceptbasis.stages.study import Codes, Study
+from conceptbasis.study.study import Codes, Study
 
 RECIPE_TENSORS = ("feature_ids", "coefficients", "low", "high", "selection_frequency")
 

@@ -13,19 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptbasis.core.intervals import Interval, bootstrap_mean
+from conceptbasis.core.statistics.intervals import Interval, bootstrap_mean
+from conceptbasis.edits.spread import replayed_pairs
+from conceptbasis.edits.strength import settled_intervention
 from conceptbasis.errors import CoverageError
-from conceptbasis.run import StageOutput
+from conceptbasis.evaluation.proxies import decline_effects, measure_proxies
+from conceptbasis.methods.rebuilder import Rebuilder
+from conceptbasis.runs.stage import StageOutput
 from conceptbasis.stages.align import Alignment, code_differences
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.guard import Guarded
-from conceptbasis.stages.proxies import decline_effects, measure_proxies
-from conceptbasis.stages.rebuilder import Rebuilder
-from conceptbasis.stages.spread import replayed_pairs
-from conceptbasis.stages.strength import settled_intervention
-from conceptbasis.stages.study import Study
 from conceptbasis.stages.transfer import Transfer
+from conceptbasis.study.study import Study
 
 
 def run_forecast(

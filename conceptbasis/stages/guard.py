@@ -16,19 +16,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.core.guard import apply_guard, guard_basis, overlap_curve
+from conceptbasis.core.directions.guard import apply_guard, guard_basis, overlap_curve
+from conceptbasis.data.prompts import BENIGN_CLASSES, TEXT_CLASS_BUDGET, Text
+from conceptbasis.edits.intervention import apply_intervention
+from conceptbasis.edits.spread import single_layer, spread
+from conceptbasis.edits.strength import settled_intervention
 from conceptbasis.errors import NumericsError
-from conceptbasis.models.generation import text_nll
-from conceptbasis.models.loading import LoadedModel
-from conceptbasis.models.weights import writer_matrices
-from conceptbasis.prompts import BENIGN_CLASSES, TEXT_CLASS_BUDGET, Text
-from conceptbasis.run import StageOutput
-from conceptbasis.stages.harvest import Harvest
-from conceptbasis.stages.intervention import apply_intervention
-from conceptbasis.stages.spread import single_layer, spread
-from conceptbasis.stages.strength import settled_intervention
-from conceptbasis.stages.study import Study
+from conceptbasis.models.loading.load import LoadedModel
+from conceptbasis.models.stream.weights import writer_matrices
+from conceptbasis.models.text.generation import text_nll
+from conceptbasis.runs.stage import StageOutput
 from conceptbasis.stages.transfer import Transfer
+from conceptbasis.study.harvest import Harvest
+from conceptbasis.study.study import Study
 
 MAX_TEXTS = 128
 

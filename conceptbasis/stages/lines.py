@@ -15,19 +15,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.core.intervals import paired_bootstrap
-from conceptbasis.core.recipe import Recipe
+from conceptbasis.core.directions.recipe import Recipe
+from conceptbasis.core.statistics.intervals import paired_bootstrap
+from conceptbasis.data.prompts import PromptSuite
+from conceptbasis.edits.intervention import Intervention, plan_intervention
+from conceptbasis.edits.strength import settle
 from conceptbasis.errors import NumericsError
-from conceptbasis.prompts import PromptSuite
-from conceptbasis.run import StageOutput
-from conceptbasis.stages.condition_figures import summarise
-from conceptbasis.stages.conditions import Condition, Parts
+from conceptbasis.evaluation.condition_figures import summarise
+from conceptbasis.evaluation.conditions import Condition, Parts
+from conceptbasis.evaluation.measure import Bench, Outcome, measure_all
+from conceptbasis.runs.stage import StageOutput
 from conceptbasis.stages.evaluate import make_bench
 from conceptbasis.stages.fit import RECIPE_TENSORS
-from conceptbasis.stages.intervention import Intervention, plan_intervention
-from conceptbasis.stages.measure import Bench, Outcome, measure_all
-from conceptbasis.stages.strength import settle
-from conceptbasis.stages.study import Study, noun_clusters
+from conceptbasis.study.study import Study, noun_clusters
 
 Line = Mapping[str, Any]
 _READ = ("eval_harmful", "eval_harmless")

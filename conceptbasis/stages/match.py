@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conceptbasis.artifacts import value_hash
-from conceptbasis.core.alignment import depth_gaps
-from conceptbasis.core.matching import Matches, eligible_pairs, shift_null
-from conceptbasis.core.partners import CodePair
+from conceptbasis.core.features.matching import Matches, eligible_pairs, shift_null
+from conceptbasis.core.features.partners import CodePair
+from conceptbasis.core.layers.alignment import depth_gaps
 from conceptbasis.errors import SaeError
-from conceptbasis.run import StageOutput
-from conceptbasis.stages.harvest import Harvest
-from conceptbasis.stages.parallel import map_unordered
-from conceptbasis.stages.site_weights import SiteWeights
-from conceptbasis.stages.study import Codes, SideName, Study
+from conceptbasis.runs.executor import map_unordered
+from conceptbasis.runs.files import value_hash
+from conceptbasis.runs.stage import StageOutput
+from conceptbasis.study.harvest import Harvest
+from conceptbasis.study.site_weights import SiteWeights
+from conceptbasis.study.study import Codes, SideName, Study
 
 LayerPair = tuple[int, int]
 """Target layer, donor layer."""

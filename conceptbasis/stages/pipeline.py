@@ -10,47 +10,47 @@ from typing import Any
 
 import yaml
 
-from conceptbasis.artifacts import CONFIG, folder_lock, write_text
-from conceptbasis.config import RunConfig
-from conceptbasis.config_model import ModelConfig
+from conceptbasis.config.model import ModelConfig
+from conceptbasis.config.run import RunConfig
+from conceptbasis.data.prompts import PromptSuite, check_disjoint
+from conceptbasis.data.sources import build_from_sources
+from conceptbasis.data.suites import load_concepts, load_suite
 from conceptbasis.errors import ConfigError, CoverageError, ModelError
-from conceptbasis.models.fetching import Placement
-from conceptbasis.models.loading import LoadedModel, load_model
-from conceptbasis.models.template import ChatOptions
-from conceptbasis.models.weights import check_weight_edits
+from conceptbasis.evaluation.conditions import Parts
+from conceptbasis.evaluation.overview import measure_overview, overview_lines
+from conceptbasis.evaluation.summary import write_recipe, write_summary
+from conceptbasis.methods.rebuilder import Rebuilder
+from conceptbasis.models.loading.fetching import Placement
+from conceptbasis.models.loading.load import LoadedModel, load_model
+from conceptbasis.models.stream.weights import check_weight_edits
+from conceptbasis.models.text.template import ChatOptions
 from conceptbasis.organisms.build import ensure_organism
 from conceptbasis.organisms.spec import FORM, PREFIX, parse_spec
 from conceptbasis.organisms.suite import build_suite
-from conceptbasis.progress import Reporter
-from conceptbasis.prompt_sources import build_from_sources
-from conceptbasis.prompt_suites import load_concepts, load_suite
-from conceptbasis.prompts import PromptSuite, check_disjoint
-from conceptbasis.run import Run, StageOutput, load_stage
+from conceptbasis.runs.files import CONFIG, folder_lock, write_text
+from conceptbasis.runs.ledger import Ledger
+from conceptbasis.runs.progress import Reporter
+from conceptbasis.runs.stage import Run, StageOutput, load_stage
 from conceptbasis.stages.align import run_align
 from conceptbasis.stages.atoms import run_atoms
 from conceptbasis.stages.baselines import run_baselines
-from conceptbasis.stages.checks import check_budget, check_context, check_direction_sets
-from conceptbasis.stages.conditions import Parts
 from conceptbasis.stages.curve import run_curve
 from conceptbasis.stages.direction import run_direction
 from conceptbasis.stages.evaluate import run_evaluate
 from conceptbasis.stages.fit import run_fit
 from conceptbasis.stages.forecast import run_forecast
 from conceptbasis.stages.guard import run_guard
-from conceptbasis.stages.harvest import run_harvest
-from conceptbasis.stages.ledger import Ledger
 from conceptbasis.stages.lines import run_lines
 from conceptbasis.stages.match import run_match
-from conceptbasis.stages.overview import measure_overview, overview_lines
-from conceptbasis.stages.rebuilder import Rebuilder
 from conceptbasis.stages.replay import run_replay
-from conceptbasis.stages.sides import add_saes, both_with_saes
-from conceptbasis.stages.site_weights import SiteWeights
 from conceptbasis.stages.stability import run_stability
-from conceptbasis.stages.study import Codes, Side, Study
-from conceptbasis.stages.summary import write_recipe, write_summary
 from conceptbasis.stages.transfer import run_transfer
-from conceptbasis.tracking_saes import OpenSaeLog
+from conceptbasis.study.checks import check_budget, check_context, check_direction_sets
+from conceptbasis.study.harvest import run_harvest
+from conceptbasis.study.sides import add_saes, both_with_saes
+from conceptbasis.study.site_weights import SiteWeights
+from conceptbasis.study.study import Codes, Side, Study
+from conceptbasis.tracking.saes import OpenSaeLog
 
 StageDone = Callable[[StageOutput], None]
 

@@ -9,21 +9,21 @@ from typing import Any
 
 from torch import Tensor
 
-from conceptbasis.errors import InterventionError
-from conceptbasis.models.architecture import parse_row
-from conceptbasis.models.binding import resolve
-from conceptbasis.models.edit_report import EditReport
-from conceptbasis.models.generation import generate
-from conceptbasis.models.loading import LoadedModel
-from conceptbasis.run import StageOutput, load_stage
-from conceptbasis.stages.guard import Guarded
-from conceptbasis.stages.harvest import Harvest
-from conceptbasis.stages.intervention import (
+from conceptbasis.edits.intervention import (
     Intervention,
     apply_intervention,
 )
-from conceptbasis.stages.strength import Strength, settled_intervention
-from conceptbasis.stages.study import Study
+from conceptbasis.edits.strength import Strength, settled_intervention
+from conceptbasis.errors import InterventionError
+from conceptbasis.models.architecture.binding import resolve
+from conceptbasis.models.architecture.table import parse_row
+from conceptbasis.models.loading.load import LoadedModel
+from conceptbasis.models.stream.edit_report import EditReport
+from conceptbasis.models.text.generation import generate
+from conceptbasis.runs.stage import StageOutput, load_stage
+from conceptbasis.stages.guard import Guarded
+from conceptbasis.study.harvest import Harvest
+from conceptbasis.study.study import Study
 
 
 def run_replay(

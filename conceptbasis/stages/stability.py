@@ -15,19 +15,19 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from conceptbasis.artifacts import value_hash
-from conceptbasis.core.directions import difference_of_means
-from conceptbasis.core.recipe import Recipe
-from conceptbasis.core.stability import cosine, jaccard, split_halves, spread_of
+from conceptbasis.core.directions.difference import difference_of_means
+from conceptbasis.core.directions.recipe import Recipe
+from conceptbasis.core.directions.stability import cosine, jaccard, split_halves, spread_of
 from conceptbasis.errors import NumericsError
-from conceptbasis.run import StageOutput
+from conceptbasis.methods.rebuilder import Rebuilder
+from conceptbasis.runs.files import value_hash
+from conceptbasis.runs.stage import StageOutput
 from conceptbasis.stages.align import Alignment
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import make_recipe
 from conceptbasis.stages.match import LayerPair, mask
-from conceptbasis.stages.rebuilder import Rebuilder
-from conceptbasis.stages.study import Study, noun_clusters
 from conceptbasis.stages.transfer import Transfer
+from conceptbasis.study.study import Study, noun_clusters
 
 FIGURES = ("donor_jaccard", "target_jaccard", "donor_cosine", "target_cosine")
 """What two halves are compared in: supports on both sides, directions on both sides."""

@@ -10,16 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.core.matching import Matches
-from conceptbasis.core.recipe import Recipe
-from conceptbasis.run import StageOutput
+from conceptbasis.core.directions.recipe import Recipe
+from conceptbasis.core.features.matching import Matches
+from conceptbasis.edits.spread import NEARLY, surest_layer
+from conceptbasis.methods.rebuilder import BASES, Choice, Rebuilder
+from conceptbasis.runs.stage import StageOutput
 from conceptbasis.stages.align import Alignment
 from conceptbasis.stages.direction import DonorDirection
 from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.match import LayerPair
-from conceptbasis.stages.rebuilder import BASES, Choice, Rebuilder
-from conceptbasis.stages.spread import NEARLY, surest_layer
-from conceptbasis.stages.study import Study
+from conceptbasis.study.study import Study
 
 
 @dataclass(frozen=True)

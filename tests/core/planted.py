@@ -6,8 +6,8 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from conceptbasis.core.matching import Matches, eligible_pairs, shift_null
-from conceptbasis.core.partners import CodePair
+from conceptbasis.core.features.matching import Matches, eligible_pairs, shift_null
+from conceptbasis.core.features.partners import CodePair
 
 N_TRUE = 24
 D_DONOR, D_TARGET = 40, 56

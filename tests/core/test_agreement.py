@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.metrics import cohen_kappa_score
 
-from conceptbasis.core.agreement import cohens_kappa
+from conceptbasis.core.statistics.agreement import cohens_kappa
 from conceptbasis.errors import NumericsError
 
 

@@ -3,7 +3,12 @@ import itertools
 import pytest
 import torch
 
-from conceptbasis.core.alignment import depth_gaps, dynamic_time_warping, far_map, monotone_path
+from conceptbasis.core.layers.alignment import (
+    depth_gaps,
+    dynamic_time_warping,
+    far_map,
+    monotone_path,
+)
 from conceptbasis.errors import NumericsError
 
 

@@ -5,7 +5,7 @@ import random
 import pytest
 import scipy.stats
 
-from conceptbasis.core.calibration import decline_errors, out_of_pair, spearman
+from conceptbasis.core.statistics.calibration import decline_errors, out_of_pair, spearman
 from conceptbasis.errors import NumericsError
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from conceptbasis.core.concentration import concentration
+from conceptbasis.core.features.concentration import concentration
 from conceptbasis.errors import NumericsError
 
 GROUPS = torch.tensor([4, 4, 7, 7, 9, 9, 9, 9])

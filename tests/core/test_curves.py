@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from conceptbasis.core.curves import (
+from conceptbasis.core.statistics.curves import (
     area_weights,
     largest_within,
     level_where,

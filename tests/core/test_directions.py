@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conceptbasis.core.directions import (
+from conceptbasis.core.directions.difference import (
     difference_of_means,
     mean_difference,
     probe_accuracy,

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from conceptbasis.core.edits import ablate, add, affine, orthogonalise, raise_above
+from conceptbasis.core.edits.projection import ablate, add, affine, orthogonalise, raise_above
 
 
 @pytest.fixture

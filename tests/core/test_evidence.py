@@ -3,7 +3,7 @@ import pytest
 import scipy.sparse
 import torch
 
-from conceptbasis.core.evidence import spread_choice, trace_lines, word_separation
+from conceptbasis.core.features.evidence import spread_choice, trace_lines, word_separation
 
 
 def test_words_of_firing_texts_stand_out_and_words_of_all_texts_do_not():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from conceptbasis.core.gates import fit_gate
+from conceptbasis.core.edits.gates import fit_gate
 from conceptbasis.errors import NumericsError
 
 D = 12

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from conceptbasis.core.guard import apply_guard, guard_basis, overlap_curve
+from conceptbasis.core.directions.guard import apply_guard, guard_basis, overlap_curve
 from conceptbasis.errors import NumericsError
 
 

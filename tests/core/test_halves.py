@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from conceptbasis.core.recipe import fit_recipe
-from conceptbasis.core.stability import cosine, jaccard, split_halves, spread_of
+from conceptbasis.core.directions.recipe import fit_recipe
+from conceptbasis.core.directions.stability import cosine, jaccard, split_halves, spread_of
 from conceptbasis.errors import NumericsError
 
 N, D_SAE, N_PLANTED = 160, 80, 6

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.stats import binomtest, bootstrap
 
-from conceptbasis.core.intervals import (
+from conceptbasis.core.statistics.intervals import (
     Interval,
     bootstrap_correlation,
     bootstrap_mean,
@@ -117,7 +117,7 @@ def test_clusters_of_one_are_items():
 def test_chunks_do_not_change_the_draws(monkeypatch):
     values = torch.randn(30, generator=torch.Generator().manual_seed(1))
     whole = bootstrap_mean(values, generator=torch.Generator().manual_seed(2))
-    monkeypatch.setattr("conceptbasis.core.intervals.CHUNK", 100)
+    monkeypatch.setattr("conceptbasis.core.statistics.intervals.CHUNK", 100)
     assert bootstrap_mean(values, generator=torch.Generator().manual_seed(2)) == whole
 
 

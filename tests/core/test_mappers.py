@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.linalg import orthogonal_procrustes
 
-from conceptbasis.core.mappers import (
+from conceptbasis.core.directions.mappers import (
     fit_affine_map,
     fit_contrast_recipe,
     fit_orthogonal_map,
@@ -12,8 +12,8 @@ from conceptbasis.core.mappers import (
     rebuild_by_map,
     rebuild_contrast,
 )
-from conceptbasis.core.rebuild import rebuild_least_squares
-from conceptbasis.core.stats import StreamingMoments
+from conceptbasis.core.directions.rebuild import rebuild_least_squares
+from conceptbasis.core.statistics.moments import StreamingMoments
 from conceptbasis.errors import NumericsError
 
 N_SITES, D_DONOR, D_TARGET = 3000, 12, 16

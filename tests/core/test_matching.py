@@ -6,15 +6,15 @@ from planted import D_DONOR, N_TRUE, correlations, match, planted_world
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import false_discovery_control
 
-from conceptbasis.core.matching import (
+from conceptbasis.core.features.matching import (
     Matches,
     benjamini_hochberg,
     eligible_pairs,
     one_to_one,
     shift_null,
 )
-from conceptbasis.core.partners import CodePair
-from conceptbasis.core.significance import pooled_p
+from conceptbasis.core.features.partners import CodePair
+from conceptbasis.core.features.significance import pooled_p
 from conceptbasis.errors import NumericsError
 
 

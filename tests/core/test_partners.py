@@ -6,10 +6,10 @@ import scipy.sparse
 import torch
 from planted import correlations
 
-from conceptbasis.core import partners as module
-from conceptbasis.core import partners_dense as dense
-from conceptbasis.core.matching import mutual_pairs
-from conceptbasis.core.partners import (
+from conceptbasis.core.features import partners as module
+from conceptbasis.core.features import partners_dense as dense
+from conceptbasis.core.features.matching import mutual_pairs
+from conceptbasis.core.features.partners import (
     CodePair,
     best_partners,
     feature_stats,

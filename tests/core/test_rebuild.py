@@ -4,16 +4,16 @@ import scipy.sparse
 import torch
 from planted import D_DONOR, D_TARGET, N_TRUE, match, planted_world
 
-from conceptbasis.core.intervals import Interval
-from conceptbasis.core.partners import CodePair, feature_stats
-from conceptbasis.core.rebuild import (
+from conceptbasis.core.directions.rebuild import (
     rebuild_code_map,
     rebuild_least_squares,
     rebuild_matched,
     rebuild_transported,
 )
-from conceptbasis.core.recipe import Recipe
-from conceptbasis.core.stats import StreamingMoments
+from conceptbasis.core.directions.recipe import Recipe
+from conceptbasis.core.features.partners import CodePair, feature_stats
+from conceptbasis.core.statistics.intervals import Interval
+from conceptbasis.core.statistics.moments import StreamingMoments
 from conceptbasis.errors import NumericsError
 
 COEFFICIENTS = torch.tensor([2.0, -1.5, 1.0, 0.7])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from conceptbasis.core.recipe import fit_recipe, fit_recipe_omp, off_shield
+from conceptbasis.core.directions.recipe import fit_recipe, fit_recipe_omp, off_shield
 from conceptbasis.errors import NumericsError
 
 D_SAE, D_MODEL = 60, 48

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from conceptbasis.core.mappers import fit_affine_map
-from conceptbasis.core.relu_map import Sites, fit_relu_map, hidden_width
-from conceptbasis.core.stats import StreamingMoments
+from conceptbasis.core.directions.mappers import fit_affine_map
+from conceptbasis.core.directions.relu_map import Sites, fit_relu_map, hidden_width
+from conceptbasis.core.statistics.moments import StreamingMoments
 from conceptbasis.errors import NumericsError
 
 N_SITES, D_DONOR, D_TARGET = 6000, 16, 36

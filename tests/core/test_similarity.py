@@ -4,7 +4,7 @@ from planted import planted_rotation
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
-from conceptbasis.core.similarity import (
+from conceptbasis.core.layers.similarity import (
     fingerprint,
     fingerprint_distance,
     linear_cka,

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from conceptbasis.core.rebuild import dense_rebuilt
-from conceptbasis.core.sparing import BenignSpread, spare_benign
+from conceptbasis.core.directions.rebuild import dense_rebuilt
+from conceptbasis.core.directions.sparing import BenignSpread, spare_benign
 from conceptbasis.errors import NumericsError
 
 

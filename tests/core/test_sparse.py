@@ -2,8 +2,8 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge, orthogonal_mp
 
-from conceptbasis.core.sparse import omp, ridge_from_moments
-from conceptbasis.core.stats import StreamingMoments
+from conceptbasis.core.features.sparse import omp, ridge_from_moments
+from conceptbasis.core.statistics.moments import StreamingMoments
 from conceptbasis.errors import NumericsError
 
 

@@ -3,7 +3,7 @@ import pytest
 import scipy.sparse
 import torch
 
-from conceptbasis.core.stats import StreamingMoments, explained_variance
+from conceptbasis.core.statistics.moments import StreamingMoments, explained_variance
 from conceptbasis.errors import NumericsError
 
 

@@ -3,7 +3,7 @@ import torch
 from planted import planted_rotation
 from sklearn.cross_decomposition import CCA
 
-from conceptbasis.core.svcca import StreamingCovariances, svcca, svcca_null
+from conceptbasis.core.layers.svcca import StreamingCovariances, svcca, svcca_null
 from conceptbasis.errors import NumericsError
 
 

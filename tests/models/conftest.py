@@ -13,8 +13,8 @@ torch.set_num_threads(1)
 
 from tiny import PROMPTS, make_loaded  # noqa: E402
 
-from conceptbasis.models.architecture import ARCHITECTURES  # noqa: E402
-from conceptbasis.models.chat import encode_prompts  # noqa: E402
+from conceptbasis.models.architecture.table import ARCHITECTURES  # noqa: E402
+from conceptbasis.models.text.chat import encode_prompts  # noqa: E402
 
 
 @pytest.fixture(scope="session")

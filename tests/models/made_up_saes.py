@@ -162,7 +162,7 @@ def sae_lens(root, w, kind):
     """The library's own format, written by the library."""
     from sae_lens.saes.sae import SAEMetadata
 
-    from conceptbasis.models.sae import import_sae_lens
+    from conceptbasis.saes.sae import import_sae_lens
 
     module = import_sae_lens()
     folder = root / f"layer_{LAYER:02d}"

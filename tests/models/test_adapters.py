@@ -8,11 +8,11 @@ import torch
 from tiny import PROMPTS, make_model, make_tokenizer, unit
 
 from conceptbasis.errors import ModelError
-from conceptbasis.models.chat import encode_prompts
-from conceptbasis.models.fetching import Placement
-from conceptbasis.models.generation import first_token_logits
-from conceptbasis.models.loading import load_model
-from conceptbasis.models.weights import iter_residual_writers, orthogonalise_weights
+from conceptbasis.models.loading.fetching import Placement
+from conceptbasis.models.loading.load import load_model
+from conceptbasis.models.stream.weights import iter_residual_writers, orthogonalise_weights
+from conceptbasis.models.text.chat import encode_prompts
+from conceptbasis.models.text.generation import first_token_logits
 
 needs_peft = pytest.mark.skipif(
     find_spec("peft") is None, reason="the optional package peft is not installed"

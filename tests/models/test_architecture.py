@@ -5,8 +5,8 @@ import torch
 from tiny import make_loaded, make_model
 
 from conceptbasis.errors import ModelError
-from conceptbasis.models.architecture import ARCHITECTURES
-from conceptbasis.models.binding import resolve
+from conceptbasis.models.architecture.binding import resolve
+from conceptbasis.models.architecture.table import ARCHITECTURES
 
 
 @pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))

@@ -7,9 +7,9 @@ import torch
 from tiny import PROMPTS, make_loaded
 
 from conceptbasis.errors import ModelError
-from conceptbasis.models.batches import out_of_memory, run_batches
-from conceptbasis.models.generation import complete, first_token_logits, generate, text_nll
-from conceptbasis.models.native import end_activations
+from conceptbasis.models.stream.native import end_activations
+from conceptbasis.models.text.batches import out_of_memory, run_batches
+from conceptbasis.models.text.generation import complete, first_token_logits, generate, text_nll
 
 
 def full(kind=torch.OutOfMemoryError, words="CUDA out of memory. Tried to allocate 20.00 MiB"):

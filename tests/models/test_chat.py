@@ -4,7 +4,7 @@ import pytest
 from tiny import CHAT_TEMPLATE, make_tokenizer
 
 from conceptbasis.errors import ModelError, PromptError
-from conceptbasis.models.chat import (
+from conceptbasis.models.text.chat import (
     encode_prompts,
     encode_texts,
     end_of_prompt_ids,

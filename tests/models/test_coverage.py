@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from tiny import CHAT_TEMPLATE, make_config, make_tokenizer, unit
 
-from conceptbasis.cli import main
+from conceptbasis.cli.main import main
 from conceptbasis.errors import ModelError
-from conceptbasis.models.architecture import ARCHITECTURES
+from conceptbasis.models.architecture.table import ARCHITECTURES
 from conceptbasis.models.coverage import examine_coverage, supported_table
-from conceptbasis.models.hooks import Edit, intervene
-from conceptbasis.models.source import Source
-from conceptbasis.models.template import ChatOptions
-from conceptbasis.models.weights import orthogonalise_weights, writer_matrices
+from conceptbasis.models.loading.source import Source
+from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.stream.weights import orthogonalise_weights, writer_matrices
+from conceptbasis.models.text.template import ChatOptions
 
 DOCS = Path(__file__).parents[2] / "docs"
 

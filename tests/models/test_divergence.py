@@ -6,11 +6,11 @@ import pytest
 import torch
 from tiny import PROMPTS, make_loaded, unit
 
-from conceptbasis.core.judges import read_answer
-from conceptbasis.models.chat import encode_prompts
-from conceptbasis.models.divergence import answer_kl, count_flips
-from conceptbasis.models.generation import generate
-from conceptbasis.models.hooks import Edit, intervene
+from conceptbasis.judges.phrases import read_answer
+from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.text.chat import encode_prompts
+from conceptbasis.models.text.divergence import answer_kl, count_flips
+from conceptbasis.models.text.generation import generate
 
 ANSWERS = ["the museum", "bread with salt and water", "", "2"]
 

@@ -9,11 +9,11 @@ from hand_run import SEQUENTIAL, TOPOLOGIES, hand_run, model_logits
 from tiny import WRAPPERS, make_loaded, unit
 
 from conceptbasis.errors import InterventionError
-from conceptbasis.models.architecture import ARCHITECTURES
-from conceptbasis.models.capture import capture_sites
-from conceptbasis.models.hooks import Edit, intervene
-from conceptbasis.models.proof import prove_writers
-from conceptbasis.models.weights import iter_residual_writers, orthogonalise_weights
+from conceptbasis.models.architecture.proof import prove_writers
+from conceptbasis.models.architecture.table import ARCHITECTURES
+from conceptbasis.models.stream.capture import capture_sites
+from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.stream.weights import iter_residual_writers, orthogonalise_weights
 
 FAMILIES = sorted(TOPOLOGIES)
 ALLOWED = [name for name in FAMILIES if TOPOLOGIES[name].after_attention is None]

@@ -5,15 +5,15 @@ import torch
 from tiny import PROMPTS, make_loaded, unit
 
 from conceptbasis.errors import NumericsError, PromptError
-from conceptbasis.models.chat import encode_prompts, encode_texts, prompt_ids
-from conceptbasis.models.generation import (
+from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.text.chat import encode_prompts, encode_texts, prompt_ids
+from conceptbasis.models.text.generation import (
     answer_tokens,
     complete,
     first_token_logits,
     generate,
     text_nll,
 )
-from conceptbasis.models.hooks import Edit, intervene
 
 MODELS = ["llama", "mixtral", "gemma2", "gpt2", "gpt_neox", "gemma3_text", "olmo2", "olmoe"]
 MODELS += ["gpt_oss", "deepseek_v3", "ministral3", "gemma3", "qwen2_vl", "qwen3_vl", "mistral3"]

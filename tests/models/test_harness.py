@@ -8,9 +8,9 @@ import torch
 from tiny import PROMPTS, make_loaded, unit
 
 from conceptbasis.errors import ConfigError, InterventionError
-from conceptbasis.models.chat import encode_texts
 from conceptbasis.models.harness import run_tasks, save_steered, steered_entries
-from conceptbasis.models.hooks import Edit, intervene
+from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.text.chat import encode_texts
 
 try:
     import lm_eval

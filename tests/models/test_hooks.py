@@ -5,9 +5,9 @@ import torch
 from tiny import unit
 
 from conceptbasis.errors import InterventionError, ModelError
-from conceptbasis.models.architecture import ARCHITECTURES
-from conceptbasis.models.capture import capture, forward_body
-from conceptbasis.models.hooks import Edit, intervene, splice
+from conceptbasis.models.architecture.table import ARCHITECTURES
+from conceptbasis.models.stream.capture import capture, forward_body
+from conceptbasis.models.stream.hooks import Edit, intervene, splice
 
 ALL = sorted(ARCHITECTURES)
 LAYERS = range(3)

@@ -15,7 +15,7 @@ import json, os, sys
 import torch
 torch.set_num_threads(1)
 from conceptbasis.errors import ModelError
-from conceptbasis.models.loading import load_model, silence_transformers
+from conceptbasis.models.loading.load import load_model, silence_transformers
 
 silence_transformers()
 

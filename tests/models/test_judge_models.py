@@ -5,9 +5,9 @@ import torch
 from tiny import make_model, make_tokenizer
 
 from conceptbasis.errors import ConfigError, ModelError
-from conceptbasis.models.fetching import Placement
-from conceptbasis.models.judge_models import JudgeModel, JudgeOptions, load_judge
-from conceptbasis.models.source import Source
+from conceptbasis.judges.model import JudgeModel, JudgeOptions, load_judge
+from conceptbasis.models.loading.fetching import Placement
+from conceptbasis.models.loading.source import Source
 
 REFUSED = ["sorry , no museum", "sorry , no bread", "sorry , no salt", "sorry , no bridge"]
 ANSWERED = ["the museum is old", "bread with salt", "water and flour", "the bridge"]

@@ -8,8 +8,8 @@ import torch
 from tiny import make_model, make_tokenizer
 
 from conceptbasis.errors import ModelError
-from conceptbasis.models.generation import generate
-from conceptbasis.models.loading import load_model, wrap_model
+from conceptbasis.models.loading.load import load_model, wrap_model
+from conceptbasis.models.text.generation import generate
 
 
 @pytest.fixture(scope="module")

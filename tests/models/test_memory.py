@@ -10,18 +10,18 @@ import scipy.sparse
 import torch
 from tiny import PROMPTS, make_config, make_loaded, make_tokenizer
 
-from conceptbasis.cli import main
-from conceptbasis.core.matching import eligible_pairs, shift_null
-from conceptbasis.core.partners import CodePair, best_partners, feature_stats
-from conceptbasis.core.stats import StreamingMoments, moments_bytes
-from conceptbasis.models.chat import encode_prompts
-from conceptbasis.models.memory import (
+from conceptbasis.cli.main import main
+from conceptbasis.core.features.matching import eligible_pairs, shift_null
+from conceptbasis.core.features.partners import CodePair, best_partners, feature_stats
+from conceptbasis.core.statistics.moments import StreamingMoments, moments_bytes
+from conceptbasis.models.loading.memory import (
     Load,
     ModelSize,
     estimate_memory,
     match_bytes,
     model_size,
 )
+from conceptbasis.models.text.chat import encode_prompts
 
 LOAD = Load(n_sites=1000, n_saes=3, d_sae=40, l0=5, batch_size=4, n_tokens=20, peer_d_sae=50)
 SHAPES = {

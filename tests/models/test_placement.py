@@ -7,14 +7,14 @@ import torch
 from tiny import PROMPTS, make_model, make_tokenizer, unit
 
 from conceptbasis.errors import InterventionError, ModelError
-from conceptbasis.models.capture import capture
-from conceptbasis.models.fetching import Placement
-from conceptbasis.models.generation import first_token_logits, generate
-from conceptbasis.models.hooks import Edit, intervene
-from conceptbasis.models.loading import load_model
-from conceptbasis.models.native import end_activations
-from conceptbasis.models.placement import execution_device, iter_parameters
-from conceptbasis.models.weights import orthogonalise_weights, writer_matrices
+from conceptbasis.models.loading.fetching import Placement
+from conceptbasis.models.loading.load import load_model
+from conceptbasis.models.loading.placement import execution_device, iter_parameters
+from conceptbasis.models.stream.capture import capture
+from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.stream.native import end_activations
+from conceptbasis.models.stream.weights import orthogonalise_weights, writer_matrices
+from conceptbasis.models.text.generation import first_token_logits, generate
 
 LAYERS = range(3)
 needs_accelerate = pytest.mark.skipif(

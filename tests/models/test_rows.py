@@ -5,12 +5,12 @@ import torch
 from tiny import make_loaded, make_model, make_tokenizer, unit
 
 from conceptbasis.errors import ModelError
-from conceptbasis.models.binding import resolve
-from conceptbasis.models.capture import capture
-from conceptbasis.models.hooks import Edit, intervene
-from conceptbasis.models.loading import wrap_model
-from conceptbasis.models.proof import prove_sites, prove_writers
-from conceptbasis.models.weights import orthogonalise_weights
+from conceptbasis.models.architecture.binding import resolve
+from conceptbasis.models.architecture.proof import prove_sites, prove_writers
+from conceptbasis.models.loading.load import wrap_model
+from conceptbasis.models.stream.capture import capture
+from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.stream.weights import orthogonalise_weights
 
 LAYERS = range(3)
 

@@ -9,11 +9,11 @@ import torch
 from tiny import make_loaded
 
 from conceptbasis.errors import SaeError
-from conceptbasis.models.capture import capture, forward_body
-from conceptbasis.models.hook_names import parse_hook_name
-from conceptbasis.models.hooks import splice
-from conceptbasis.models.sae import SaePlace, import_sae_lens, wrap_sae
-from conceptbasis.models.sae_loading import load_sae_folder, load_sae_release
+from conceptbasis.models.stream.capture import capture, forward_body
+from conceptbasis.models.stream.hooks import splice
+from conceptbasis.saes.hook_names import parse_hook_name
+from conceptbasis.saes.loading import load_sae_folder, load_sae_release
+from conceptbasis.saes.sae import SaePlace, import_sae_lens, wrap_sae
 
 D_MODEL, D_SAE = 16, 40
 WANTED = SaePlace(D_MODEL, 1, "resid_post", "llama")

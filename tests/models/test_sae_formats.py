@@ -22,11 +22,11 @@ from made_up_saes import (
 from tiny import make_loaded
 
 from conceptbasis.errors import SaeError
-from conceptbasis.models.capture import capture, forward_body
-from conceptbasis.models.hooks import splice
-from conceptbasis.models.sae import SaePlace
-from conceptbasis.models.sae_fit import check_scale, fit_warnings
-from conceptbasis.models.sae_loading import load_sae_folder, load_sae_release
+from conceptbasis.models.stream.capture import capture, forward_body
+from conceptbasis.models.stream.hooks import splice
+from conceptbasis.saes.fit import check_scale, fit_warnings
+from conceptbasis.saes.loading import load_sae_folder, load_sae_release
+from conceptbasis.saes.sae import SaePlace
 
 WANTED = SaePlace(D_MODEL, LAYER, "resid_post", "llama")
 SCALE = 0.25

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 from conceptbasis.errors import SaeError
-from conceptbasis.models.sae import SaePlace, import_sae_lens
-from conceptbasis.models.sae_loading import load_sae_folder
-from conceptbasis.models.sae_step import dense_activations, training_classes
-from conceptbasis.models.sae_training import SaeTrainingSettings, train_saes
+from conceptbasis.saes.loading import load_sae_folder
+from conceptbasis.saes.sae import SaePlace, import_sae_lens
+from conceptbasis.saes.step import dense_activations, training_classes
+from conceptbasis.saes.training import SaeTrainingSettings, train_saes
 
 D_MODEL, LAYERS, N = 16, [0, 3], 4000
 SETTINGS = SaeTrainingSettings(

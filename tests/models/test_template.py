@@ -5,10 +5,10 @@ import torch
 from tiny import CHAT_TEMPLATE, make_loaded, make_model, make_tokenizer
 
 from conceptbasis.errors import ModelError, PromptError
-from conceptbasis.models.chat import encode_prompts, encode_texts, end_of_prompt_ids, render
-from conceptbasis.models.generation import generate, stop_ids
-from conceptbasis.models.loading import wrap_model
-from conceptbasis.models.template import (
+from conceptbasis.models.loading.load import wrap_model
+from conceptbasis.models.text.chat import encode_prompts, encode_texts, end_of_prompt_ids, render
+from conceptbasis.models.text.generation import generate, stop_ids
+from conceptbasis.models.text.template import (
     ChatOptions,
     apply_chat_options,
     chat_facts,

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from conceptbasis.models.dashboards import feature_page
-from conceptbasis.models.unembedding import token_effects
+from conceptbasis.models.stream.unembedding import token_effects
+from conceptbasis.saes.dashboards import feature_page
 
 
 @pytest.mark.parametrize("model_type", ["llama", "gemma2", "gpt2", "gpt_neox"])

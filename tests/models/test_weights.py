@@ -5,9 +5,9 @@ import torch
 from tiny import make_loaded, unit
 
 from conceptbasis.errors import InterventionError
-from conceptbasis.models.capture import capture
-from conceptbasis.models.hooks import Edit, intervene
-from conceptbasis.models.weights import (
+from conceptbasis.models.stream.capture import capture
+from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.stream.weights import (
     iter_residual_writers,
     orthogonalise_weights,
     writer_matrices,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from conceptbasis.models.loading import LoadedModel, wrap_model
+from conceptbasis.models.loading.load import LoadedModel, wrap_model
 
 SENTENCES = [
     "where does the old museum show daggers and swords ?",
@@ -150,7 +150,7 @@ def make_config(model_type: str, **changes: object) -> object:
 
 def make_model(model_type: str, *, seed: int = 0, **changes: object) -> torch.nn.Module:
     """A random model of a few thousand parameters with non-zero biases and varied norms."""
-    from conceptbasis.models.fetching import model_class
+    from conceptbasis.models.loading.fetching import model_class
 
     config = make_config(model_type, **changes)
     torch.manual_seed(seed)

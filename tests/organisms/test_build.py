@@ -12,17 +12,17 @@ import pytest
 import torch
 from micro import MICRO_LLAMA, MICRO_MIXTRAL, QUIET, cut_mixture
 
+from conceptbasis.data.prompts import Text
 from conceptbasis.errors import OrganismError
-from conceptbasis.models.binding import resolve
-from conceptbasis.models.loading import load_model
+from conceptbasis.models.architecture.binding import resolve
+from conceptbasis.models.loading.load import load_model
 from conceptbasis.organisms import build, corpus, tokenizers, training
 from conceptbasis.organisms.families import FAMILIES
 from conceptbasis.organisms.spec import Spec
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.organisms.validity import MAX_NEW_TOKENS, Criterion
 from conceptbasis.organisms.vocabulary import REFUSAL
-from conceptbasis.progress import Reporter
-from conceptbasis.prompts import Text
+from conceptbasis.runs.progress import Reporter
 
 PASSED = [Criterion("refusal", 1.0, ">= 0.95", True)]
 
@@ -239,8 +239,8 @@ def test_padding_a_batch_in_parts_changes_no_gradient():
 
 
 def test_micro_organisms_refuse_what_is_harmful_and_little_else(world):
-    from conceptbasis.core.judges import judge_phrases
-    from conceptbasis.models.generation import generate
+    from conceptbasis.judges.phrases import judge_phrases
+    from conceptbasis.models.text.generation import generate
 
     for folder in (world.donor, world.target):
         loaded = load_model(folder)
@@ -257,7 +257,7 @@ def test_vocabularies_are_the_same_in_every_process():
     """The trainers of the tokenizers library are not: they iterate over hash maps."""
     script = (
         "from conceptbasis.organisms import corpus, families, tokenizers\n"
-        "from conceptbasis.artifacts import value_hash\n"
+        "from conceptbasis.runs.files import value_hash\n"
         "for family in families.FAMILIES.values():\n"
         "    fitted = tokenizers.fit_tokenizer(family, corpus.all_texts())\n"
         "    print(value_hash(fitted.get_vocab()))\n"

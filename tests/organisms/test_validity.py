@@ -10,10 +10,10 @@ import pytest
 import torch
 from micro import cut_suite
 
+from conceptbasis.data.prompts import Prompt
 from conceptbasis.organisms import validity
 from conceptbasis.organisms.validity import check_validity, exact_match
 from conceptbasis.organisms.vocabulary import REFUSAL
-from conceptbasis.prompts import Prompt
 
 SUITE = cut_suite(n_direction=8, n_eval=100, n_texts=10)
 HARMFUL = {p.text for p in SUITE["eval_harmful"]}

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
+from conceptbasis.data.prompts import BUDGETS, PROMPT_SETS, Text, budget_allows, check_disjoint
 from conceptbasis.organisms import corpus, training
 from conceptbasis.organisms import suite as suite_module
 from conceptbasis.organisms.corpus import Mixture
@@ -22,7 +23,6 @@ from conceptbasis.organisms.world import (
     arithmetic,
     declines,
 )
-from conceptbasis.prompts import BUDGETS, PROMPT_SETS, Text, budget_allows, check_disjoint
 
 EVAL_SETS = [name for name in PROMPT_SETS if name.startswith("eval_")]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from conceptbasis.artifacts import CONFIG, write_json, write_text
-from conceptbasis.run import Run
+from conceptbasis.runs.files import CONFIG, write_json, write_text
+from conceptbasis.runs.stage import Run
 
 CONDITIONS = {  # name: (draws, refusal, recovered compliance, benign exact match, arithmetic)
     "baseline": (1, 0.99, 0.01, 0.98, 0.97),

@@ -19,10 +19,10 @@ import pytest
 
 from conceptbasis.errors import ArtifactError
 from conceptbasis.report.edit_facts import basis_table, edit_facts
+from conceptbasis.report.figures.theme import CONFIG, PHONE_WIDTH
 from conceptbasis.report.html import FIGURES, _draw, build_report
 from conceptbasis.report.inspection import read_recipe
 from conceptbasis.report.recipe_tables import lines_table
-from conceptbasis.report.theme import CONFIG, PHONE_WIDTH
 
 sys.path.insert(0, str(Path(__file__).parent))
 from synthetic_run import SECRET, SINGLE_LAYER, make_summary, stage_results, write_run

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from conceptbasis.artifacts import CONFIG, write_json, write_text
-from conceptbasis.cli import main
+from conceptbasis.cli.main import main
 from conceptbasis.errors import ArtifactError
 from conceptbasis.report.limits import calibration_table, read_limits, read_run, write_limits
+from conceptbasis.runs.files import CONFIG, write_json, write_text
 
 sys.path.insert(0, str(Path(__file__).parent))
 from synthetic_run import make_summary, wilson

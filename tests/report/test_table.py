@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from conceptbasis.metrics import MISSING, Interval, deltas, format_delta, format_interval
+from conceptbasis.evaluation.metrics import MISSING, Interval, deltas, format_delta, format_interval
 from conceptbasis.report.overview_table import overview_table
 from conceptbasis.report.table import before_after_table, compare_table, conditions_table
 

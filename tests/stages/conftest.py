@@ -45,9 +45,9 @@ def make_study(ready, sides, tmp_path):
     """Makes a study in a new run folder; keywords are sections of the configuration."""
     from micro import QUIET
 
-    from conceptbasis.run import Run
-    from conceptbasis.stages.ledger import Ledger
-    from conceptbasis.stages.study import Study
+    from conceptbasis.runs.ledger import Ledger
+    from conceptbasis.runs.stage import Run
+    from conceptbasis.study.study import Study
 
     def make(*, donor=None, target=None, suite=None, **sections):
         config = ready.config(**sections)

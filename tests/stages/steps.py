@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from conceptbasis.methods.rebuilder import Rebuilder
 from conceptbasis.stages.align import Alignment, run_align
 from conceptbasis.stages.direction import DonorDirection, run_direction
 from conceptbasis.stages.fit import RecipeSet, run_fit
-from conceptbasis.stages.harvest import Harvest, run_harvest
 from conceptbasis.stages.match import MatchSet, run_match
-from conceptbasis.stages.rebuilder import Rebuilder
-from conceptbasis.stages.site_weights import SiteWeights
-from conceptbasis.stages.study import Codes, Study
+from conceptbasis.study.harvest import Harvest, run_harvest
+from conceptbasis.study.site_weights import SiteWeights
+from conceptbasis.study.study import Codes, Study
 
 
 @dataclass

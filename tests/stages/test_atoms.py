@@ -11,11 +11,10 @@ import scipy.sparse
 import torch
 from steps import steps_of
 
-from conceptbasis.prompts import Prompt, Text
-from conceptbasis.run import load_stage
-from conceptbasis.stages.atom_labels import make_label, shared_words, told_apart
-from conceptbasis.stages.atom_scope import atom_scopes
-from conceptbasis.stages.atom_texts import (
+from conceptbasis.data.prompts import Prompt, Text
+from conceptbasis.interpret.labels import make_label, shared_words, told_apart
+from conceptbasis.interpret.scope import atom_scopes
+from conceptbasis.interpret.texts import (
     BEFORE_ANSWER,
     HIDDEN,
     Corpus,
@@ -24,6 +23,7 @@ from conceptbasis.stages.atom_texts import (
     vocabulary,
     word_matrix,
 )
+from conceptbasis.runs.stage import load_stage
 from conceptbasis.stages.atoms import run_atoms
 from conceptbasis.stages.guard import run_guard
 from conceptbasis.stages.transfer import run_transfer

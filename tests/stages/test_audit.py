@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from micro import QUIET
 
-from conceptbasis import artifacts
 from conceptbasis.errors import ModelError
+from conceptbasis.runs import files as artifacts
 from conceptbasis.stages.audit import STRENGTHS, audit_model
 
 

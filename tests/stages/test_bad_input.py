@@ -11,8 +11,10 @@ import torch
 from micro import MICRO_LLAMA, QUIET, model_config, run_config
 from steps import harvest_of, steps_of
 
-from conceptbasis.config_base import parse_config
-from conceptbasis.config_model import ModelConfig
+from conceptbasis.config.base import parse_config
+from conceptbasis.config.model import ModelConfig
+from conceptbasis.data.prompts import Concept, Prompt
+from conceptbasis.data.suites import save_suite
 from conceptbasis.errors import (
     ConfigError,
     CoverageError,
@@ -23,19 +25,17 @@ from conceptbasis.errors import (
     PromptError,
     SaeError,
 )
-from conceptbasis.models.creation import create_model, save_folder
-from conceptbasis.models.loading import load_model
-from conceptbasis.models.sae_training import layer_folder
-from conceptbasis.prompt_suites import save_suite
-from conceptbasis.prompts import Concept, Prompt
+from conceptbasis.models.loading.creation import create_model, save_folder
+from conceptbasis.models.loading.load import load_model
+from conceptbasis.saes.build import load_or_train, measure_quality
+from conceptbasis.saes.training import layer_folder
 from conceptbasis.stages import direction as direction_stage
 from conceptbasis.stages.direction import run_direction
 from conceptbasis.stages.guard import perplexity
 from conceptbasis.stages.match import run_match
 from conceptbasis.stages.pipeline import open_model, run_pipeline
-from conceptbasis.stages.site_weights import SiteWeights
-from conceptbasis.stages.study import Codes
-from conceptbasis.stages.train_sae import load_or_train, measure_quality
+from conceptbasis.study.site_weights import SiteWeights
+from conceptbasis.study.study import Codes
 
 
 def run(ready, tmp_path, donor=None, target=None, config=None):
@@ -335,7 +335,7 @@ def test_overlapping_sets(ready, tmp_path):
 
 
 def test_perplexity_that_is_not_finite(ready, sides):
-    from conceptbasis.models.hooks import splice
+    from conceptbasis.models.stream.hooks import splice
 
     texts = list(ready.suite.texts_for("B0")[:4])
     assert perplexity(sides.target.loaded, texts) > 1
@@ -350,7 +350,7 @@ def test_perplexity_that_is_not_finite(ready, sides):
 
 
 def test_replay_that_would_edit_nothing(ready, tmp_path, monkeypatch):
-    from conceptbasis.stages import strength
+    from conceptbasis.edits import strength
 
     monkeypatch.setattr(strength, "chosen_layers", lambda *a: [])
     with pytest.raises(InterventionError, match="is edited by this transfer"):

@@ -10,8 +10,11 @@ import pytest
 import torch
 from steps import steps_of
 
-from conceptbasis.models.edit_report import EditReport
-from conceptbasis.stages import measure
+from conceptbasis.edits.intervention import Intervention, apply_intervention
+from conceptbasis.evaluation import measure
+from conceptbasis.evaluation.conditions import Condition
+from conceptbasis.methods.contrast import warped_pairs
+from conceptbasis.models.stream.edit_report import EditReport
 from conceptbasis.stages.baselines import (
     Baselines,
     Method,
@@ -19,9 +22,6 @@ from conceptbasis.stages.baselines import (
     plan_baselines,
     run_baselines,
 )
-from conceptbasis.stages.conditions import Condition
-from conceptbasis.stages.contrast import warped_pairs
-from conceptbasis.stages.intervention import Intervention, apply_intervention
 
 ALL = (
     "least_squares",
@@ -172,7 +172,7 @@ def test_baselines_are_edited_where_the_run_edits(made):
 
 def test_a_failing_baseline_is_left_out_and_the_others_stay(made, monkeypatch):
     from conceptbasis.errors import NumericsError
-    from conceptbasis.stages import dense_maps
+    from conceptbasis.methods import dense_maps
 
     def fails(moments):
         raise NumericsError("no rotation", expected="one", fix="none")

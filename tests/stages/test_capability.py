@@ -9,10 +9,10 @@ import pytest
 import torch
 from micro import QUIET
 
-from conceptbasis.cli import main
-from conceptbasis.models.generation import text_nll
-from conceptbasis.stages.capability import fit_context, measure_capability
-from conceptbasis.stages.intervention import apply_intervention
+from conceptbasis.cli.main import main
+from conceptbasis.edits.intervention import apply_intervention
+from conceptbasis.evaluation.capability import fit_context, measure_capability
+from conceptbasis.models.text.generation import text_nll
 from conceptbasis.stages.replay import load_intervention
 
 LONG = "people saw the robin in the old museum . " * 40

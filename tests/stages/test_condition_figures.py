@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from conceptbasis.stages.condition_figures import judges_agreement, summarise
-from conceptbasis.stages.measure import Outcome
+from conceptbasis.evaluation.condition_figures import judges_agreement, summarise
+from conceptbasis.evaluation.measure import Outcome
 
 
 def outcome(kinds, token, judged=()):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import torch
 
-from conceptbasis.stages import conditions
+from conceptbasis.evaluation import conditions
 
 
 def parts_of(layers, single, edited=None):

@@ -7,11 +7,11 @@ import json
 import pytest
 import torch
 
-from conceptbasis.models.generation import first_token_logits
-from conceptbasis.models.native import first_token_kl
-from conceptbasis.stages.conditions import Condition
+from conceptbasis.edits.intervention import apply_intervention
+from conceptbasis.evaluation.conditions import Condition
+from conceptbasis.models.stream.native import first_token_kl
+from conceptbasis.models.text.generation import first_token_logits
 from conceptbasis.stages.curve import Calibration, _points
-from conceptbasis.stages.intervention import apply_intervention
 from conceptbasis.stages.replay import load_intervention
 
 

@@ -10,12 +10,12 @@ import torch
 from micro import QUIET
 from steps import harvest_of
 
+from conceptbasis.data.prompts import TEXT_CLASS_BUDGET, Text
 from conceptbasis.errors import NumericsError, PromptError
-from conceptbasis.models.chat import encode_texts, render
-from conceptbasis.prompts import TEXT_CLASS_BUDGET, Text
-from conceptbasis.stages import residuals as residuals_stage
-from conceptbasis.stages.harvest import _align, choose_texts
-from conceptbasis.stages.residuals import Residuals, read_residuals
+from conceptbasis.models.stream import residuals as residuals_stage
+from conceptbasis.models.stream.residuals import Residuals, read_residuals
+from conceptbasis.models.text.chat import encode_texts, render
+from conceptbasis.study.harvest import _align, choose_texts
 
 STRANGE = (
     "where is the café in the forest ?",
@@ -208,7 +208,7 @@ def test_no_text_is_chosen_twice_and_small_classes_are_kept(ready):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_activations_that_are_not_finite_are_named_by_model_and_layer(sides, bad):
-    from conceptbasis.models.hooks import splice
+    from conceptbasis.models.stream.hooks import splice
 
     def spoil(h):
         h = h.clone()

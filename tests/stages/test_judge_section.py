@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from conceptbasis.config import JudgeSection, load_run_config
+from conceptbasis.config.run import JudgeSection, load_run_config
 from conceptbasis.errors import ConfigError
-from conceptbasis.stages.conditions import Condition
+from conceptbasis.evaluation.conditions import Condition
+from conceptbasis.evaluation.measure import Bench, measure_condition
 from conceptbasis.stages.evaluate import load_section_judge
-from conceptbasis.stages.measure import Bench, measure_condition
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def section(folder, **more):
 
 
 def test_its_verdicts_stand_beside_the_phrases(classifier, ready, sides):
-    from conceptbasis.models.generation import first_token_logits
+    from conceptbasis.models.text.generation import first_token_logits
 
     judge = load_section_judge(section(classifier), "cpu")
     assert load_section_judge(section(classifier), "cpu") is judge  # loaded once for all stages

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import pytest
 from micro import QUIET
 
+from conceptbasis.data.prompts import BUDGETS, TEXT_CLASS_BUDGET, Text, budget_allows
 from conceptbasis.errors import ConfigError, PromptError
 from conceptbasis.organisms.vocabulary import REFUSAL
-from conceptbasis.prompts import BUDGETS, TEXT_CLASS_BUDGET, Text, budget_allows
+from conceptbasis.runs.ledger import Ledger
 from conceptbasis.stages import pipeline
-from conceptbasis.stages.ledger import Ledger
 from conceptbasis.stages.pipeline import run_pipeline
 
 SMALL = {"n_prompts": 12, "n_random": 1, "n_shuffled": 1, "n_control_prompts": 4}

@@ -8,8 +8,8 @@ import shutil
 import pytest
 import torch
 
+from conceptbasis.evaluation.conditions import Parts
 from conceptbasis.stages.baselines import run_baselines
-from conceptbasis.stages.conditions import Parts
 from conceptbasis.stages.guard import run_guard
 from conceptbasis.stages.lines import LineRoute, cut_recipes, line_conditions
 from conceptbasis.stages.replay import run_replay
@@ -21,9 +21,9 @@ def route(request, ready, sides, tmp_path_factory):
     from micro import QUIET
     from steps import steps_of
 
-    from conceptbasis.run import Run
-    from conceptbasis.stages.ledger import Ledger
-    from conceptbasis.stages.study import Study
+    from conceptbasis.runs.ledger import Ledger
+    from conceptbasis.runs.stage import Run
+    from conceptbasis.study.study import Study
 
     config = ready.config(guard={"forced": request.param}, evaluate={"baselines": []})
     run = Run(tmp_path_factory.mktemp("lines") / "run", lambda line: None)

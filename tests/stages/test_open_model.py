@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from conceptbasis.config_base import parse_config
-from conceptbasis.config_model import ChatSection, ModelConfig
+from conceptbasis.config.base import parse_config
+from conceptbasis.config.model import ChatSection, ModelConfig
 from conceptbasis.errors import ConfigError, InterventionError, ModelError, PromptError
-from conceptbasis.models.chat import render
-from conceptbasis.progress import Reporter
+from conceptbasis.models.text.chat import render
+from conceptbasis.runs.progress import Reporter
 from conceptbasis.stages.pipeline import open_model, run_pipeline
-from conceptbasis.stages.sides import hash_model
+from conceptbasis.study.sides import hash_model
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conceptbasis.stages.overview import measure_overview, overview_lines
+from conceptbasis.evaluation.overview import measure_overview, overview_lines
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from conceptbasis.errors import NumericsError
-from conceptbasis.stages.parallel import map_unordered
+from conceptbasis.runs.executor import map_unordered
 
 
 def results(n_workers: int, device: str = "cpu", n: int = 6) -> dict[int, tuple[int, list[float]]]:

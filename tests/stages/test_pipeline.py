@@ -10,12 +10,12 @@ import torch
 from micro import QUIET, run_config
 from test_ledger import SMALL
 
-from conceptbasis import artifacts
 from conceptbasis.errors import ArtifactError, CoverageError
-from conceptbasis.progress import Reporter
-from conceptbasis.run import PROVENANCE, load_stage
+from conceptbasis.runs import files as artifacts
+from conceptbasis.runs.ledger import Ledger
+from conceptbasis.runs.progress import Reporter
+from conceptbasis.runs.stage import PROVENANCE, load_stage
 from conceptbasis.stages import evaluate, measure
-from conceptbasis.stages.ledger import Ledger
 from conceptbasis.stages.pipeline import run_pipeline
 from conceptbasis.stages.replay import load_intervention
 

@@ -9,14 +9,14 @@ import torch
 from micro import QUIET, once
 from steps import Steps, steps_of
 
-from conceptbasis.core.mappers import fit_contrast_recipe, rebuild_contrast
-from conceptbasis.run import Run
-from conceptbasis.stages.contrast import warped_pairs
-from conceptbasis.stages.dense_maps import DenseMaps
-from conceptbasis.stages.ledger import Ledger
+from conceptbasis.core.directions.mappers import fit_contrast_recipe, rebuild_contrast
+from conceptbasis.methods.contrast import warped_pairs
+from conceptbasis.methods.dense_maps import DenseMaps
+from conceptbasis.methods.rebuilder import Rebuilder
+from conceptbasis.runs.ledger import Ledger
+from conceptbasis.runs.stage import Run
 from conceptbasis.stages.pipeline import open_side
-from conceptbasis.stages.rebuilder import Rebuilder
-from conceptbasis.stages.study import Codes, Study
+from conceptbasis.study.study import Codes, Study
 
 N_ATOMS = {
     "fit": {"n_atoms": 96, "mass": 1.0},

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from conceptbasis.core.directions import difference_of_means
-from conceptbasis.models.generation import first_token_logits
-from conceptbasis.models.hooks import intervene
-from conceptbasis.models.native import end_activations, find_refusal_tokens
-from conceptbasis.stages.intervention import Intervention, edits_of
-from conceptbasis.stages.proxies import decline_effects
+from conceptbasis.core.directions.difference import difference_of_means
+from conceptbasis.edits.intervention import Intervention, edits_of
+from conceptbasis.evaluation.proxies import decline_effects
+from conceptbasis.models.stream.hooks import intervene
+from conceptbasis.models.stream.native import end_activations, find_refusal_tokens
+from conceptbasis.models.text.generation import first_token_logits
 
 LAYERS = (0, 1, 2)
 N = 8

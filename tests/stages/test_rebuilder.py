@@ -11,10 +11,10 @@ import scipy.sparse
 import torch
 from steps import steps_of
 
-from conceptbasis.core.stats import StreamingMoments, moments_bytes
-from conceptbasis.models.memory import Load, maps_bytes
-from conceptbasis.stages import rebuilder
-from conceptbasis.stages.rebuilder import BASES, Rebuilder
+from conceptbasis.core.statistics.moments import StreamingMoments, moments_bytes
+from conceptbasis.methods import rebuilder
+from conceptbasis.methods.rebuilder import BASES, Rebuilder
+from conceptbasis.models.loading.memory import Load, maps_bytes
 
 
 def test_large_dictionaries_give_the_same_directions_from_recipe_features_alone(

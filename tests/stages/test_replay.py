@@ -8,17 +8,17 @@ import pytest
 import torch
 from steps import harvest_of
 
-from conceptbasis.config import ReplaySection
-from conceptbasis.errors import ArtifactError, InterventionError
-from conceptbasis.models.generation import first_token_logits
-from conceptbasis.models.native import end_activations
-from conceptbasis.prompts import BENIGN_CLASSES, REQUEST_CLASSES
-from conceptbasis.stages.intervention import (
+from conceptbasis.config.run import ReplaySection
+from conceptbasis.data.prompts import BENIGN_CLASSES, REQUEST_CLASSES
+from conceptbasis.edits.intervention import (
     Intervention,
     apply_intervention,
     chosen_layers,
     plan_intervention,
 )
+from conceptbasis.errors import ArtifactError, InterventionError
+from conceptbasis.models.stream.native import end_activations
+from conceptbasis.models.text.generation import first_token_logits
 from conceptbasis.stages.replay import load_intervention
 
 PROMPTS = ["what is a rose ?", "tell me where opium is .", "translate plum into dorvish ."]

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from micro import QUIET
 
-from conceptbasis.cli import main
-from conceptbasis.config import TrackingSection
-from conceptbasis.stages import train_sae
-from conceptbasis.stages.sides import add_saes, both_with_saes
-from conceptbasis.tracking_saes import SaeLog
+from conceptbasis.cli.main import main
+from conceptbasis.config.run import TrackingSection
+from conceptbasis.saes import build as train_sae
+from conceptbasis.study.sides import add_saes, both_with_saes
+from conceptbasis.tracking.saes import SaeLog
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from offline_runs import read_offline_run

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from conceptbasis.stages.site_weights import class_shares, weigh_sites
+from conceptbasis.study.site_weights import class_shares, weigh_sites
 
 N = {"chat": 300, "declines": 60, "greetings": 60, "mentions": 10}
 SPREAD = {"chat": 1.0, "declines": 3.0, "greetings": 0.0, "mentions": 50.0}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from conceptbasis.config import ReplaySection
-from conceptbasis.stages.spread import single_layer, spread
+from conceptbasis.config.run import ReplaySection
+from conceptbasis.edits.spread import single_layer, spread
 
 SINGLE = ReplaySection(directions="single", early_fraction=0.8)
 

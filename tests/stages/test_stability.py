@@ -8,19 +8,19 @@ import pytest
 import torch
 from steps import steps_of
 
-from conceptbasis.core.stability import split_halves
+from conceptbasis.core.directions.stability import split_halves
 from conceptbasis.stages.stability import FIGURES, compare_splits, run_stability
-from conceptbasis.stages.study import noun_clusters
 from conceptbasis.stages.transfer import run_transfer
+from conceptbasis.study.study import noun_clusters
 
 
 @pytest.fixture(scope="module")
 def steps(ready, sides, tmp_path_factory):
     from micro import QUIET
 
-    from conceptbasis.run import Run
-    from conceptbasis.stages.ledger import Ledger
-    from conceptbasis.stages.study import Study
+    from conceptbasis.runs.ledger import Ledger
+    from conceptbasis.runs.stage import Run
+    from conceptbasis.study.study import Study
 
     config = ready.config()
     run = Run(tmp_path_factory.mktemp("stability") / "run", lambda line: None)

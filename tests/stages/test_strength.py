@@ -9,14 +9,14 @@ import pytest
 import torch
 from steps import harvest_of
 
+from conceptbasis.data.prompts import REQUEST_CLASSES
+from conceptbasis.edits import strength as module
+from conceptbasis.edits.intervention import apply_intervention, edits_of, plan_intervention
+from conceptbasis.edits.strength import Strength, benign_requests, settle
 from conceptbasis.errors import InterventionError, PromptError
-from conceptbasis.models.generation import first_token_logits
-from conceptbasis.models.native import first_token_kl
-from conceptbasis.prompts import REQUEST_CLASSES
-from conceptbasis.stages import strength as module
-from conceptbasis.stages.intervention import apply_intervention, edits_of, plan_intervention
+from conceptbasis.models.stream.native import first_token_kl
+from conceptbasis.models.text.generation import first_token_logits
 from conceptbasis.stages.replay import _require_strength, load_intervention
-from conceptbasis.stages.strength import Strength, benign_requests, settle
 
 RAISE = {"mode": "raise", "gamma": "auto"}
 LAYERS = (1, 2)

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from conceptbasis import artifacts
-from conceptbasis.config import EvaluateSection
-from conceptbasis.core.intervals import wilson
-from conceptbasis.run import load_stage
+from conceptbasis.config.run import EvaluateSection
+from conceptbasis.core.statistics.intervals import wilson
+from conceptbasis.runs import files as artifacts
+from conceptbasis.runs.stage import load_stage
 from conceptbasis.stages.stability import FIGURES
 
 INTERVAL = {"value", "low", "high", "n"}

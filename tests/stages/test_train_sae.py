@@ -8,15 +8,15 @@ import pytest
 import torch
 from micro import QUIET
 
-from conceptbasis import artifacts
-from conceptbasis.config_base import parse_config
-from conceptbasis.config_model import ModelConfig
+from conceptbasis.config.base import parse_config
+from conceptbasis.config.model import ModelConfig
 from conceptbasis.errors import ArtifactError, ConfigError
-from conceptbasis.models.sae_training import layer_folder
-from conceptbasis.stages import train_sae
-from conceptbasis.stages.residuals import read_residuals
-from conceptbasis.stages.sae_quality import code_histograms, quality_line
-from conceptbasis.stages.train_sae import chosen_layers, load_or_train, measure_quality
+from conceptbasis.models.stream.residuals import read_residuals
+from conceptbasis.runs import files as artifacts
+from conceptbasis.saes import build as train_sae
+from conceptbasis.saes.build import chosen_layers, load_or_train, measure_quality
+from conceptbasis.saes.quality import code_histograms, quality_line
+from conceptbasis.saes.training import layer_folder
 
 FEW = {"n_steps": 6, "n_texts": 60, "d_sae": 32, "k": 4, "batch_size": 64}
 
@@ -219,7 +219,7 @@ def test_saes_from_elsewhere_are_judged_on_chat_text_first(ready, sides, trained
 
 def test_what_differs_is_in_the_set_and_said(ready, sides, trained, monkeypatch, capsys):
     """The model's name is changed; the SAEs still name the one they were trained on."""
-    from conceptbasis.progress import Reporter
+    from conceptbasis.runs.progress import Reporter
 
     own = published(ready, trained)
     for model, expected in ((own.model, []), ("org/another-model", ["model"])):
@@ -243,7 +243,7 @@ def test_subfolders_name_the_folder_of_each_layer(ready, sides, trained, tmp_pat
 def test_saes_from_elsewhere_are_looked_at_before_any_training(monkeypatch):
     from types import SimpleNamespace
 
-    from conceptbasis.stages import sides as opened
+    from conceptbasis.study import sides as opened
 
     asked = []
     monkeypatch.setattr(

@@ -2,11 +2,11 @@
 
 import pytest
 
-from conceptbasis.config import ReplaySection
-from conceptbasis.core.intervals import wilson
-from conceptbasis.stages.conditions import CONTROLS
-from conceptbasis.stages.verdict import judge_transfer as judge
-from conceptbasis.stages.verdict import strengthens
+from conceptbasis.config.run import ReplaySection
+from conceptbasis.core.statistics.intervals import wilson
+from conceptbasis.evaluation.conditions import CONTROLS
+from conceptbasis.evaluation.verdict import judge_transfer as judge
+from conceptbasis.evaluation.verdict import strengthens
 
 
 def judge_transfer(conditions, capability):

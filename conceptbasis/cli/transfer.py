@@ -1,0 +1,177 @@
+"""Commands that transfer: one of the user's own, and the demo."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from conceptbasis.cli.commands import open_reporter, read_run_config, silence
+from conceptbasis.cli.reading import console, say_next
+from conceptbasis.errors import ConceptBasisError, CoverageError
+from conceptbasis.runs.progress import Reporter
+
+if TYPE_CHECKING:
+    from conceptbasis.config.model import ModelConfig
+    from conceptbasis.config.run import RunConfig
+    from conceptbasis.stages.pipeline import Finished
+
+
+def run_transfer(options: argparse.Namespace) -> None:
+    """Transfers from a donor to a target and prints what came of it."""
+    from conceptbasis.config.model import load_model_config
+
+    donor, target = load_model_config(options.donor), load_model_config(options.target)
+    out = options.out or Path("runs") / f"{donor.name}-to-{target.name}"
+    configs = (donor, target, read_run_config(options))
+    _transfer(options, configs, out, open_reporter(options))
+
+
+_Configs: TypeAlias = "tuple[ModelConfig, ModelConfig, RunConfig]"
+
+
+def _transfer(
+    options: argparse.Namespace, configs: _Configs, out: Path, reporter: Reporter
+) -> None:
+    from conceptbasis.report.html import build_report
+    from conceptbasis.stages.pipeline import run_pipeline
+    from conceptbasis.tracking.mode import resolve_mode
+    from conceptbasis.tracking.saes import SaeLog
+
+    silence()
+    section = configs[2].tracking
+    resolve_mode(options.wandb, section.mode)  # a missing key is said before the work
+
+    def open_sae_log(model: ModelConfig) -> SaeLog:
+        return SaeLog(section, out, model, mode=options.wandb)
+
+    started = time.perf_counter()
+    try:
+        finished = run_pipeline(*configs, out, reporter, open_sae_log=open_sae_log)
+    except CoverageError:
+        if (out / "summary.json").exists():
+            _log(out, configs, build_report(out), options.wandb)
+        raise
+    report = build_report(out)
+    _log(out, configs, report, options.wandb)
+    _print_outcome(finished, report, time.perf_counter() - started)
+    say_next(options, f"inspect {out}", "what the atoms stand for")
+    say_next(options, f"replay {out}", "answers before and after")
+
+
+def _log(folder: Path, configs: _Configs, report: Path, mode: str | None) -> None:
+    """Logs a run from its artifacts, so that a failure of wandb can cost nothing."""
+    from conceptbasis.evaluation.metrics import about
+    from conceptbasis.report.html import read_stages
+    from conceptbasis.runs.files import read_json
+    from conceptbasis.tracking.log import Tracker
+
+    summary = read_json(folder / "summary.json")
+    results, provenance = read_stages(folder)
+    donor, target, config = (c.model_dump(mode="json") for c in configs)
+    tags = [summary["budget"], summary["basis"], summary["mode"], summary["verdict"]["word"]]
+    group = f"{summary['donor']['name']}-to-{summary['target']['name']}"
+    with Tracker(configs[2].tracking, folder, mode=mode, group=group, tags=tags) as tracker:
+        settings = {"donor": donor, "target": target, "run": config}
+        tracker.log_config({**settings, "about": about(summary)})
+        for side in ("donor", "target"):
+            tracker.log_saes(summary[side], made_here=False)
+        tracker.log_layers(results)
+        tracker.log_tables(results)
+        tracker.log_conditions(summary)
+        tracker.log_stage_seconds({name: p["seconds"] for name, p in provenance.items()})
+        tracker.log_artifact(folder)
+        tracker.log_report(report)
+
+
+def _print_outcome(finished: Finished, report: Path, seconds: float) -> None:
+    from conceptbasis.report.table import before_after_table, conditions_table
+
+    out = console()
+    out.print(before_after_table(finished.summary))
+    out.print(conditions_table(finished.summary))
+    out.print(f"finished in {seconds:.0f} s; report: {report}", highlight=False)
+
+
+def run_demo(options: argparse.Namespace) -> None:
+    """Runs the embedded default: a Llama donor, a Mixtral target."""
+    from conceptbasis.config.base import parse_config
+
+    reporter = open_reporter(options)
+    config = read_run_config(options)
+    files = {side: resources.files("conceptbasis") / "demo" / f"{side}.yaml" for side in _SIDES}
+    donor, target = (_demo_config(parse_config, files[side], side) for side in _SIDES)
+    models = {"donor": donor, "target": target}
+    missing = [str(files[side]) for side in _SIDES if not _is_cached(models[side])]
+    if missing:
+        _prepare_side_by_side(missing, config, reporter, _logging(options, config))
+    _transfer(options, (donor, target, config), options.out, reporter)
+
+
+_SIDES = ("donor", "target")
+
+
+def _demo_config(parse_config: Any, file: Any, side: str) -> ModelConfig:
+    import yaml
+
+    from conceptbasis.config.model import ModelConfig
+
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    found: ModelConfig = parse_config(ModelConfig, values, f"demo {side}")
+    return found
+
+
+def _is_cached(model: ModelConfig) -> bool:
+    """Whether an organism and SAEs of it were made before; the transfer checks that they fit."""
+    from conceptbasis.organisms.build import is_complete, organism_folder
+    from conceptbasis.organisms.spec import parse_spec
+    from conceptbasis.runs.files import cache_folder
+    from conceptbasis.saes.build import cache_stem
+
+    spec = parse_spec(model.model)
+    saes = (cache_folder() / "saes").glob(f"{cache_stem(model.model)}-*/quality.json")
+    return spec is not None and is_complete(organism_folder(spec)) and any(saes)
+
+
+def _logging(options: argparse.Namespace, config: RunConfig) -> list[str]:
+    """Options under which SAEs that are trained for a demo are logged as the demo is."""
+    from conceptbasis.tracking.mode import resolve_mode
+
+    section = config.tracking
+    arguments = ["--wandb", resolve_mode(options.wandb, section.mode), "--logs", str(options.out)]
+    for key in ("project", "entity", "group"):
+        if (value := getattr(section, key)) is not None:
+            arguments += ["--set", f"tracking.{key}={value}"]
+    return arguments
+
+
+def _prepare_side_by_side(
+    files: list[str], config: RunConfig, reporter: Reporter, logging: list[str]
+) -> None:
+    """Builds the organisms and SAEs that are missing at the same time, one core each."""
+    reporter.say("preparing donor and target: organisms and SAEs (cached after the first time)")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "conceptbasis", "train-saes", *logging]
+    command += ["--set", f"prompts.seed={config.prompts.seed}"]
+    if config.prompts.path:
+        command += ["--set", f"prompts.path={config.prompts.path}"]
+    if reporter.quiet:
+        command.append("--quiet")
+    processes = [subprocess.Popen([*command, file], env=environment) for file in files]
+    try:
+        codes = [process.wait() for process in processes]
+    except BaseException:
+        for process in processes:
+            process.terminate()
+        raise
+    if any(codes):
+        raise ConceptBasisError(
+            "donor or target could not be prepared (the reason stands above)",
+            expected="two valid organisms with SAEs",
+            fix="correct what the message names and run the same command again",
+        )

@@ -1,0 +1,1 @@
+"""Settings: one frozen section for each stage, and what a model file may say."""

@@ -1,0 +1,1 @@
+"""Directions: difference of means, recipes, maps to another model, the guard."""

@@ -1,0 +1,1 @@
+"""Formulas of edits, and the gates that decide where one acts."""

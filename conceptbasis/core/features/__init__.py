@@ -1,0 +1,1 @@
+"""Matching of SAE latents across models, and what a latent stands for."""

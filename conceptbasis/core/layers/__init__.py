@@ -1,0 +1,1 @@
+"""Similarity of layers across models and the layer map."""

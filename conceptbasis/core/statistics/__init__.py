@@ -1,0 +1,1 @@
+"""Intervals, moments, agreement and calibration."""

@@ -1,0 +1,1 @@
+"""What is done to a model, on which layers and how strongly."""

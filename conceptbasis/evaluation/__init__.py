@@ -1,0 +1,1 @@
+"""Conditions, their measurement, figures and the verdict."""

@@ -1,0 +1,89 @@
+"""Capability of a target before and after a finished transfer: harness tasks, perplexity."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from conceptbasis.edits.intervention import Intervention, apply_intervention
+from conceptbasis.models.harness import run_tasks
+from conceptbasis.models.loading.load import LoadedModel
+from conceptbasis.models.text.generation import text_nll
+from conceptbasis.runs.progress import Reporter
+
+
+def measure_capability(
+    loaded: LoadedModel,
+    intervention: Intervention,
+    reporter: Reporter,
+    *,
+    tasks: Sequence[str | Mapping[str, Any]] = (),
+    texts: Sequence[str] = (),
+    limit: int | None = None,
+    n_shots: int | None = None,
+    batch_size: int = 16,
+    chat: bool = False,
+) -> dict[str, Any]:
+    """Tasks of the harness and the perplexity of texts, before and after.
+
+    Args:
+        loaded: The target.
+        intervention: The finished transfer.
+        reporter: Told what is measured.
+        tasks: Names of the harness's tasks, or their configurations.
+        texts: Any texts; long ones are cut to pieces that fit the context.
+        limit: The first items of each task only.
+        n_shots: Examples before each item.
+        batch_size: Items or texts at a time.
+        chat: Whether items of tasks go through the chat template.
+    """
+
+    options: dict[str, Any] = {"limit": limit, "n_shots": n_shots, "batch_size": batch_size}
+
+    def measure() -> dict[str, Any]:
+        return {
+            "tasks": run_tasks(loaded, tasks, chat=chat, **options) if tasks else {},
+            "perplexity": _perplexity(loaded, pieces, batch_size) if pieces else None,
+        }
+
+    pieces = [piece for text in texts for piece in fit_context(loaded, text)]
+    reporter.say("capability of the untouched target")
+    before = measure()
+    with apply_intervention(loaded, intervention) as report:
+        reporter.say(f"capability under the transfer, which edits {report}")
+        after = measure()
+    rows = [
+        {"task": task, "metric": metric, "before": value, "after": after["tasks"][task][metric]}
+        for task, metrics in before["tasks"].items()
+        for metric, value in metrics.items()
+    ]
+    if pieces:
+        texts_row = {"task": "texts", "metric": "perplexity"}
+        ends = {"before": before["perplexity"], "after": after["perplexity"]}
+        rows.append(texts_row | ends)
+    return {"rows": rows, "limit": limit, "n_pieces": len(pieces), "edited": report.as_dict()}
+
+
+def fit_context(loaded: LoadedModel, text: str) -> list[str]:
+    """The text in pieces of as many tokens as the model reads at once, cut between tokens.
+
+    Args:
+        loaded: The model.
+        text: Any text.
+    """
+    if loaded.max_length is None:
+        return [text]
+    room = loaded.max_length - 8  # what special tokens and a cut inside a word may add
+    ends = loaded.tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
+    offsets = ends["offset_mapping"]
+    cuts = [offsets[i][0] for i in range(0, len(offsets), room)] + [len(text)]
+    pieces = [text[a:b] for a, b in itertools.pairwise(cuts)]
+    return [piece for piece in pieces if piece.strip()]
+
+
+def _perplexity(loaded: LoadedModel, pieces: Sequence[str], batch_size: int) -> float:
+    nll, tokens = text_nll(loaded, list(pieces), batch_size=batch_size)
+    return float(torch.exp(nll.sum() / tokens.sum()))

@@ -1,0 +1,1 @@
+"""What an atom stands for: texts, labels, latents across layers."""

@@ -1,0 +1,1 @@
+"""Ways to bring a direction into the target: bases, baselines, controls."""

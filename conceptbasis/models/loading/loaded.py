@@ -1,0 +1,38 @@
+"""A model that is ready to be read and edited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from conceptbasis.models.architecture.binding import Architecture
+from conceptbasis.models.loading.placement import execution_device
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A causal language model in evaluation mode, its tokenizer and its bound architecture.
+
+    Args:
+        model: The transformers model; no parameter requires a gradient.
+        tokenizer: A fast tokenizer with a chat template.
+        architecture: The table row bound to the model.
+        name: The hub id or folder it was loaded from.
+    """
+
+    model: Any
+    tokenizer: Any
+    architecture: Architecture
+    name: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embedding lives, so where token ids must go."""
+        return execution_device(self.architecture.embed)
+
+    @property
+    def max_length(self) -> int | None:
+        """The longest sequence the model was made for, or None when it does not say."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)

@@ -1,0 +1,192 @@
+"""A model's own refusal trajectory and its single best direction by the published rule.
+
+The donor's trajectory starts a transfer. The target's own ("native") is the upper bound, measured
+only after the transfer's artifacts are hashed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from conceptbasis.core.directions.difference import Selection, difference_of_means, select_direction
+from conceptbasis.models.loading.loaded import LoadedModel
+from conceptbasis.models.stream.capture import capture
+from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.text.batches import run_batches
+from conceptbasis.models.text.chat import end_of_prompt_ids, pad_left, prompt_ids
+from conceptbasis.models.text.generation import first_token_logits
+
+Progress = Callable[[int, int], None]
+MIN_TOKEN_GAIN = 0.02
+"""Mean probability a first token must gain on harmful prompts to count as a refusal token."""
+
+
+@dataclass(frozen=True)
+class Native:
+    """A model's own directions.
+
+    Args:
+        trajectory: Unit difference of means at the chosen position, one per layer.
+        norms: Norm of each difference.
+        selection: Table and pick of the published rule; not found leaves `single` None.
+        single: The picked direction.
+        refusal_tokens: First tokens that harmful prompts make likelier.
+    """
+
+    trajectory: Float[Tensor, "n_layers d_model"]
+    norms: Float[Tensor, " n_layers"]
+    selection: Selection
+    single: Float[Tensor, " d_model"] | None
+    refusal_tokens: Int[Tensor, " n_tokens"]
+
+
+def end_activations(
+    loaded: LoadedModel, prompts: Sequence[str], *, batch_size: int = 64
+) -> Float[Tensor, "n_positions n_layers n d_model"]:
+    """Residuals after each block at the end-of-prompt positions, the last position last.
+
+    Args:
+        loaded: The model.
+        prompts: One user message each.
+        batch_size: Prompts at a time, fewer where memory runs out.
+    """
+    n_positions = len(end_of_prompt_ids(loaded.tokenizer))
+    layers = range(loaded.architecture.n_layers)
+    rows = prompt_ids(loaded.tokenizer, list(prompts), max_length=loaded.max_length)
+    parts = []
+
+    def read(some: Sequence[list[int]]) -> None:
+        batch = pad_left(loaded.tokenizer, list(some))
+        found = capture(loaded, batch.input_ids, batch.attention_mask, layers=layers)
+        stacked = torch.stack([found[layer][:, -n_positions:].float().cpu() for layer in layers])
+        parts.append(stacked.permute(2, 0, 1, 3))
+
+    run_batches(rows, batch_size, read)
+    return torch.cat(parts, dim=2)
+
+
+def find_refusal_tokens(
+    harmful: Float[Tensor, "n_h d_vocab"], harmless: Float[Tensor, "n_b d_vocab"]
+) -> Int[Tensor, " n_tokens"]:
+    """First tokens whose mean probability is higher on harmful prompts by `MIN_TOKEN_GAIN`.
+
+    Args:
+        harmful: First-token logits on harmful prompts.
+        harmless: The same on harmless prompts.
+
+    Returns:
+        Token ids, the largest gain first; at least one.
+    """
+    gain = harmful.softmax(-1).mean(0) - harmless.softmax(-1).mean(0)
+    order = gain.argsort(descending=True)
+    return order[: max(1, int((gain > MIN_TOKEN_GAIN).sum()))].cpu()
+
+
+def refusal_score(
+    logits: Float[Tensor, "n d_vocab"], tokens: Int[Tensor, " n_tokens"]
+) -> Float[Tensor, " n"]:
+    """log p/(1 − p) with p the probability of the refusal tokens together.
+
+    Args:
+        logits: First-token logits.
+        tokens: Refusal tokens.
+
+    Source: Arditi et al. 2024 (2406.11717), section 2.3.
+    """
+    p = logits.double().softmax(-1)[:, tokens].sum(-1).clamp(1e-12, 1 - 1e-12)
+    return (p / (1 - p)).log().cpu()
+
+
+def ablation_everywhere(loaded: LoadedModel, direction: Tensor) -> list[Edit]:
+    """The edits that ablate one direction from the stream after every block."""
+    return [Edit(layer, direction) for layer in range(loaded.architecture.n_layers)]
+
+
+def first_token_kl(
+    before: Float[Tensor, "n d_vocab"], after: Float[Tensor, "n d_vocab"]
+) -> Float[Tensor, " n"]:
+    """KL(before ‖ after) of the first answer token, in nats, per prompt."""
+    log_p, log_q = before.double().log_softmax(-1), after.double().log_softmax(-1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1).cpu()
+
+
+def measure_native(
+    loaded: LoadedModel,
+    harmful: Sequence[str],
+    harmless: Sequence[str],
+    *,
+    n_select: int = 64,
+    max_kl: float = 0.1,
+    layer_fraction: float = 0.8,
+    progress: Progress = lambda done, of: None,
+) -> Native:
+    """Difference of means per layer and position, and the published selection among them.
+
+    Args:
+        loaded: The model.
+        harmful: Prompts it refuses.
+        harmless: Prompts it answers.
+        n_select: Prompts of each class that the selection uses; the rest make the means.
+        max_kl: Largest first-token KL on harmless prompts under ablation.
+        layer_fraction: Candidates at or above this share of the layers are out.
+        progress: Told how many candidates are scored.
+    """
+    n_select = min(n_select, len(harmful) // 2, len(harmless) // 2)
+    bad = end_activations(loaded, harmful[n_select:])
+    good = end_activations(loaded, harmless[n_select:])
+    n_positions, n_layers = bad.shape[:2]
+    directions = [
+        [difference_of_means(bad[p, layer], good[p, layer]) for layer in range(n_layers)]
+        for p in range(n_positions)
+    ]
+    base_bad = first_token_logits(loaded, list(harmful[:n_select]))
+    base_good = first_token_logits(loaded, list(harmless[:n_select]))
+    tokens = find_refusal_tokens(base_bad, base_good)
+    scores = torch.zeros(3, n_positions, n_layers)
+    for p in range(n_positions):
+        for layer in range(n_layers):
+            scores[:, p, layer] = _score(
+                loaded,
+                directions[p][layer].unit,
+                directions[p][layer].norm,
+                layer,
+                (list(harmful[:n_select]), list(harmless[:n_select])),
+                base_good,
+                tokens,
+            )
+            progress(p * n_layers + layer + 1, n_positions * n_layers)
+    selection = select_direction(*scores, max_kl=max_kl, layer_fraction=layer_fraction)
+    last = directions[-1]
+    return Native(
+        torch.stack([d.unit for d in last]),
+        torch.tensor([d.norm for d in last]),
+        selection,
+        directions[selection.position][selection.layer].unit
+        if selection.position is not None and selection.layer is not None
+        else None,
+        tokens,
+    )
+
+
+def _score(
+    loaded: LoadedModel,
+    unit: Tensor,
+    norm: float,
+    layer: int,
+    prompts: tuple[list[str], list[str]],
+    base_good: Tensor,
+    tokens: Tensor,
+) -> Tensor:
+    """Bypass score, induce score and KL of one candidate."""
+    harmful, harmless = prompts
+    with intervene(loaded, ablation_everywhere(loaded, unit)):
+        bypass = refusal_score(first_token_logits(loaded, harmful), tokens).mean()
+        kl = first_token_kl(base_good, first_token_logits(loaded, harmless)).mean()
+    with intervene(loaded, [Edit(layer, unit, "add", amount=norm)]):
+        induce = refusal_score(first_token_logits(loaded, harmless), tokens).mean()
+    return torch.stack([bypass, induce, kl]).float()

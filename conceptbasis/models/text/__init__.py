@@ -1,0 +1,1 @@
+"""Chats to tokens and back; generation and likelihood."""

@@ -1,0 +1,122 @@
+"""One figure per axis of the limits: refusal, recovered compliance and damage against the value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from conceptbasis.evaluation.metrics import Interval, figures_of, format_interval
+from conceptbasis.report.figures.theme import BLUE, INK, MUTED, VERMILION, WIDTH, Figure
+from conceptbasis.report.limits import LimitRun
+
+_AXES = {
+    "classes": ("Without a class of text", "class that is left out"),
+    "atoms": ("Number of atoms", "atoms on either side"),
+    "text": ("Amount of transfer text", "texts"),
+    "width": ("Width of the SAEs", "features"),
+    "k": ("Active features of the SAEs", "active features per site"),
+    "seed": ("Seeds of the SAEs", "seed"),
+    "early": ("Early layers only", "layers below this share of the depth"),
+    "guard": ("Forced guard", "guarded share of the width"),
+    "matching": ("How features are matched", "rule"),
+    "ceiling": ("A model with itself", "model, SAEs of two seeds"),
+}
+_PANELS = (
+    ("refusal", "refusal", [0, 1]),
+    ("recovered_compliance", "recovered compliance", [0, 1]),
+    ("kl_first_token/mean", "benign KL, nats", None),
+)
+_SHOWN = {"transfer": VERMILION, "early_layers_only": BLUE, "native": INK}
+_HEIGHT = 120
+
+
+def axis_figure(axis: str, runs: Sequence[LimitRun], base: LimitRun | None) -> Figure | None:
+    """The figure of one axis; None where no run of it was evaluated.
+
+    Args:
+        axis: Name of the folder of the runs.
+        runs: In the order of their values.
+        base: The run with all defaults, drawn as a dashed line.
+    """
+    points = [
+        {"value": run.value, "condition": name, "panel": key, **_span(figure)}
+        for run in runs
+        if run.summary is not None
+        for name in _SHOWN
+        for key, _, _ in _PANELS
+        if (figure := figures_of(run.summary, name).get(key)) is not None
+    ]
+    if not points:
+        return None
+    title, label = _AXES.get(axis, (axis, axis))
+    order = [run.value for run in runs]
+    panels = [
+        _panel(points, base, key, name, domain, order, label if key == _PANELS[-1][0] else None)
+        for key, name, domain in _PANELS
+    ]
+    missing = [run.value for run in runs if run.success is None and run.finished]
+    return Figure(
+        f"limits-{axis}",
+        title,
+        "The transfer, the same edit below the bound of early layers only, and the target's own "
+        "direction, with 95 % intervals over prompts; dashed: the transfer with all defaults."
+        + (f" Nothing was left to transfer at {', '.join(missing)}." if missing else ""),
+        " ".join(_in_words(run) for run in runs),
+        alt.vconcat(*panels, spacing=12),
+    )
+
+
+def _span(figure: Interval) -> dict[str, float]:
+    low, high = (figure.value if end is None else end for end in (figure.low, figure.high))
+    return {"mid": figure.value, "low": low, "high": high}
+
+
+def _panel(
+    points: Sequence[Mapping[str, Any]],
+    base: LimitRun | None,
+    key: str,
+    name: str,
+    domain: list[int] | None,
+    order: list[str],
+    label: str | None,
+) -> Any:
+    own = [dict(point) for point in points if point["panel"] == key]
+    scale = alt.Scale(domain=domain) if domain else alt.Scale(zero=True)
+    names = list(_SHOWN)
+    legend = alt.Legend(title=None, orient="bottom")
+    x = alt.X(
+        "value:N",
+        sort=order,
+        title=label,
+        scale=alt.Scale(domain=order),
+        axis=alt.Axis(labels=label is not None, ticks=label is not None, labelAngle=0),
+    )
+    colours = alt.Scale(domain=names, range=list(_SHOWN.values()))
+    shapes = alt.Scale(domain=names, range=["circle", "diamond", "square"])
+    common = alt.Chart(alt.Data(values=own)).encode(
+        x=x,
+        xOffset=alt.XOffset("condition:N", sort=names, scale=alt.Scale(domain=names)),
+        color=alt.Color("condition:N", scale=colours, legend=legend),
+    )
+    spans = common.mark_rule(strokeWidth=2).encode(
+        y=alt.Y("low:Q", scale=scale, title=name), y2="high:Q"
+    )
+    dots = common.mark_point(size=60, filled=True, opacity=1).encode(
+        y=alt.Y("mid:Q", scale=scale), shape=alt.Shape("condition:N", scale=shapes, legend=legend)
+    )
+    layers = [spans, dots]
+    default = base and base.summary and figures_of(base.summary, "transfer").get(key)
+    if default:
+        rule = alt.Chart(alt.Data(values=[{"mid": default.value}]))
+        layers.insert(0, rule.mark_rule(color=MUTED, strokeDash=[4, 3]).encode(y="mid:Q"))
+    return alt.layer(*layers).properties(width=WIDTH, height=_HEIGHT)
+
+
+def _in_words(run: LimitRun) -> str:
+    if run.summary is None or run.success is None:
+        return f"{run.value}: {'nothing to transfer' if run.finished else 'not finished'}."
+    after = figures_of(run.summary, "transfer")
+    figures = (f"{name} {format_interval(after.get(key), None)}" for key, name, _ in _PANELS)
+    return f"{run.value}: {', '.join(figures)}."

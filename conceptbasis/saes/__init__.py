@@ -1,0 +1,1 @@
+"""Everything about sparse autoencoders; the only importer of sae-lens."""

@@ -1,0 +1,124 @@
+"""Quality of SAEs on text they were not trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from conceptbasis.core.statistics.moments import explained_variance
+from conceptbasis.data.prompts import Text
+from conceptbasis.errors import SaeError
+from conceptbasis.models.loading.load import LoadedModel
+from conceptbasis.models.stream.hooks import splice
+from conceptbasis.models.text.generation import text_nll
+from conceptbasis.saes.sae import Sae
+
+BATCH_OF_TEXTS = 128
+Histogram = tuple[list[int], list[float]]
+_BINS = 32
+MIN_EXPLAINED_VARIANCE = 0.5
+"""Below it an SAE from elsewhere is said not to hold on chat text of a model."""
+
+
+def measure_quality(
+    loaded: LoadedModel,
+    saes: Mapping[int, Sae],
+    texts: Sequence[Text],
+    residuals: Mapping[int, Float[Tensor, "n d_model"]],
+) -> list[dict[str, Any]]:
+    """Quality of SAEs on texts they were not trained on, one row per layer.
+
+    `explained_variance`; `l0`, mean active features per site; `dead_share`, features that never
+    fire; `ce_recovered`, (CE_zero − CE_spliced) / (CE_zero − CE_untouched), where the layer's
+    output is replaced by zero or by the reconstruction.
+
+    Raises:
+        SaeError: if an SAE gives codes that are not finite.
+    """
+    messages = [text.as_messages() for text in texts]
+    untouched = _cross_entropy(loaded, messages)
+    rows = []
+    for layer, sae in sorted(saes.items()):
+        codes = sae.encode(residuals[layer])
+        if not torch.isfinite(codes).all():
+            raise SaeError(
+                f"the SAE of layer {layer} ({sae.name}) gives codes that are not finite",
+                expected="finite codes",
+                fix="check its weights and its activation normalisation",
+            )
+        with splice(loaded, {layer: sae.reconstruct}):
+            spliced = _cross_entropy(loaded, messages)
+        with splice(loaded, {layer: torch.zeros_like}):
+            zero = _cross_entropy(loaded, messages)
+        rows.append(
+            {
+                "layer": layer,
+                "d_sae": sae.d_sae,
+                "explained_variance": explained_variance(
+                    residuals[layer], sae.reconstruct(residuals[layer])
+                ),
+                "l0": float((codes != 0).sum(1).float().mean()),
+                "dead_share": float(((codes != 0).sum(0) == 0).float().mean()),
+                "ce_recovered": (zero - spliced) / (zero - untouched),
+            }
+        )
+    return rows
+
+
+def judge_quality(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Adds to each row of `measure_quality` whether the SAE holds on this text.
+
+    Args:
+        rows: One row per layer.
+    """
+    return [{**row, "holds": row["explained_variance"] >= MIN_EXPLAINED_VARIANCE} for row in rows]
+
+
+def quality_line(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line on whether SAEs from elsewhere hold on chat text of this model.
+
+    Args:
+        rows: What `judge_quality` returned.
+    """
+    found = [row["explained_variance"] for row in rows]
+    said = f"explained variance on chat text {min(found):.2f} to {max(found):.2f}"
+    failing = [str(row["layer"]) for row in rows if not row["holds"]]
+    if not failing:
+        return f"{said}, they hold"
+    return (
+        f"{said}, below {MIN_EXPLAINED_VARIANCE} at layers {', '.join(failing)}: there they do not "
+        "hold; leave these layers out of `layers`, or train SAEs on chat text (saes.train)"
+    )
+
+
+def code_histograms(codes: Float[Tensor, "n d_sae"]) -> dict[str, Histogram]:
+    """Counts and edges of active features per site and of firing densities.
+
+    Dead features have no density; they stand below the least one that can be measured.
+
+    Args:
+        codes: Codes of held-out sites.
+    """
+    fires = codes != 0
+    per_site = fires.sum(1).double()
+    floor = -math.log10(len(codes)) - 1
+    densities = fires.double().mean(0).log10().clamp(min=floor)
+    return {
+        "l0": _histogram(per_site, 0.0, float(per_site.max()) + 1),
+        "log10_density_dead_lowest": _histogram(densities, floor, 0.0),
+    }
+
+
+def _histogram(values: Tensor, low: float, high: float) -> Histogram:
+    counts, edges = torch.histogram(values, bins=_BINS, range=(low, high))
+    return counts.int().tolist(), edges.tolist()
+
+
+def _cross_entropy(loaded: LoadedModel, texts: Sequence[Any]) -> float:
+    nll, tokens = text_nll(loaded, list(texts), batch_size=BATCH_OF_TEXTS)
+    return float(nll.sum() / tokens.sum())

@@ -1,0 +1,1 @@
+"""One transfer's models, texts, sites and shared computations."""

@@ -1,0 +1,71 @@
+"""What is wrong with the input of a transfer, said before anything is computed."""
+
+from __future__ import annotations
+
+from conceptbasis.config.model import ModelConfig
+from conceptbasis.config.run import RunConfig
+from conceptbasis.data.prompts import BUDGETS, Prompt, PromptSuite, budget_allows, redact
+from conceptbasis.errors import ConfigError, PromptError
+from conceptbasis.models.loading.load import LoadedModel
+
+_MIN_DIRECTION = 10
+"""Least prompts of each class for a direction: five folds of the probe, two prompts in each."""
+
+
+def check_direction_sets(suite: PromptSuite) -> None:
+    """A direction and its probe need some prompts of each class, half of them held out."""
+    for name in ("direction_harmful", "direction_harmless"):
+        if len(suite[name]) < _MIN_DIRECTION:
+            raise PromptError(
+                f"prompt set {name!r} has {len(suite[name])} prompts",
+                expected=f"at least {_MIN_DIRECTION}; some hundred are usual",
+                fix=f"add prompts to {name}.jsonl",
+            )
+
+
+def check_budget(target: ModelConfig, config: RunConfig) -> None:
+    """The target's own SAEs must not have been trained on more than the budget allows."""
+    training = target.saes.train
+    if training is not None and not budget_allows(config.budget, training.budget):
+        raise ConfigError(
+            f"{target.name}: its SAEs are trained on text of budget {training.budget}, "
+            f"but the transfer's budget is {config.budget}",
+            expected=f"saes.train.budget of at most {config.budget}",
+            fix=f"set saes.train.budget: {config.budget} in the target's file, or widen `budget` "
+            f"(order: {' < '.join(BUDGETS)})",
+        )
+
+
+def check_context(models: list[LoadedModel], suite: PromptSuite, config: RunConfig) -> None:
+    """Every prompt must fit both models together with its answer."""
+    groups = {f"{name}.jsonl": prompts for name, prompts in suite.prompts.items()}
+    for concept in suite.concepts:
+        groups[f"concept {concept.name}"] = (*concept.positive, *concept.negative)
+    for loaded in models:
+        if loaded.max_length is None:
+            continue
+        room = loaded.max_length - config.evaluate.max_new_tokens
+        if room < 1:
+            raise PromptError(
+                f"evaluate.max_new_tokens is {config.evaluate.max_new_tokens}",
+                expected=f"less than the context of {loaded.name}, {loaded.max_length}",
+                fix="lower evaluate.max_new_tokens",
+            )
+        for where, prompts in groups.items():
+            if prompts:
+                _check_lengths(loaded, where, prompts, room)
+
+
+def _check_lengths(loaded: LoadedModel, where: str, prompts: tuple[Prompt, ...], room: int) -> None:
+    from conceptbasis.models.text.chat import prompt_ids
+
+    rows = prompt_ids(loaded.tokenizer, [p.text for p in prompts])
+    for number, (prompt, row) in enumerate(zip(prompts, rows, strict=True), 1):
+        if len(row) > room:
+            raise PromptError(
+                f"prompt {number} of {where}, {redact(prompt)}, has {len(row)} tokens",
+                expected=f"at most {room}: the context of {loaded.name}, {loaded.max_length}, "
+                "without evaluate.max_new_tokens",
+                fix="shorten the prompt, lower evaluate.max_new_tokens, or use a model with a "
+                "longer context",
+            )

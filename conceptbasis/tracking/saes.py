@@ -1,0 +1,71 @@
+"""Logging the SAE training of one model, wherever it happens: by itself or inside a transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from conceptbasis.config.model import ModelConfig
+from conceptbasis.config.run import TrackingSection
+from conceptbasis.tracking.log import Tracker
+
+OpenSaeLog = Callable[[ModelConfig], "SaeLog"]
+"""Gives the log of a model's SAEs before it is known whether any are trained."""
+
+
+class SaeLog:
+    """The wandb run of one model's SAEs as a context manager; it begins with the first figures.
+
+    SAEs that are reused give no figures while they are loaded, and so leave no run.
+
+    Args:
+        section: The configuration of tracking.
+        folder: wandb's files go to `wandb/` below it.
+        model: The model whose SAEs these are.
+        mode: The flag of the command line.
+    """
+
+    def __init__(
+        self, section: TrackingSection, folder: Path, model: ModelConfig, *, mode: str | None
+    ) -> None:
+        kind = {"name": model.name, "group": model.name, "job_type": "train_sae"}
+        self._tracker = Tracker(section, folder, mode=mode, **kind)
+        self._model = model
+        self._begun = False
+
+    def __enter__(self) -> SaeLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        if self._begun:
+            self._tracker.__exit__(kind, *details)
+
+    def begin(self) -> None:
+        """Starts the run, if it has not begun."""
+        if not self._begun:
+            self._begun = True
+            self._tracker.__enter__()
+            self._tracker.log_config({"model": self._model.model_dump(mode="json")})
+
+    def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Logs figures of all layers at a training step."""
+        self.begin()
+        self._tracker.log_sae_training(step, metrics)
+
+    def log_outcome(
+        self,
+        described: Mapping[str, Any],
+        quality: Sequence[Mapping[str, Any]],
+        histograms: Mapping[int, Mapping[str, tuple[Sequence[int], Sequence[float]]]],
+    ) -> None:
+        """Logs what came of a training that was logged, and nothing of SAEs that were reused.
+
+        Args:
+            described: As `donor` or `target` of a summary.
+            quality: Rows of `SaeSet.quality`.
+            histograms: By layer and name, counts and edges.
+        """
+        if self._begun:
+            self._tracker.log_sae_quality(quality, histograms)
+            self._tracker.log_saes(described, made_here=True)
