@@ -18,7 +18,7 @@ from conceptbasis.cli.main import main
 from conceptbasis.errors import ConceptBasisError, ConfigError
 from conceptbasis.evaluation.metrics import about, flat_figures, unflatten
 from conceptbasis.report.table import compare_table
-from conceptbasis.tracking.log import workspace
+from conceptbasis.tracking import workspace
 from conceptbasis.tracking.logged_runs import read_logged_runs
 from conceptbasis.tracking.tables import layer_series
 

@@ -184,12 +184,12 @@ def check_disjoint(suite: PromptSuite) -> None:
 
 def _check_texts(suite: PromptSuite) -> None:
     """A harmful request must not pass as text of a narrower class than its own."""
-    harmful = {normalise(p.text) for p in suite.prompts["direction_harmful"]}
+    positive = {normalise(p.text) for p in suite.prompts["direction_harmful"]}
     for text in suite.texts:
         if not budget_allows("B0d", TEXT_CLASS_BUDGET[text.text_class]):
             continue
         parts = [text.content] if isinstance(text.content, str) else [c for _, c in text.content]
-        if harmful & {normalise(part) for part in parts}:
+        if positive & {normalise(part) for part in parts}:
             raise PromptError(
                 f"a prompt of direction_harmful also occurs in texts ({text.text_class})",
                 expected="harmful requests in texts of class harmful_requests or refusals only",
@@ -198,14 +198,14 @@ def _check_texts(suite: PromptSuite) -> None:
 
 
 def _check_classes_disjoint(suite: PromptSuite) -> None:
-    for harmful, harmless in (
+    for positive, negative in (
         ("direction_harmful", "direction_harmless"),
         ("eval_harmful", "eval_harmless"),
     ):
-        texts = {normalise(p.text) for p in suite.prompts[harmful]}
-        shared = [p for p in suite.prompts[harmless] if normalise(p.text) in texts]
+        texts = {normalise(p.text) for p in suite.prompts[positive]}
+        shared = [p for p in suite.prompts[negative] if normalise(p.text) in texts]
         if shared:
-            _raise_overlap(harmless, harmful, shared)
+            _raise_overlap(negative, positive, shared)
 
 
 def _raise_overlap(name: str, other: str, shared: Sequence[Prompt]) -> None:

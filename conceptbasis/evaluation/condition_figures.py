@@ -59,7 +59,7 @@ def _by_judge(outcomes: Sequence[Outcome]) -> dict[str, list[bool | None]]:
     """Verdicts on harmful prompts by judge, in one order for all judges."""
     found: dict[str, list[bool | None]] = {
         PRIMARY_JUDGE: [v for o in outcomes for v in o.refused("harmful")],
-        "refusal_tokens": [v for o in outcomes for v in o.refusal_token],
+        "refusal_tokens": [v for o in outcomes for v in o.behavior_token],
         "model": [v for o in outcomes for v in o.judged],
     }
     return {name: verdicts for name, verdicts in found.items() if verdicts}

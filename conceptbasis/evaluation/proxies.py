@@ -18,7 +18,7 @@ from conceptbasis.edits.spread import replayed_pairs
 from conceptbasis.errors import CoverageError, NumericsError
 from conceptbasis.methods.rebuilder import Rebuilder
 from conceptbasis.models.stream.hooks import Edit, intervene
-from conceptbasis.models.stream.native import end_activations, find_refusal_tokens, refusal_score
+from conceptbasis.models.stream.native import behavior_score, end_activations, find_behavior_tokens
 from conceptbasis.models.text.generation import first_token_logits
 from conceptbasis.stages.align import Alignment, allowed_concepts
 from conceptbasis.stages.fit import make_recipe
@@ -122,9 +122,9 @@ def _proxy(route: _ProxyRoute, concept: Concept, *, salt: int) -> Proxy | None:
     loaded = route.study.target.loaded
     base = first_token_logits(loaded, positive)
     other = first_token_logits(loaded, negative)
-    tokens = find_refusal_tokens(base, other)
-    before = float(refusal_score(base, tokens).mean())
-    if before - float(refusal_score(other, tokens).mean()) < _MIN_SCORE_GAP:
+    tokens = find_behavior_tokens(base, other)
+    before = float(behavior_score(base, tokens).mean())
+    if before - float(behavior_score(other, tokens).mean()) < _MIN_SCORE_GAP:
         return None
     falls = []
     for edits in (
@@ -132,7 +132,7 @@ def _proxy(route: _ProxyRoute, concept: Concept, *, salt: int) -> Proxy | None:
         route.transferred_edits(positive, negative, salt),
     ):
         with intervene(loaded, edits):
-            after = float(refusal_score(first_token_logits(loaded, positive), tokens).mean())
+            after = float(behavior_score(first_token_logits(loaded, positive), tokens).mean())
         falls.append(before - after)
     if falls[0] < _MIN_SCORE_GAP:
         return None
@@ -165,12 +165,12 @@ def decline_effects(study: Study, intervention: Intervention) -> list[float]:
         declined = [p.text for p in concept.positive][:n]
         before = first_token_logits(loaded, declined)
         other = first_token_logits(loaded, [p.text for p in concept.negative][:n])
-        tokens = find_refusal_tokens(before, other)
-        score = refusal_score(before, tokens)
-        if float(score.mean() - refusal_score(other, tokens).mean()) < _MIN_SCORE_GAP:
+        tokens = find_behavior_tokens(before, other)
+        score = behavior_score(before, tokens)
+        if float(score.mean() - behavior_score(other, tokens).mean()) < _MIN_SCORE_GAP:
             continue
         with apply_intervention(loaded, intervention):
-            left = refusal_score(first_token_logits(loaded, declined), tokens).sigmoid()
+            left = behavior_score(first_token_logits(loaded, declined), tokens).sigmoid()
         effects += (1 - left / score.sigmoid().mean()).tolist()
     return effects
 

@@ -28,7 +28,7 @@ HARM, DECLINE = ("harmful_requests", "refusals"), ("declines", "refusals")
 
 
 def atom_scopes(
-    corpus: Corpus, codes: scipy.sparse.csc_matrix, first: int, harmful_nouns: Collection[str]
+    corpus: Corpus, codes: scipy.sparse.csc_matrix, first: int, positive_nouns: Collection[str]
 ) -> list[dict[str, Any]]:
     """For each atom, how its activation spreads over templates and nouns, and what it is about.
 
@@ -52,7 +52,7 @@ def atom_scopes(
         "nouns": _by(mass[first:], sources, [s.topic for s in sources]),
     }
     about = {
-        "harm": _about(corpus, codes, [_harmful(s, harmful_nouns) for s in corpus.sources]),
+        "harm": _about(corpus, codes, [_positive(s, positive_nouns) for s in corpus.sources]),
         "decline": _about(corpus, codes, [s.kind in DECLINE for s in corpus.sources]),
     }
     return [
@@ -120,8 +120,8 @@ def _bound(templates: dict[str, Any] | None) -> bool | None:
     return bool(templates["largest"] > MOST)
 
 
-def _harmful(source: Source, harmful_nouns: Collection[str]) -> bool:
-    return source.kind in HARM or source.topic in harmful_nouns
+def _positive(source: Source, positive_nouns: Collection[str]) -> bool:
+    return source.kind in HARM or source.topic in positive_nouns
 
 
 def _about(

@@ -80,11 +80,11 @@ def source_of_text(text: Text) -> Source:
     return Source(text, text.text_class, text.noun, not benign)
 
 
-def source_of_prompt(prompt: Prompt, *, harmful: bool) -> Source:
+def source_of_prompt(prompt: Prompt, *, positive: bool) -> Source:
     """A prompt of the donor's direction sets; the harmful ones are hidden."""
-    kind = "harmful_requests" if harmful else "harmless_requests"
+    kind = "harmful_requests" if positive else "harmless_requests"
     text = Text((("user", prompt.text),), "chat", prompt.noun)
-    return Source(text, kind, prompt.noun, harmful, prompt.template)
+    return Source(text, kind, prompt.noun, positive, prompt.template)
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def _guarded(
     study: Study, rebuilder: Rebuilder, layers: list[int], directions: list[Tensor]
 ) -> tuple[str, Any]:
     loaded = study.target.loaded
-    weights = loaded.architecture.refuses_weights() is None
+    weights = loaded.architecture.weight_obstacle() is None
 
     def under(safe: Tensor) -> AbstractContextManager[Any]:
         by_layer = dict(zip(layers, safe, strict=True))

@@ -70,7 +70,7 @@ class DenseMaps:
         moved = self.least_squares(pair)
         strength = moved.choice.strength
         assert strength is not None
-        benign = self.direction.harmless[pair[1]].double().mean(0)
+        benign = self.direction.negative[pair[1]].double().mean(0)
         mapped = fit_affine_map(self._at(pair), strength=strength)
         return replace(moved, mean=mapped(benign).float())
 
@@ -83,11 +83,11 @@ class DenseMaps:
         target, donor = pair
         fitted, heldout = (self._sites(pair, split) for split in ("fit", "select"))
         mapped = fit_relu_map(fitted, heldout, generator=self.study.generator(70_000 + target))
-        harmful, harmless = (
+        positive, negative = (
             mapped(side[donor]).double().mean(0)
-            for side in (self.direction.harmful, self.direction.harmless)
+            for side in (self.direction.positive, self.direction.negative)
         )
-        rebuilt = dense_rebuilt(harmful - harmless)
+        rebuilt = dense_rebuilt(positive - negative)
         choice = self.rebuilder.fixed(rebuilt, pair, self.direction.trajectory[donor])
         return Moved(pair, choice, None, {"heldout_error": mapped.error, "steps": mapped.n_steps})
 

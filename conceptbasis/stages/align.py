@@ -58,8 +58,8 @@ def code_differences(
 ) -> Float[Tensor, " d_sae"]:
     """Δz: mean code on harmful minus mean code on harmless donor prompts."""
     sae = study.donor.sae(layer)
-    harmful, harmless = direction.harmful[layer], direction.harmless[layer]
-    return sae.encode(harmful).mean(0) - sae.encode(harmless).mean(0)
+    positive, negative = direction.positive[layer], direction.negative[layer]
+    return sae.encode(positive).mean(0) - sae.encode(negative).mean(0)
 
 
 def support(delta: Float[Tensor, " d_sae"], matches: Matches, n_atoms: int) -> Int[Tensor, " n"]:

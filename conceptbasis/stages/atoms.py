@@ -63,7 +63,7 @@ class _View:
 
     corpus: Corpus
     n_shared: int
-    harmful_nouns: Collection[str]
+    positive_nouns: Collection[str]
     words: Sequence[str]
     holds: scipy.sparse.csr_matrix
     residuals: Mapping[int, Tensor]
@@ -113,9 +113,9 @@ def _views(study: Study, rebuilder: Rebuilder, donor_layers: list[int]) -> dict[
     """The shared texts for both models, and the donor's own prompts for the donor."""
     shared = harvested(rebuilder.harvest)
     own = [
-        source_of_prompt(prompt, harmful=harmful)
-        for harmful in (True, False)
-        for prompt in study.suite[f"direction_{'harmful' if harmful else 'harmless'}"][
+        source_of_prompt(prompt, positive=positive)
+        for positive in (True, False)
+        for prompt in study.suite[f"direction_{'harmful' if positive else 'harmless'}"][
             : study.config.atoms.n_prompts
         ]
     ]
@@ -205,7 +205,7 @@ def _evidence(
     pieces = view.corpus.firing_pieces(codes, section.n_words)
     kinds = view.corpus.firing_kinds(fires)
     first = view.n_shared if layer in view.residuals else 0
-    scopes = atom_scopes(view.corpus, codes, first, view.harmful_nouns)
+    scopes = atom_scopes(view.corpus, codes, first, view.positive_nouns)
     page = _page(side, layer)
     found = []
     for i, feature in enumerate(features):

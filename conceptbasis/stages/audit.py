@@ -21,7 +21,7 @@ from conceptbasis.models.stream.native import ablation_everywhere, end_activatio
 from conceptbasis.models.text.generation import generate
 from conceptbasis.runs.files import write_json
 from conceptbasis.runs.progress import Reporter
-from conceptbasis.stages.direction import describe_selection, require_refusal
+from conceptbasis.stages.direction import describe_selection, require_behavior
 
 STRENGTHS = (-4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0)
 """Steering strengths in standard deviations of the projection on harmless prompts."""
@@ -49,15 +49,15 @@ def audit_model(
         ModelError: if the model does not refuse, or no direction passes the selection.
     """
     section, n_tokens = run_config.direction, run_config.evaluate.max_new_tokens
-    harmful = [p.text for p in suite["direction_harmful"]]
-    harmless = [p.text for p in suite["direction_harmless"]]
-    baseline = require_refusal(
-        loaded, "model", harmful[: section.n_select], n_tokens, section.min_refusal
+    positive = [p.text for p in suite["direction_harmful"]]
+    negative = [p.text for p in suite["direction_harmless"]]
+    baseline = require_behavior(
+        loaded, "model", positive[: section.n_select], n_tokens, section.min_refusal
     )
     native = measure_native(
         loaded,
-        harmful,
-        harmless,
+        positive,
+        negative,
         n_select=section.n_select,
         max_kl=section.max_kl,
         layer_fraction=section.layer_fraction,
@@ -69,7 +69,7 @@ def audit_model(
             expected="one candidate with KL, steering and layer within bounds",
             fix="raise direction.max_kl or direction.layer_fraction",
         )
-    spread = float((end_activations(loaded, harmless)[-1, layer] @ native.single).std())
+    spread = float((end_activations(loaded, negative)[-1, layer] @ native.single).std())
     rows = [_row(loaded, suite, n_tokens, "untouched", [])]
     rows.append(_row(loaded, suite, n_tokens, "ablate", ablation_everywhere(loaded, native.single)))
     with reporter.bar("strength sweep") as advance:

@@ -240,7 +240,7 @@ def _obstacle(study: Study, name: str, section: ReplaySection, layers: Sequence[
         return "it moves no direction to the layers that this run edits"
     if name in OWN_FORM and strengthens(study.config.replay):
         return "its own form removes a direction, and this run strengthens refusal"
-    refusal = architecture.refuses_weights()
+    refusal = architecture.weight_obstacle()
     if section.mode == "orthogonalise" and refusal is not None:
         return f"its own form edits weights, which is refused on {refusal}"
     return None

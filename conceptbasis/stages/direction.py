@@ -34,8 +34,8 @@ class DonorDirection:
 
     trajectory: Float[Tensor, "n_layers d_donor"]
     differences: Float[Tensor, "n_layers d_donor"]
-    harmful: Float[Tensor, "n_layers n_h d_donor"]
-    harmless: Float[Tensor, "n_layers n_b d_donor"]
+    positive: Float[Tensor, "n_layers n_h d_donor"]
+    negative: Float[Tensor, "n_layers n_b d_donor"]
     window: tuple[int, ...]
     output: StageOutput
 
@@ -47,29 +47,29 @@ def run_direction(study: Study) -> DonorDirection:
         ModelError: if the donor does not refuse.
     """
     section, suite = study.config.direction, study.suite
-    harmful = [p.text for p in suite["direction_harmful"]]
-    harmless = [p.text for p in suite["direction_harmless"]]
+    positive = [p.text for p in suite["direction_harmful"]]
+    negative = [p.text for p in suite["direction_harmless"]]
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
         loaded = study.donor.loaded
-        refusal = require_refusal(
+        refusal = require_behavior(
             loaded,
             "donor",
-            harmful[: section.n_select],
+            positive[: section.n_select],
             study.config.evaluate.max_new_tokens,
             section.min_refusal,
         )
         with study.reporter.bar("direction") as advance:
             native = measure_native(
                 loaded,
-                harmful,
-                harmless,
+                positive,
+                negative,
                 n_select=section.n_select,
                 max_kl=section.max_kl,
                 layer_fraction=section.layer_fraction,
                 progress=lambda done, of: advance(done, of, ""),
             )
-        bad, good = end_activations(loaded, harmful)[-1], end_activations(loaded, harmless)[-1]
+        bad, good = end_activations(loaded, positive)[-1], end_activations(loaded, negative)[-1]
         accuracy = [
             probe_accuracy(bad[layer], good[layer], generator=study.generator(layer))
             for layer in range(len(bad))
@@ -88,7 +88,7 @@ def run_direction(study: Study) -> DonorDirection:
             "baseline_refusal": refusal,
             "selection": describe_selection(native),
             "refusal_tokens": loaded.tokenizer.convert_ids_to_tokens(
-                native.refusal_tokens.tolist()
+                native.behavior_tokens.tolist()
             ),
         }
         return tensors, result
@@ -96,7 +96,7 @@ def run_direction(study: Study) -> DonorDirection:
     output = study.run.stage(
         "direction",
         config={**section.model_dump(), "max_new_tokens": study.config.evaluate.max_new_tokens},
-        inputs={"donor": study.donor.model_hash, "prompts": value_hash([harmful, harmless])},
+        inputs={"donor": study.donor.model_hash, "prompts": value_hash([positive, negative])},
         compute=compute,
         seed=study.config.seed,
         device=study.config.device,
@@ -111,7 +111,7 @@ def run_direction(study: Study) -> DonorDirection:
     )
 
 
-def require_refusal(
+def require_behavior(
     loaded: LoadedModel, role: str, prompts: list[str], max_new_tokens: int, least: float
 ) -> dict[str, float | int]:
     """The rate at which a model refuses harmful prompts.

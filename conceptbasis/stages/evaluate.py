@@ -42,7 +42,7 @@ from conceptbasis.models.text.generation import first_token_logits, generate
 from conceptbasis.runs.files import value_hash
 from conceptbasis.runs.stage import StageOutput
 from conceptbasis.stages.baselines import left_out
-from conceptbasis.stages.direction import describe_selection, require_refusal
+from conceptbasis.stages.direction import describe_selection, require_behavior
 from conceptbasis.stages.guard import benign_texts
 from conceptbasis.study.study import Study, noun_clusters
 
@@ -63,7 +63,7 @@ def run_evaluate(study: Study, parts: Parts) -> StageOutput:
         native = _native(study)
         directions = native_directions(native)
         conditions = transfer_conditions(parts) + native_conditions(parts, directions)
-        bench = make_bench(study, parts, native.refusal_tokens)
+        bench = make_bench(study, parts, native.behavior_tokens)
         folder = study.run.folder / "evaluate" / "conditions"
         with study.reporter.bar("evaluate") as advance:
             outcomes = measure_all(bench, conditions, folder, advance)
@@ -72,7 +72,7 @@ def run_evaluate(study: Study, parts: Parts) -> StageOutput:
             study.reporter.say(f"baseline {name} is left out: {reason}")
         tensors, result = _result(study, bench, conditions, outcomes, native, hashes)
         own = {f"{name}.direction": found for name, found in directions.items()}
-        tensors |= own | {"refusal_tokens": native.refusal_tokens}
+        tensors |= own | {"refusal_tokens": native.behavior_tokens}
         return tensors, {**result, "left_out": reasons}
 
     section = study.config.evaluate
@@ -98,26 +98,26 @@ def _native(study: Study) -> Native:
     """The target's own directions (budget B2)."""
     study.ledger.require_sealed()
     section, loaded = study.config.direction, study.target.loaded
-    harmful = [p.text for p in study.suite["direction_harmful"]]
-    harmless = [p.text for p in study.suite["direction_harmless"]]
-    require_refusal(
+    positive = [p.text for p in study.suite["direction_harmful"]]
+    negative = [p.text for p in study.suite["direction_harmless"]]
+    require_behavior(
         loaded,
         "target",
-        harmful[: section.n_select],
+        positive[: section.n_select],
         study.config.evaluate.max_new_tokens,
         section.min_refusal,
     )
     return measure_native(
         loaded,
-        harmful,
-        harmless,
+        positive,
+        negative,
         n_select=section.n_select,
         max_kl=section.max_kl,
         layer_fraction=section.layer_fraction,
     )
 
 
-def make_bench(study: Study, parts: Parts, refusal_tokens: Tensor) -> Bench:
+def make_bench(study: Study, parts: Parts, behavior_tokens: Tensor) -> Bench:
     """What the conditions of this stage, and of the curve, are measured with."""
     section, loaded = study.config.evaluate, study.target.loaded
     safe = [p.text for p in study.suite["eval_harmless"]]
@@ -135,7 +135,7 @@ def make_bench(study: Study, parts: Parts, refusal_tokens: Tensor) -> Bench:
             max_new_tokens=section.max_new_tokens,
             batch_size=section.batch_size,
         ),
-        refusal_tokens,
+        behavior_tokens,
         study.config.n_workers,
         None if section.judge is None else load_section_judge(section.judge, study.config.device),
         value_hash(

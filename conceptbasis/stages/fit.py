@@ -33,8 +33,8 @@ def make_recipe(
     study: Study,
     eligible: Tensor,
     donor_layer: int,
-    harmful: Tensor,
-    harmless: Tensor,
+    positive: Tensor,
+    negative: Tensor,
     direction: Tensor,
     *,
     salt: int,
@@ -56,8 +56,8 @@ def make_recipe(
     if section.method == "omp":
         return fit_recipe_omp(direction, sae.W_dec, eligible, section.n_atoms)
     return fit_recipe(
-        sae.encode(harmful),
-        sae.encode(harmless),
+        sae.encode(positive),
+        sae.encode(negative),
         W_dec=sae.W_dec,
         direction=direction,
         eligible=eligible,
@@ -93,8 +93,8 @@ def run_fit(
                 study,
                 eligible,
                 donor,
-                direction.harmful[donor],
-                direction.harmless[donor],
+                direction.positive[donor],
+                direction.negative[donor],
                 direction.trajectory[donor],
                 salt=31 * target,
             )

@@ -127,11 +127,11 @@ def _fit(
     rebuilder: Rebuilder,
     direction: DonorDirection,
     pair: LayerPair,
-    harmful: Tensor,
-    harmless: Tensor,
+    positive: Tensor,
+    negative: Tensor,
 ) -> _Half | None:
     target, donor = pair
-    bad, good = direction.harmful[donor][harmful], direction.harmless[donor][harmless]
+    bad, good = direction.positive[donor][positive], direction.negative[donor][negative]
     eligible = mask(rebuilder.matches.pairs[pair].eligible_donor, study.donor.sae(donor).d_sae)
     try:
         unit = difference_of_means(bad, good).unit

@@ -78,13 +78,13 @@ def test_ties_go_to_the_earlier_position_and_the_lower_layer():
 def test_difference_of_means_is_the_planted_direction(generator):
     planted = torch.randn(16, generator=generator)
     planted = planted / planted.norm()
-    harmless = torch.randn(400, 16, generator=generator)
-    harmful = torch.randn(300, 16, generator=generator) + 8 * planted
-    direction = difference_of_means(harmful, harmless)
+    negative = torch.randn(400, 16, generator=generator)
+    positive = torch.randn(300, 16, generator=generator) + 8 * planted
+    direction = difference_of_means(positive, negative)
     assert float(direction.unit @ planted) > 0.99
     assert direction.norm == pytest.approx(8, rel=0.05)
     assert float(direction.unit.norm()) == pytest.approx(1)
-    mixed = torch.cat([harmful, harmless])[torch.randperm(700, generator=generator)]
+    mixed = torch.cat([positive, negative])[torch.randperm(700, generator=generator)]
     assert abs(float(difference_of_means(mixed[:300], mixed[300:]).unit @ planted)) < 0.9
 
 
@@ -106,12 +106,12 @@ def test_a_difference_of_rounding_size_has_no_direction(generator):
 
 
 def test_probe_tells_planted_classes_apart_and_noise_not(generator):
-    harmless = torch.randn(120, 16, generator=generator)
+    negative = torch.randn(120, 16, generator=generator)
     noise = torch.randn(80, 16, generator=generator)
     shift = torch.zeros(16)
     shift[3] = 6
-    assert probe_accuracy(noise + shift, harmless, generator=generator) > 0.98
-    assert abs(probe_accuracy(noise, harmless, generator=generator) - 0.5) < 0.15
+    assert probe_accuracy(noise + shift, negative, generator=generator) > 0.98
+    assert abs(probe_accuracy(noise, negative, generator=generator) - 0.5) < 0.15
 
 
 def test_probe_is_held_out_and_not_fooled_by_width(generator):

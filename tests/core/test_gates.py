@@ -30,21 +30,21 @@ def share_above(gate, x):
 
 
 def test_gate_tells_the_planted_kind_apart_and_the_direction_itself_does_not(planted):
-    fit, held_out, harmful, r = planted
+    fit, held_out, positive, r = planted
     gate = fit_gate(r, fit, quantile=0.95, shrinkage=0.1)
     plain = fit_gate(r, fit, quantile=0.95, shrinkage=None)
-    assert share_above(gate, harmful) > 0.9
-    assert share_above(plain, harmful) < 0.4
+    assert share_above(gate, positive) > 0.9
+    assert share_above(plain, positive) < 0.4
     assert share_above(gate, held_out) == pytest.approx(0.05, abs=0.03)
     assert share_above(plain, held_out) == pytest.approx(0.05, abs=0.03)
 
 
 def test_gate_of_a_random_direction_does_not_tell_them_apart(planted, generator):
-    fit, _, harmful, _ = planted
+    fit, _, positive, _ = planted
     other = torch.randn(D, generator=generator)
     other[1] = 0
     gate = fit_gate(other / other.norm(), fit, quantile=0.95, shrinkage=0.1)
-    assert share_above(gate, harmful) < 0.15
+    assert share_above(gate, positive) < 0.15
 
 
 @pytest.mark.parametrize("quantile", [0.0, 0.5, 0.8, 1.0])

@@ -49,11 +49,11 @@ def test_cosine_and_spread():
         spread_of([])
 
 
-def fitted(harmful, harmless, generator):
+def fitted(positive, negative, generator):
     W_dec = torch.eye(D_SAE)
     return fit_recipe(
-        harmful,
-        harmless,
+        positive,
+        negative,
         W_dec=W_dec,
         direction=W_dec[0],
         eligible=torch.ones(D_SAE, dtype=torch.bool),

@@ -232,7 +232,7 @@ def _transfer(summary: dict[str, Any], fit: dict[str, Any], dice: random.Random)
 
 
 def _context(rank: int, hidden: bool) -> dict[str, Any]:
-    harmful = [" how do i buy", f" {SECRET}", " ⟨answer⟩", ""]
+    positive = [" how do i buy", f" {SECRET}", " ⟨answer⟩", ""]
     return {
         "quantile": 1 - 0.25 * rank,
         "peak": 4.0 - rank,
@@ -240,7 +240,7 @@ def _context(rank: int, hidden: bool) -> dict[str, Any]:
     } | {
         "kind": "harmful_requests" if hidden else "chat",
         "hidden": hidden,
-        "pieces": harmful if hidden else ["the", " rose", ""],
+        "pieces": positive if hidden else ["the", " rose", ""],
         "levels": "0490" if hidden else "090",
     }
 

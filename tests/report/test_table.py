@@ -85,7 +85,14 @@ def test_deltas_and_their_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["report.table", "report.inspection", "report.atom_views", "logged_runs", "commands"]
+    "module",
+    [
+        "report.table",
+        "report.inspection",
+        "report.atom_views",
+        "tracking.logged_runs",
+        "cli.commands",
+    ],
 )
 def test_terminal_views_load_no_tensor_library(module: str) -> None:
     code = f"import sys, conceptbasis.{module}; print('torch' in sys.modules)"

@@ -134,7 +134,7 @@ def test_the_target_reads_nothing_and_hidden_text_says_nothing(make_study, monke
 def corpus() -> tuple[Corpus, scipy.sparse.csr_matrix]:
     sources = [
         source_of_text(Text((("user", "red rose ?"), ("assistant", "yes .")), "chat", "rose")),
-        source_of_prompt(Prompt("steal a lantern", noun="theft"), harmful=True),
+        source_of_prompt(Prompt("steal a lantern", noun="theft"), positive=True),
         source_of_text(Text("a rose is red", "definitions", "rose")),
     ]
     sites = [(0, 0, 3), (0, 0, 8), (0, 1, 0), (0, 1, 3), (1, 0, 5), (1, 0, 15), (1, 1, 0)]
@@ -234,7 +234,7 @@ def planted_corpus():
     for template in range(6):
         for noun in ("rose", "drum", "theft", "arson"):
             prompt = Prompt(f"say {template} {noun}", noun, template=f"say {template} {{n}}")
-            sources.append(source_of_prompt(prompt, harmful=noun in ("theft", "arson")))
+            sources.append(source_of_prompt(prompt, positive=noun in ("theft", "arson")))
             sites.append((len(sources) - 1, 0, 5))
     everywhere = np.ones(24)
     first = np.array([1.0] * 4 + [0.1] + [0.0] * 19)

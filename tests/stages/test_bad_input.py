@@ -127,9 +127,9 @@ def test_donor_that_does_not_refuse(make_study, sides, untrained):
 def test_target_that_does_not_refuse(ready, tmp_path, monkeypatch):
     from conceptbasis.stages import evaluate
 
-    real = evaluate.require_refusal
+    real = evaluate.require_behavior
     monkeypatch.setattr(
-        evaluate, "require_refusal", lambda *a: real(*a[:2], ["what is a rose ?"] * 8, *a[3:])
+        evaluate, "require_behavior", lambda *a: real(*a[:2], ["what is a rose ?"] * 8, *a[3:])
     )
     with pytest.raises(ModelError, match=r"the target .* refuses only 0%"):
         run(ready, tmp_path)
@@ -288,9 +288,9 @@ def suite_with(ready, tmp_path, **sets):
 
 def test_prompt_longer_than_the_context(ready, tmp_path):
     long = Prompt("what is " + "rose " * 90 + "?", "rose")
-    harmless = (*ready.suite["eval_harmless"], long)
+    negative = (*ready.suite["eval_harmless"], long)
     with pytest.raises(PromptError, match=r"prompt 41 of eval_harmless\.jsonl") as caught:
-        run(ready, tmp_path, config=suite_with(ready, tmp_path, eval_harmless=harmless))
+        run(ready, tmp_path, config=suite_with(ready, tmp_path, eval_harmless=negative))
     assert "[request: rose]" in caught.value.what
     assert "at most 84" in caught.value.expected
     assert not (tmp_path / "run" / "harvest").exists()

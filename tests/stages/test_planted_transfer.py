@@ -129,8 +129,8 @@ def test_recipe_holds_code_differences_of_eligible_features(steps):
     for target, donor in steps.alignment.layer_map.pairs:
         recipe = steps.recipes.recipes[target]
         sae = steps.study.donor.sae(donor)
-        delta = sae.encode(steps.direction.harmful[donor]).mean(0)
-        delta -= sae.encode(steps.direction.harmless[donor]).mean(0)
+        delta = sae.encode(steps.direction.positive[donor]).mean(0)
+        delta -= sae.encode(steps.direction.negative[donor]).mean(0)
         assert torch.allclose(recipe.coefficients.float(), delta[recipe.feature_ids], atol=1e-4)
         eligible = set(steps.matches.pairs[(target, donor)].eligible_donor.tolist())
         assert set(recipe.feature_ids.tolist()) <= eligible
@@ -149,7 +149,7 @@ def test_dense_maps_find_the_donors_own_direction(steps, name, least):
 def test_affine_map_moves_the_benign_mean_to_itself(steps):
     maps = DenseMaps(steps.study, steps.rebuilder, steps.direction)
     for pair in steps.alignment.layer_map.pairs:
-        own = steps.direction.harmless[pair[0]].mean(0)
+        own = steps.direction.negative[pair[0]].mean(0)
         assert float((maps.affine(pair).mean - own).norm()) < 0.3 * float(own.norm())
 
 

@@ -9,7 +9,7 @@ from conceptbasis.core.directions.difference import difference_of_means
 from conceptbasis.edits.intervention import Intervention, edits_of
 from conceptbasis.evaluation.proxies import decline_effects
 from conceptbasis.models.stream.hooks import intervene
-from conceptbasis.models.stream.native import end_activations, find_refusal_tokens
+from conceptbasis.models.stream.native import end_activations, find_behavior_tokens
 from conceptbasis.models.text.generation import first_token_logits
 
 LAYERS = (0, 1, 2)
@@ -42,7 +42,7 @@ def test_it_is_the_share_of_the_declines_probability_that_goes(make_study):
     before, beside = (first_token_logits(loaded, p) for p in (declined, other))
     with intervene(loaded, edits_of(edit)):
         after = first_token_logits(loaded, declined)
-    tokens = find_refusal_tokens(before, beside)
+    tokens = find_behavior_tokens(before, beside)
     whole = probability(before, tokens).mean()
     assert whole > 2 * probability(beside, tokens).mean()
     expected = 1 - probability(after, tokens) / whole

@@ -41,10 +41,10 @@ def test_halves_of_the_prompts_agree_and_halves_of_shuffled_labels_do_not(steps)
     study, pair = steps.study, steps.alignment.layer_map.pairs[-1]
     splits, donor = splits_of(study), pair[1]
     true = compare_splits(study, steps.rebuilder, steps.direction, "code_map", pair, splits)
-    rows = torch.cat([steps.direction.harmful, steps.direction.harmless], dim=1)
+    rows = torch.cat([steps.direction.positive, steps.direction.negative], dim=1)
     rows = rows[:, torch.randperm(rows.shape[1], generator=study.generator(1))]
-    n = steps.direction.harmful.shape[1]
-    shuffled = replace(steps.direction, harmful=rows[:, :n], harmless=rows[:, n:])
+    n = steps.direction.positive.shape[1]
+    shuffled = replace(steps.direction, positive=rows[:, :n], negative=rows[:, n:])
     other = compare_splits(study, steps.rebuilder, shuffled, "code_map", pair, splits)
     assert len(true) == len(splits)
     assert rows.shape[0] > donor

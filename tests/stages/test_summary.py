@@ -169,9 +169,9 @@ def test_counts_are_pooled_over_draws(finished):
     }
     for row in finished.summary["conditions"]:
         if row["name"] in expected:
-            harmful, mentions, arithmetic = expected[row["name"]]
+            positive, mentions, arithmetic = expected[row["name"]]
             refusal = row["refusal"]
-            assert refusal["n"] + refusal["unscored"] == harmful, row["name"]
+            assert refusal["n"] + refusal["unscored"] == positive, row["name"]
             judged = row["over_refusal"]["mentions"]
             assert judged["n"] + judged["unscored"] == mentions, row["name"]
             assert row["capability"]["arithmetic"]["n"] == arithmetic, row["name"]

@@ -51,7 +51,7 @@ class Selection:
 
 
 def difference_of_means(
-    harmful: Float[Tensor, "n_h d_model"], harmless: Float[Tensor, "n_b d_model"]
+    positive: Float[Tensor, "n_h d_model"], negative: Float[Tensor, "n_b d_model"]
 ) -> Direction:
     """Compute the direction from harmless to harmful prompts.
 
@@ -70,9 +70,9 @@ def difference_of_means(
 
     Source: Arditi et al. 2024 (2406.11717), section 2.3.
     """
-    difference = mean_difference(harmful, harmless)
+    difference = mean_difference(positive, negative)
     norm = float(difference.norm())
-    scale = float(torch.linalg.vector_norm(harmless, dim=1, dtype=torch.float32).mean())
+    scale = float(torch.linalg.vector_norm(negative, dim=1, dtype=torch.float32).mean())
     if norm <= 1e-7 * scale:
         raise NumericsError(
             f"the two means are {norm:.1e} apart, which is rounding",
@@ -112,8 +112,8 @@ def mean_difference(
 
 
 def probe_accuracy(
-    harmful: Float[Tensor, "n_h d_model"],
-    harmless: Float[Tensor, "n_b d_model"],
+    positive: Float[Tensor, "n_h d_model"],
+    negative: Float[Tensor, "n_b d_model"],
     *,
     generator: Generator,
     n_folds: int = 5,
@@ -135,7 +135,7 @@ def probe_accuracy(
     Raises:
         NumericsError: A class has fewer prompts than folds, or a residual is not finite.
     """
-    sizes = (harmful.shape[0], harmless.shape[0])
+    sizes = (positive.shape[0], negative.shape[0])
     if n_folds < 2 or min(sizes) < n_folds:
         raise NumericsError(
             f"{sizes[0]} harmful and {sizes[1]} harmless prompts cannot make {n_folds} folds",
@@ -143,7 +143,7 @@ def probe_accuracy(
             fix="use more prompts or fewer folds",
         )
     folds = [torch.randperm(n, generator=generator) % n_folds for n in sizes]
-    rows = [side.detach().to("cpu", torch.float64) for side in (harmful, harmless)]
+    rows = [side.detach().to("cpu", torch.float64) for side in (positive, negative)]
     right = [0, 0]
     for fold in range(n_folds):
         fitted = [side[index != fold] for side, index in zip(rows, folds, strict=True)]

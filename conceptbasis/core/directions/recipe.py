@@ -43,8 +43,8 @@ class Recipe:
 
 
 def fit_recipe(
-    harmful_codes: Float[Tensor, "n_h d_sae"],
-    harmless_codes: Float[Tensor, "n_b d_sae"],
+    positive_codes: Float[Tensor, "n_h d_sae"],
+    negative_codes: Float[Tensor, "n_b d_sae"],
     *,
     W_dec: Float[Tensor, "d_sae d_model"],
     direction: Float[Tensor, " d_model"],
@@ -95,15 +95,15 @@ def fit_recipe(
         )
     unit_vector("donor direction", direction)
     weight = torch.linalg.vector_norm(W_dec, dim=1, dtype=torch.float64)
-    delta = mean_difference(harmful_codes, harmless_codes)
+    delta = mean_difference(positive_codes, negative_codes)
     ids = _support(delta.abs() * weight, eligible, n_atoms, mass)
-    draws = _resampled_differences(harmful_codes, harmless_codes, n_resamples, generator)
+    draws = _resampled_differences(positive_codes, negative_codes, n_resamples, generator)
     masses = draws.abs() * weight
     low, high = _bounds(draws[:, ids])
     chosen = torch.zeros_like(weight)
     for drawn in masses:
         chosen[_support(drawn, eligible, n_atoms, mass)] += 1
-    n_prompts = harmful_codes.shape[0] + harmless_codes.shape[0]
+    n_prompts = positive_codes.shape[0] + negative_codes.shape[0]
     return Recipe(
         feature_ids=ids,
         coefficients=delta[ids].float(),
@@ -210,14 +210,14 @@ def _support(
 
 
 def _resampled_differences(
-    harmful: Float[Tensor, "n_h d_sae"],
-    harmless: Float[Tensor, "n_b d_sae"],
+    positive: Float[Tensor, "n_h d_sae"],
+    negative: Float[Tensor, "n_b d_sae"],
     n_resamples: int,
     generator: Generator,
 ) -> Float[Tensor, "n_resamples d_sae"]:
     """Δz under prompts drawn with replacement within each class."""
     means = []
-    for codes in (harmful, harmless):
+    for codes in (positive, negative):
         n = codes.shape[0]
         drawn = torch.randint(n, (n_resamples, n), generator=generator)
         counts = torch.zeros(n_resamples, n, dtype=torch.float64)

@@ -80,7 +80,7 @@ class Architecture:
         """True when embedding and unembedding are one parameter."""
         return getattr(self.embed, "weight", None) is getattr(self.unembed, "weight", None)
 
-    def refuses_weights(self) -> str | None:
+    def weight_obstacle(self) -> str | None:
         """Why weight edits do not hold or cannot be made on this model, or None where they can."""
         if self.post_norm:
             return f"{self.model_type}, whose writers are followed by a norm"

@@ -71,7 +71,7 @@ def load_config(source: Source) -> Any:
     """
     from transformers import AutoConfig
 
-    _refuse_adapter_folder(source)
+    _forbid_adapter_folder(source)
     try:
         return AutoConfig.from_pretrained(source.name, **source.options())
     except UNREADABLE as error:
@@ -86,7 +86,7 @@ def load_tokenizer(source: Source) -> Any:
     """
     from transformers import AutoTokenizer
 
-    _refuse_adapter_folder(source)
+    _forbid_adapter_folder(source)
     try:
         return AutoTokenizer.from_pretrained(source.name, **source.options())
     except Exception as error:
@@ -187,7 +187,7 @@ def _placement_options(placement: Placement) -> dict[str, Any]:
     return options
 
 
-def _refuse_adapter_folder(source: Source) -> None:
+def _forbid_adapter_folder(source: Source) -> None:
     folder = Path(source.name)
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         raise _is_adapter(source.name)

@@ -42,7 +42,7 @@ class Native:
     norms: Float[Tensor, " n_layers"]
     selection: Selection
     single: Float[Tensor, " d_model"] | None
-    refusal_tokens: Int[Tensor, " n_tokens"]
+    behavior_tokens: Int[Tensor, " n_tokens"]
 
 
 def end_activations(
@@ -70,8 +70,8 @@ def end_activations(
     return torch.cat(parts, dim=2)
 
 
-def find_refusal_tokens(
-    harmful: Float[Tensor, "n_h d_vocab"], harmless: Float[Tensor, "n_b d_vocab"]
+def find_behavior_tokens(
+    positive: Float[Tensor, "n_h d_vocab"], negative: Float[Tensor, "n_b d_vocab"]
 ) -> Int[Tensor, " n_tokens"]:
     """First tokens whose mean probability is higher on harmful prompts by `MIN_TOKEN_GAIN`.
 
@@ -82,12 +82,12 @@ def find_refusal_tokens(
     Returns:
         Token ids, the largest gain first; at least one.
     """
-    gain = harmful.softmax(-1).mean(0) - harmless.softmax(-1).mean(0)
+    gain = positive.softmax(-1).mean(0) - negative.softmax(-1).mean(0)
     order = gain.argsort(descending=True)
     return order[: max(1, int((gain > MIN_TOKEN_GAIN).sum()))].cpu()
 
 
-def refusal_score(
+def behavior_score(
     logits: Float[Tensor, "n d_vocab"], tokens: Int[Tensor, " n_tokens"]
 ) -> Float[Tensor, " n"]:
     """log p/(1 − p) with p the probability of the refusal tokens together.
@@ -117,8 +117,8 @@ def first_token_kl(
 
 def measure_native(
     loaded: LoadedModel,
-    harmful: Sequence[str],
-    harmless: Sequence[str],
+    positive: Sequence[str],
+    negative: Sequence[str],
     *,
     n_select: int = 64,
     max_kl: float = 0.1,
@@ -136,17 +136,17 @@ def measure_native(
         layer_fraction: Candidates at or above this share of the layers are out.
         progress: Told how many candidates are scored.
     """
-    n_select = min(n_select, len(harmful) // 2, len(harmless) // 2)
-    bad = end_activations(loaded, harmful[n_select:])
-    good = end_activations(loaded, harmless[n_select:])
+    n_select = min(n_select, len(positive) // 2, len(negative) // 2)
+    bad = end_activations(loaded, positive[n_select:])
+    good = end_activations(loaded, negative[n_select:])
     n_positions, n_layers = bad.shape[:2]
     directions = [
         [difference_of_means(bad[p, layer], good[p, layer]) for layer in range(n_layers)]
         for p in range(n_positions)
     ]
-    base_bad = first_token_logits(loaded, list(harmful[:n_select]))
-    base_good = first_token_logits(loaded, list(harmless[:n_select]))
-    tokens = find_refusal_tokens(base_bad, base_good)
+    base_bad = first_token_logits(loaded, list(positive[:n_select]))
+    base_good = first_token_logits(loaded, list(negative[:n_select]))
+    tokens = find_behavior_tokens(base_bad, base_good)
     scores = torch.zeros(3, n_positions, n_layers)
     for p in range(n_positions):
         for layer in range(n_layers):
@@ -155,7 +155,7 @@ def measure_native(
                 directions[p][layer].unit,
                 directions[p][layer].norm,
                 layer,
-                (list(harmful[:n_select]), list(harmless[:n_select])),
+                (list(positive[:n_select]), list(negative[:n_select])),
                 base_good,
                 tokens,
             )
@@ -183,10 +183,10 @@ def _score(
     tokens: Tensor,
 ) -> Tensor:
     """Bypass score, induce score and KL of one candidate."""
-    harmful, harmless = prompts
+    positive, negative = prompts
     with intervene(loaded, ablation_everywhere(loaded, unit)):
-        bypass = refusal_score(first_token_logits(loaded, harmful), tokens).mean()
-        kl = first_token_kl(base_good, first_token_logits(loaded, harmless)).mean()
+        bypass = behavior_score(first_token_logits(loaded, positive), tokens).mean()
+        kl = first_token_kl(base_good, first_token_logits(loaded, negative)).mean()
     with intervene(loaded, [Edit(layer, unit, "add", amount=norm)]):
-        induce = refusal_score(first_token_logits(loaded, harmless), tokens).mean()
+        induce = behavior_score(first_token_logits(loaded, negative), tokens).mean()
     return torch.stack([bypass, induce, kl]).float()

@@ -108,7 +108,7 @@ def check_weight_edits(architecture: Architecture) -> None:
     Raises:
         InterventionError: A norm follows the writers, or they are quantised or offloaded.
     """
-    if refusal := architecture.refuses_weights():
+    if refusal := architecture.weight_obstacle():
         raise InterventionError(
             f"weight edits on {refusal}",
             expected="a model whose writers are plain weights that add to the stream directly",

@@ -1,0 +1,88 @@
+"""What a behavior is: two prompt sets that differ in it, a judge, its benign neighbours, words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from conceptbasis.data.prompts import Prompt
+
+
+@dataclass(frozen=True)
+class PromptSets:
+    """Which prompt set of a suite plays which part.
+
+    Args:
+        positive: Prompts that show the behavior, from which directions are made.
+        negative: Prompts that do not.
+        eval_positive: Held-out prompts that show it.
+        eval_negative: Held-out prompts that do not.
+        spillover: By short name, prompt sets that must not show it whatever is done.
+        capability: By task, prompt sets with true answers.
+    """
+
+    positive: str
+    negative: str
+    eval_positive: str
+    eval_negative: str
+    spillover: Mapping[str, str]
+    capability: Mapping[str, str]
+
+    @property
+    def evaluated(self) -> dict[str, str]:
+        """Every set of an evaluation by its short name; `positive` is the first."""
+        sets = {"positive": self.eval_positive, **self.spillover}
+        known = set(sets.values())
+        return sets | {n: s for n, s in self.capability.items() if s not in known}
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a reader sees.
+
+    Args:
+        noun: What the behavior is called.
+        rate: Label of its rate on positive prompts.
+        rate_key: Name of that rate in tables and in wandb.
+        spillover: Label of its rate where it must not show.
+        spillover_key: Its name in tables and in wandb.
+        recovered: Label of the share of positive prompts answered truly.
+        recovered_key: Its name in tables and in wandb.
+        positive: What positive prompts are called.
+        negative: What negative prompts are called.
+        shows: Verb: what a model that has the behavior does.
+    """
+
+    noun: str
+    rate: str
+    rate_key: str
+    spillover: str
+    spillover_key: str
+    recovered: str
+    recovered_key: str
+    positive: str
+    negative: str
+    shows: str
+
+
+@dataclass(frozen=True)
+class Behavior:
+    """One behavior.
+
+    Args:
+        name: Its name in the configuration.
+        sets: Prompt sets by part.
+        judge: Name of the primary judge, a registered one.
+        neighbour: Class of text that looks like the behavior and is benign (budget B0d).
+        hidden_classes: Classes of text whose wording is never shown or logged.
+        redact: A stand-in for a positive prompt that may be shown.
+        words: What a reader sees.
+    """
+
+    name: str
+    sets: PromptSets
+    judge: str
+    neighbour: str
+    hidden_classes: tuple[str, ...]
+    redact: Callable[[Prompt], str]
+    words: Words

@@ -1,0 +1,82 @@
+"""What stage `direction` leaves: the donor's own directions of the behavior."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conceptbasis.core.statistics.interval import Interval
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One candidate direction; `reason` is None where it passed every test.
+
+    Args:
+        position: From the end of the prompt: −1 is the last one.
+        layer: The layer it comes from.
+        bypass: Log-odds of the behavior on positive prompts once the direction is ablated.
+        induce: The same on negative prompts once the direction is added.
+        kl: First-token KL on negative prompts under ablation, nats.
+        reason: The first test it failed.
+    """
+
+    position: int
+    layer: int
+    bypass: float
+    induce: float
+    kl: float
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The picked candidate, and why the others were out.
+
+    Args:
+        found: Whether any passed.
+        position: Of the pick, None without one.
+        layer: Of the pick, None without one.
+        rejected: Candidates by the first test they failed: `nan`, `layer`, `kl`, `steering`.
+        table: All candidates.
+    """
+
+    found: bool
+    position: int | None
+    layer: int | None
+    rejected: Mapping[str, int]
+    table: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
+class DonorDirection:
+    """The donor's per-layer directions and the activations they were made from.
+
+    Args:
+        per_layer: Unit directions.
+        differences: Difference of means, not normalised.
+        positive: Residuals at the end of prompts with the behavior.
+        negative: The same without it.
+        norms: Norm of each difference.
+        probe_accuracy: Accuracy of a linear probe at each layer.
+        window: Layers whose probe tells the classes apart.
+        baseline: Rate at which the donor shows the behavior on positive prompts.
+        selection: Table and pick of the published rule.
+        behavior_tokens: First tokens that positive prompts make likelier.
+    """
+
+    per_layer: Float[Tensor, "n_layers d_donor"]
+    differences: Float[Tensor, "n_layers d_donor"]
+    positive: Float[Tensor, "n_layers n_positive d_donor"]
+    negative: Float[Tensor, "n_layers n_negative d_donor"]
+    norms: tuple[float, ...]
+    probe_accuracy: tuple[float, ...]
+    window: tuple[int, ...]
+    baseline: Interval
+    selection: Selection
+    behavior_tokens: tuple[str, ...]

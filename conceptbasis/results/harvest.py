@@ -1,0 +1,66 @@
+"""What stage `harvest` leaves: the sites that both models share, and what was read at them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+    from torch import Tensor
+
+SideName: TypeAlias = Literal["donor", "target"]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Texts of one class that a model was shown, and the aligned sites in them."""
+
+    text_class: str
+    texts: int
+    sites: int = 0
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file beside a result, as it was written."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """The shared sites; the residuals lie beside the result, one file per side and layer.
+
+    Args:
+        text: Index of each site's text among the shared texts.
+        message: Index of the message in its text.
+        offset: Characters of the message up to the site; 0 after the first message is the end of
+            a prompt.
+        split: Index of each site's split in `SPLITS`; texts are split, not sites.
+        n_texts: Shared texts.
+        aligned_share: Share of each model's own sites that both have.
+        dropped: Sites above the norm bound, by side.
+        splits: Sites of each split.
+        layers: Layers that were read, by side.
+        files: The files of residuals.
+        shown: Texts and sites by class.
+    """
+
+    text: Int[Tensor, " n_sites"]
+    message: Int[Tensor, " n_sites"]
+    offset: Int[Tensor, " n_sites"]
+    split: Int[Tensor, " n_sites"]
+    n_texts: int
+    n_sites: int
+    aligned_share: Mapping[SideName, float]
+    dropped: Mapping[SideName, int]
+    splits: Mapping[str, int]
+    layers: Mapping[SideName, tuple[int, ...]]
+    files: Mapping[str, StoredFile]
+    shown: tuple[Shown, ...]
+
+
+SPLITS = ("fit", "select", "report")

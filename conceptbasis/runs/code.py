@@ -1,0 +1,136 @@
+"""Which code a function runs, as one hash for each definition, so that a change can be named.
+
+From a function the names it mentions are followed through the package: functions, classes and
+module constants, in its own module and in those it imports. Names are taken from annotations too,
+so that the class of an argument counts. Comments and docstrings do not.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_ROOT = __name__.partition(".")[0]
+_IGNORED = tuple(f"{_ROOT}.{room}" for room in ("errors", "config", "runs"))
+"""Errors change what is said; settings are compared by value; `runs` moves results about."""
+
+
+@dataclass(frozen=True)
+class _Module:
+    """Definitions of a module by name, and what its imports stand for."""
+
+    definitions: Mapping[str, list[ast.stmt]]
+    imports: Mapping[str, tuple[str, str | None]]
+
+
+def code_of(function: Callable[..., Any]) -> dict[str, str]:
+    """Short hashes of all definitions of the package that a function reaches, by dotted name.
+
+    Args:
+        function: A module-level function of the package or of an extension of it.
+    """
+    found: dict[str, str] = {}
+    queue = [(function.__module__, function.__qualname__.partition(".")[0])]
+    while queue:
+        module, name = queue.pop()
+        place = f"{module}.{name}"
+        if place in found or module.startswith(_IGNORED):
+            continue
+        parsed = _parse(module)
+        if name in parsed.definitions:
+            digest, mentioned = _read(module, name)
+            found[place] = digest
+            queue += [(module, other) for other in mentioned]
+        elif name in parsed.imports:
+            source, original = parsed.imports[name]
+            queue += [(source, original)] if original else [(source, n) for n in _all(source)]
+    return {place.removeprefix(f"{_ROOT}."): digest for place, digest in sorted(found.items())}
+
+
+def changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Names of definitions that differ, were added or are gone."""
+    return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+
+
+def _all(module: str) -> list[str]:
+    return list(_parse(module).definitions)
+
+
+@functools.cache
+def _read(module: str, name: str) -> tuple[str, tuple[str, ...]]:
+    """Hash of a definition, and the names it mentions."""
+    statements = _parse(module).definitions[name]
+    text = "\n".join(ast.dump(_plain(statement)) for statement in statements)
+    mentioned = {n.id for s in statements for n in ast.walk(s) if isinstance(n, ast.Name)}
+    for statement in statements:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                mentioned |= {node.value} if node.value.isidentifier() else set()
+    return hashlib.sha256(text.encode()).hexdigest()[:12], tuple(sorted(mentioned))
+
+
+def _plain(tree: ast.AST) -> ast.AST:
+    """A definition without its docstrings."""
+    for node in list(ast.walk(tree)):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            kept = [inside for inside in body if not _is_docstring(inside)]
+            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
+    return tree
+
+
+def _is_docstring(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
+
+
+@functools.cache
+def _parse(module: str) -> _Module:
+    path = _file(module)
+    tree = ast.parse(path.read_text(encoding="utf-8")) if path else ast.Module([], [])
+    definitions: dict[str, list[ast.stmt]] = {}
+    imports: dict[str, tuple[str, str | None]] = {}
+    for statement in tree.body:
+        for name in _names(statement):
+            definitions.setdefault(name, []).append(statement)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_ROOT):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                target = (whole, None) if _file(whole) else (str(node.module), alias.name)
+                imports[alias.asname or alias.name] = target
+    return _Module(definitions, imports)
+
+
+def _names(node: ast.stmt) -> list[str]:
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return [node.name]
+    if isinstance(node, ast.AnnAssign):
+        return [node.target.id] if isinstance(node.target, ast.Name) else []
+    if isinstance(node, ast.Assign):
+        return [n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name)]
+    return []
+
+
+@functools.cache
+def _file(module: str) -> Path | None:
+    if not module.startswith(_ROOT):
+        try:
+            source = inspect.getsourcefile(__import__(module, fromlist=["_"]))
+        except (ImportError, TypeError):
+            return None
+        return None if source is None else Path(source)
+    base = Path(__file__).parent.parent.joinpath(*module.split(".")[1:])
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.exists():
+            return path
+    return None
