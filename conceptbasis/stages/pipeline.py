@@ -28,7 +28,7 @@ from conceptbasis.organisms.build import ensure_organism
 from conceptbasis.organisms.spec import FORM, PREFIX, parse_spec
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.runs.files import CONFIG, folder_lock, write_text
-from conceptbasis.runs.ledger import Ledger
+from conceptbasis.study.ledger import Ledger
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.stage import Run, StageOutput, load_stage
 from conceptbasis.stages.align import run_align

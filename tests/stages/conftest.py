@@ -45,7 +45,7 @@ def make_study(ready, sides, tmp_path):
     """Makes a study in a new run folder; keywords are sections of the configuration."""
     from micro import QUIET
 
-    from conceptbasis.runs.ledger import Ledger
+    from conceptbasis.study.ledger import Ledger
     from conceptbasis.runs.stage import Run
     from conceptbasis.study.study import Study
 

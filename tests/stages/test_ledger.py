@@ -10,7 +10,7 @@ from micro import QUIET
 from conceptbasis.data.prompts import BUDGETS, TEXT_CLASS_BUDGET, Text, budget_allows
 from conceptbasis.errors import ConfigError, PromptError
 from conceptbasis.organisms.vocabulary import REFUSAL
-from conceptbasis.runs.ledger import Ledger
+from conceptbasis.study.ledger import Ledger
 from conceptbasis.stages import pipeline
 from conceptbasis.stages.pipeline import run_pipeline
 
