@@ -116,7 +116,9 @@ def choose_guard(
     shares = sorted(section.shares) if section.forced is None else [section.forced]
     k_max = max(1, round(max(*section.shares, *shares) * d_model))
     bases = [
-        guard_basis(writer_matrices(loaded, layer), k=k_max, generator=study.generator("guard", layer))
+        guard_basis(
+            writer_matrices(loaded, layer), k=k_max, generator=study.generator("guard", layer)
+        )
         for layer in layers
     ]
     texts = benign_texts(sites, "select")

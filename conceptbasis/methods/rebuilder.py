@@ -22,12 +22,12 @@ from conceptbasis.core.directions.rebuild import (
 )
 from conceptbasis.core.directions.recipe import Recipe
 from conceptbasis.core.directions.sparing import BenignSpread, spare_benign
+from conceptbasis.core.features.matching import Matches
 from conceptbasis.core.features.partners import CodePair, feature_stats
 from conceptbasis.core.layers.similarity import projection_agreement
 from conceptbasis.core.statistics.batches import Batch, select_rows
 from conceptbasis.core.statistics.intervals import Interval, bootstrap_correlation
 from conceptbasis.core.statistics.moments import StreamingMoments, moments_bytes
-from conceptbasis.core.features.matching import Matches
 from conceptbasis.models.loading.memory import DENSE_ROWS, SHARED_MOMENTS
 from conceptbasis.results.direction import DonorDirection
 from conceptbasis.results.harvest import Harvest, SideName

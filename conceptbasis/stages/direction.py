@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from conceptbasis.core.directions.difference import probe_accuracy
-from conceptbasis.study.native import describe_selection, require_behavior
 from conceptbasis.models.stream.native import end_activations, measure_native
 from conceptbasis.results.direction import DonorDirection
 from conceptbasis.runs.graph import Stage
+from conceptbasis.study.native import describe_selection, require_behavior
 from conceptbasis.study.study import Study
 
 

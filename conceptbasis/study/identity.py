@@ -51,9 +51,7 @@ def remember(side: Side, texts_hash: str) -> None:
     write_json(_path(side.config, texts_hash), to_json(found))
 
 
-def recall(
-    config: ModelConfig, texts_hash: str, open_side: Callable[[], Side]
-) -> Side | None:
+def recall(config: ModelConfig, texts_hash: str, open_side: Callable[[], Side]) -> Side | None:
     """A side that opens only when it is needed; None where its identity is not known.
 
     Args:

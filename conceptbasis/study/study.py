@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,13 @@ from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.results.direction import DonorDirection
 from conceptbasis.results.harvest import Harvest, SideName
 from conceptbasis.runs.files import value_hash
-from conceptbasis.study.ledger import Ledger
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.seeds import generator
 from conceptbasis.saes.build import SaeSet
 from conceptbasis.saes.sae import Sae
 from conceptbasis.study.codes import Codes
 from conceptbasis.study.concepts import hash_concepts
+from conceptbasis.study.ledger import Ledger
 from conceptbasis.study.sites import Sites
 from conceptbasis.study.weights import SiteWeights
 
@@ -67,6 +67,10 @@ class Side:
     def saes(self) -> SaeSet:
         """Its SAEs."""
         return self.open_saes()
+
+    def guard_texts(self, gate: TextGate) -> None:
+        """From now on the model reads only what a gate lets pass."""
+        self.loaded = replace(self.loaded, gate=gate)
 
     @property
     def n_layers(self) -> int:
@@ -144,9 +148,7 @@ class Study:
 
     def weights(self, harvest: Harvest, direction: DonorDirection) -> SiteWeights:
         """How much each shared site counts."""
-        return self._keep(
-            "weights", direction, lambda: SiteWeights(self.sites(harvest), direction)
-        )
+        return self._keep("weights", direction, lambda: SiteWeights(self.sites(harvest), direction))
 
     def _keep(self, name: str, of: object, make: Callable[[], Any]) -> Any:
         """Made once for each result it is made of."""

@@ -100,9 +100,7 @@ def weigh_sites(
     return (weights / counts)[group].double()
 
 
-def _groups(
-    sites: Sites, rows: Int[Tensor, " n_rows"]
-) -> tuple[Int[Tensor, " n_rows"], list[str]]:
+def _groups(sites: Sites, rows: Int[Tensor, " n_rows"]) -> tuple[Int[Tensor, " n_rows"], list[str]]:
     """The class of each end of a prompt, from 1; 0 for sites without a weight of their own."""
     classes = [text.text_class for text in sites.texts]
     names = sorted(set(classes))
