@@ -8,7 +8,7 @@ levels of the first-token KL, once for a rise of perplexity. Then refusal is mea
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -266,7 +266,7 @@ def _interval(study: Study, area: Float[Tensor, " n"]) -> dict[str, Any] | None:
     known = area[~area.isnan()]
     if not len(known):
         return None
-    return bootstrap_mean(known, generator=study.generator(91_000)).as_dict()
+    return asdict(bootstrap_mean(known, generator=study.generator(91_000)))
 
 
 def _difference(
@@ -277,4 +277,4 @@ def _difference(
     if not bool(known.any()):
         return None
     change = paired_bootstrap(transfer[known], other[known], generator=study.generator(92_000))
-    return change.as_dict()
+    return asdict(change)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from jaxtyping import Float
@@ -128,7 +128,7 @@ def require_behavior(
             fix="use a model that was trained to refuse, or prompts that it refuses; "
             "the bound is the key direction.min_refusal",
         )
-    return interval.as_dict()
+    return asdict(interval)
 
 
 def describe_selection(native: Native) -> dict[str, Any]:

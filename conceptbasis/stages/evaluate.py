@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -237,7 +238,7 @@ def _capability_change(
             torch.tensor(random).quantile(torch.tensor([0.05, 0.95])).tolist() if random else None
         )
         found[label] = {
-            **change.as_dict(),
+            **asdict(change),
             "non_inferior": non_inferior(change, margin=study.config.evaluate.margin),
             "random_range": ends,
             # At a ceiling the range has no width; one prompt must not decide on its own.

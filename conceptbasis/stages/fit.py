@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -128,7 +128,7 @@ def _row(target: int, donor: int, recipe: Recipe, density: Tensor) -> dict[str, 
     return {
         "target": target,
         "donor": donor,
-        "eligible_mass": recipe.eligible_mass.as_dict() if recipe.eligible_mass else None,
+        "eligible_mass": asdict(recipe.eligible_mass) if recipe.eligible_mass else None,
         "donor_cosine": recipe.donor_cosine,
         "n_eligible": recipe.n_eligible,
         "atoms": [

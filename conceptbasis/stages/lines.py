@@ -8,7 +8,7 @@ under both. It is off unless `lines.n_lines` is set, since it explains a result 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -192,4 +192,4 @@ def _change(
     found = paired_bootstrap(
         values[:, 0], values[:, 1], generator=generator, clusters=clusters[known]
     )
-    return found.as_dict()
+    return asdict(found)
