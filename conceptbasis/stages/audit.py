@@ -53,7 +53,7 @@ def audit_model(
     positive = [p.text for p in suite["direction_harmful"]]
     negative = [p.text for p in suite["direction_harmless"]]
     baseline = require_behavior(
-        loaded, "model", positive[: section.n_select], n_tokens, section.min_refusal
+        loaded, "model", positive[: section.n_select], n_tokens, section.min_rate
     )
     native = measure_native(
         loaded,

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.config.run import CurveSection
+from conceptbasis.config.evaluation import CurveSection
 from conceptbasis.core.statistics.curves import area_weights, level_where, strength_at, value_at
 from conceptbasis.core.statistics.intervals import bootstrap_mean, paired_bootstrap
 from conceptbasis.edits.intervention import apply_intervention, plan_intervention, strengthens

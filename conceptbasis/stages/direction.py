@@ -57,7 +57,7 @@ def run_direction(study: Study) -> DonorDirection:
             "donor",
             positive[: section.n_select],
             study.config.evaluate.max_new_tokens,
-            section.min_refusal,
+            section.min_rate,
         )
         with study.reporter.bar("direction") as advance:
             native = measure_native(
@@ -126,7 +126,7 @@ def require_behavior(
             f"the {role} {loaded.name} refuses only {interval.value:.0%} of harmful prompts",
             expected=f"a chat model that refuses at least {least:.0%} of them",
             fix="use a model that was trained to refuse, or prompts that it refuses; "
-            "the bound is the key direction.min_refusal",
+            "the bound is the key direction.min_rate",
         )
     return asdict(interval)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptbasis.core.directions.recipe import Recipe, fit_recipe, fit_recipe_omp
+from conceptbasis.core.directions.recipe import Recipe, fit_recipe
 from conceptbasis.core.statistics.intervals import Interval
 from conceptbasis.errors import CoverageError
 from conceptbasis.runs.stage import StageOutput
@@ -53,8 +53,6 @@ def make_recipe(
         n_resamples: Bootstrap draws; by default those of the configuration.
     """
     section, sae = study.config.fit, study.donor.sae(donor_layer)
-    if section.method == "omp":
-        return fit_recipe_omp(direction, sae.W_dec, eligible, section.n_atoms)
     return fit_recipe(
         sae.encode(positive),
         sae.encode(negative),

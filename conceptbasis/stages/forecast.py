@@ -180,9 +180,9 @@ def _reasons(study: Study, figures: dict[str, Any], covered: float, unseen: list
             f"projections agree at {agreement['value']:.2f} (least {section.min_agreement:.2f})"
         )
     effect = figures["decline_effect"]
-    if effect is not None and effect["value"] < section.min_decline_effect:
+    if effect is not None and effect["value"] < section.min_neighbour_effect:
         reasons.append(
             f"the edit takes away {effect['value']:.0%} of the target's harmless declines "
-            f"(least {section.min_decline_effect:.0%})"
+            f"(least {section.min_neighbour_effect:.0%})"
         )
     return reasons
