@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from conceptbasis.config.budgets import benign_classes, find_class
 from conceptbasis.core.directions.guard import apply_guard, guard_basis
-from conceptbasis.data.prompts import BENIGN_CLASSES, TEXT_CLASS_BUDGET, Text
+from conceptbasis.data.prompts import Text
 from conceptbasis.errors import NumericsError
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.stream.weights import writer_matrices
@@ -51,7 +52,7 @@ def benign_texts(sites: Sites, split: str) -> list[Text]:
     The guard chooses on `select`; the evaluation measures on `report`.
     """
     texts = sites.split_texts(split)
-    allowed = [c for c in BENIGN_CLASSES if TEXT_CLASS_BUDGET[c] == "B0"]
+    allowed = [c for c in benign_classes() if find_class(c).needs == "B0"]
     return [t for t in texts if t.text_class in allowed][:MAX_TEXTS]
 
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from conceptbasis.config.budgets import request_classes
 from conceptbasis.core.statistics.curves import largest_within
-from conceptbasis.data.prompts import REQUEST_CLASSES
 from conceptbasis.edits.intervention import Intervention, apply_intervention
 from conceptbasis.errors import InterventionError, PromptError
 from conceptbasis.models.stream.native import first_token_kl
@@ -95,7 +95,7 @@ def _mean_kl(before: Tensor, after: Tensor) -> float:
 def benign_requests(sites: Sites, neighbour: str) -> list[list[str]]:
     """Requests of the `select` split: those a model answers, and those it declines for a harmless
     reason (none at B0). Apart, since many of one must not hide what a few of the other suffer."""
-    return [_first_turns(sites, REQUEST_CLASSES), _first_turns(sites, (neighbour,))]
+    return [_first_turns(sites, request_classes()), _first_turns(sites, (neighbour,))]
 
 
 def _first_turns(sites: Sites, classes: Sequence[str]) -> list[str]:

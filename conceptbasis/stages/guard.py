@@ -1,4 +1,4 @@
-"""Stage `guard`: keeps the rebuilt directions out of the target's high-variance weight subspaces."""
+"""Stage `guard`: keeps rebuilt directions out of the target's high-variance weight subspaces."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.config.base import Budget
+from conceptbasis.config.budgets import budget_allows, concept_class
 from conceptbasis.core.directions.difference import difference_of_means
-from conceptbasis.data.prompts import CONCEPT_CLASS, Concept, PromptSuite, Text, budget_allows
+from conceptbasis.data.prompts import Concept, PromptSuite, Text
 from conceptbasis.models.stream.native import end_activations
 from conceptbasis.results.harvest import Shown
 from conceptbasis.runs.files import value_hash
@@ -26,7 +26,7 @@ def allowed_concepts(study: Study) -> list[Concept]:
     """The concepts whose prompts the budget lets the target read; it may read them from now on."""
     concepts = _allowed(study.suite, study.config.budget)
     study.ledger.allow(
-        Text(p.text, CONCEPT_CLASS[c.budget]) for c in concepts for p in (*c.positive, *c.negative)
+        Text(p.text, concept_class(c.budget)) for c in concepts for p in (*c.positive, *c.negative)
     )
     return concepts
 
@@ -34,16 +34,16 @@ def allowed_concepts(study: Study) -> list[Concept]:
 def shown_concepts(concepts: Sequence[Concept]) -> tuple[Shown, ...]:
     """What the ledger books for the prompts of concepts."""
     return tuple(
-        Shown(CONCEPT_CLASS[c.budget], len(c.positive) + len(c.negative)) for c in concepts
+        Shown(concept_class(c.budget), len(c.positive) + len(c.negative)) for c in concepts
     )
 
 
-def hash_concepts(suite: PromptSuite, budget: Budget) -> str:
+def hash_concepts(suite: PromptSuite, budget: str) -> str:
     """Hash of the concepts that a budget allows."""
     return value_hash([asdict(c) for c in _allowed(suite, budget)])
 
 
-def _allowed(suite: PromptSuite, budget: Budget) -> list[Concept]:
+def _allowed(suite: PromptSuite, budget: str) -> list[Concept]:
     return [c for c in suite.concepts if budget_allows(budget, c.budget)]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from conceptbasis.config.base import Budget
-from conceptbasis.data.prompts import TEXT_CLASS_BUDGET, Text, budget_allows
+from conceptbasis.config.budgets import budget_allows, find_class
+from conceptbasis.data.prompts import Text
 from conceptbasis.errors import PromptError
 from conceptbasis.results.harvest import Shown
 
@@ -23,8 +23,8 @@ class Ledger:
         budget: What is allowed before the seal.
     """
 
-    def __init__(self, budget: Budget) -> None:
-        self.budget: Budget = budget
+    def __init__(self, budget: str) -> None:
+        self.budget = budget
         self.hashes: Mapping[str, str] | None = None
         self._admitted: set[str] = set()
         self._booked: dict[str, tuple[Shown, ...]] = {}
@@ -37,8 +37,10 @@ class Ledger:
         """
         for text in texts:
             self._require(text.text_class)
-            whole = isinstance(text.content, str)
-            self._admitted.update([text.content] if whole else [part for _, part in text.content])
+            if isinstance(text.content, str):
+                self._admitted.add(text.content)
+            else:
+                self._admitted.update(part for _, part in text.content)
 
     def gate(self, texts: Sequence[str | Sequence[Message]]) -> None:
         """Refuses texts that were not admitted; after the seal everything passes.
@@ -69,7 +71,7 @@ class Ledger:
         self._booked[origin] = entries
 
     def _require(self, text_class: str) -> None:
-        needed = TEXT_CLASS_BUDGET[text_class]
+        needed = find_class(text_class).needs
         if not budget_allows(self.budget, needed):
             raise PromptError(
                 f"text of class {text_class!r} would reach the target at budget {self.budget}",

@@ -13,6 +13,7 @@ from torch import Tensor
 from conceptbasis.config.run import RunConfig
 from conceptbasis.data.prompts import Text
 from conceptbasis.errors import NumericsError, PromptError
+from conceptbasis.models.loading.fetching import DTYPES
 from conceptbasis.models.stream.residuals import Residuals, SiteId
 from conceptbasis.results.harvest import SPLITS, Harvest, Shown, SideName, StoredFile
 from conceptbasis.runs.files import file_hash, save_tensors

@@ -1,4 +1,4 @@
-"""What every stage of one transfer shares: settings, models, SAEs, prompts, ledger, random streams."""
+"""What every stage of one transfer shares: settings, models, SAEs, prompts, ledger, streams."""
 
 from __future__ import annotations
 
@@ -141,8 +141,7 @@ class Study:
         """SAE codes of the shared sites."""
 
         def make() -> Codes:
-            saes = {"donor": self.donor.sae, "target": self.target.sae}
-            return Codes(self.sites(harvest), saes)
+            return Codes(self.sites(harvest), {"donor": self.donor.sae, "target": self.target.sae})
 
         return self._keep("codes", harvest, make)
 
