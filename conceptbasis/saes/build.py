@@ -46,7 +46,7 @@ from conceptbasis.saes.training import (
     layer_folder,
     train_saes,
 )
-from conceptbasis.study.harvest import choose_texts
+from conceptbasis.data.texts import choose_texts
 
 QUALITY = "quality.json"
 _HELD_OUT_SHARE = 0.1

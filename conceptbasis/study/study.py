@@ -68,7 +68,7 @@ class Side:
         """Its SAEs."""
         return self.open_saes()
 
-    def guard_texts(self, gate: TextGate) -> None:
+    def guard_texts(self, gate: Any) -> None:
         """From now on the model reads only what a gate lets pass."""
         self.loaded = replace(self.loaded, gate=gate)
 
