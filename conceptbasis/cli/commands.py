@@ -60,6 +60,7 @@ def run_train_saes(options: argparse.Namespace) -> None:
     """Trains or loads the SAEs of one model and prints their quality."""
     from conceptbasis.config.model import load_model_config
     from conceptbasis.report.model_tables import quality_table
+    from conceptbasis.saes.quality import plain_rows
     from conceptbasis.stages.pipeline import load_prompts, open_model
     from conceptbasis.study.sides import add_saes
     from conceptbasis.tracking.saes import SaeLog
@@ -76,7 +77,7 @@ def run_train_saes(options: argparse.Namespace) -> None:
         log.begin()
         saes = add_saes(model, loaded, suite, reporter, out=options.out, log=log).saes
     if not options.quiet:
-        console().print(quality_table(model.name, saes.quality))
+        console().print(quality_table(model.name, plain_rows(saes.quality)))
         print(f"SAEs of {model.name}: {saes.folder or 'from a release'}")
         say_next(
             options, "transfer --donor A.yaml --target B.yaml", "a transfer between two models"

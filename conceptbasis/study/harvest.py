@@ -9,7 +9,6 @@ decide how the answer begins.
 from __future__ import annotations
 
 import functools
-import random
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from conceptbasis.config.budgets import benign_classes, request_classes
 from conceptbasis.config.run import RunConfig
 from conceptbasis.config.transfer import HarvestSection
 from conceptbasis.data.prompts import PromptSuite, Text
+from conceptbasis.data.texts import choose_texts
 from conceptbasis.errors import NumericsError, PromptError
 from conceptbasis.models.loading.fetching import DTYPES
 from conceptbasis.models.loading.load import LoadedModel
@@ -143,25 +143,6 @@ class Harvest:
         """The texts of a split, in order."""
         chosen = self.text[self.rows(split)].unique().tolist()
         return [self.texts[i] for i in chosen]
-
-
-def choose_texts(texts: Sequence[Text], n: int, seed: int) -> list[Text]:
-    """At most n texts, the same ones for the same seed, spread over the classes.
-
-    Each class gets a share in proportion to the square root of its size, so that a small class
-    is not drowned.
-    """
-    rng = random.Random(seed)
-    by_class: dict[str, list[Text]] = {}
-    for text in texts:
-        by_class.setdefault(text.text_class, []).append(text)
-    total = sum(len(group) ** 0.5 for group in by_class.values())
-    chosen = []
-    for group in by_class.values():
-        share = min(len(group), max(1, round(n * len(group) ** 0.5 / total)))
-        chosen += rng.sample(group, share)
-    rng.shuffle(chosen)
-    return chosen[:n]
 
 
 def shared_texts(suite: PromptSuite, config: RunConfig) -> list[Text]:

@@ -14,6 +14,7 @@ from conceptbasis.models.loading.placement import iter_parameters
 from conceptbasis.runs.files import value_hash
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.saes.build import load_or_train
+from conceptbasis.saes.quality import plain_rows
 from conceptbasis.study.study import Side
 from conceptbasis.tracking.saes import OpenSaeLog, SaeLog
 
@@ -52,7 +53,7 @@ def add_saes(
     saes = load_or_train(config, loaded, digest, suite, reporter, out=out, on_metrics=told)
     side = Side(config, loaded, digest, saes)
     if log is not None:
-        log.log_outcome(describe_side(side), saes.quality, saes.histograms)
+        log.log_outcome(describe_side(side), plain_rows(saes.quality), saes.histograms)
     return side
 
 
