@@ -13,13 +13,13 @@ import torch
 
 from conceptbasis.config.run import RunConfig
 from conceptbasis.data.prompts import PromptSuite, Text
+from conceptbasis.data.texts import shared_texts
 from conceptbasis.evaluation.conditions import COMPARED
 from conceptbasis.evaluation.measure import SETS
 from conceptbasis.models.loading.fetching import DTYPES
 from conceptbasis.models.loading.memory import Load, estimate_memory, model_size, most_at_once
 from conceptbasis.models.stream.capture import forward_body
 from conceptbasis.models.text.chat import encode_texts
-from conceptbasis.data.texts import shared_texts
 from conceptbasis.study.study import Side
 
 _SAMPLE = 64
@@ -104,7 +104,7 @@ def _memory(
             n_sites=n_sites,
             n_saes=len(side.saes.saes),
             d_sae=max(sae.d_sae for sae in side.saes.saes.values()),
-            l0=max(row["l0"] for row in side.saes.quality),
+            l0=max(row.l0 for row in side.saes.quality),
             batch_size=config.evaluate.batch_size,
             n_tokens=n_tokens + config.evaluate.max_new_tokens,
             peer_d_sae=max(sae.d_sae for sae in peer.saes.saes.values()),
@@ -192,7 +192,7 @@ def overview_lines(
 def _side(name: str, side: Side) -> list[str]:
     architecture = side.loaded.architecture
     saes = list(side.saes.saes.values())
-    explained = [row["explained_variance"] for row in side.saes.quality]
+    explained = [row.explained_variance for row in side.saes.quality]
     return [
         f"{name:<7} {side.config.name}: {architecture.model_type}, {side.n_layers} layers, width "
         f"{architecture.d_model}, vocabulary {len(side.loaded.tokenizer):,}",

@@ -10,6 +10,7 @@ from conceptbasis.edits.spread import single_layer
 from conceptbasis.evaluation.verdict import judge_transfer
 from conceptbasis.runs.files import save_tensors, value_hash, write_json
 from conceptbasis.runs.stage import StageOutput, load_stage
+from conceptbasis.saes.quality import plain_rows
 from conceptbasis.stages.fit import RecipeSet
 from conceptbasis.stages.transfer import Transfer
 from conceptbasis.study.study import Side, Study
@@ -111,7 +112,7 @@ def describe_side(side: Side) -> dict[str, Any]:
         "hash": side.model_hash,
         "saes": {
             "hash": side.saes.hash,
-            "quality": list(side.saes.quality),
+            "quality": plain_rows(side.saes.quality),
             "warnings": list(side.saes.warnings),
             # Null where SAEs were not trained here: nobody can say what they have read.
             "texts": dict(side.saes.texts) or None,
