@@ -1,0 +1,77 @@
+"""The transfer on some of its layers, and with the other choice of `replay.directions`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+from conceptbasis.methods.base import Method, Treatment
+
+if TYPE_CHECKING:
+    from conceptbasis.edits.intervention import Intervention
+    from conceptbasis.methods.bridge import Bridge
+
+
+def early_layers(bridge: Bridge) -> Iterator[Treatment]:
+    """The transfer where it cannot be mere suppression of output words."""
+    return _only(bridge.edit, bridge.early)
+
+
+def last_layer(bridge: Bridge) -> Iterator[Treatment]:
+    """The transfer at the last layer alone."""
+    return _only(bridge.edit, [bridge.n_layers - 1])
+
+
+def per_layer(bridge: Bridge) -> Iterator[Treatment]:
+    """Each layer's own direction, where the run uses one for all."""
+    if bridge.replay.directions == "single":
+        yield Treatment(_other(bridge, "per_layer"))
+
+
+def per_layer_early(bridge: Bridge) -> Iterator[Treatment]:
+    """The same at early layers alone."""
+    if bridge.replay.directions == "single":
+        yield from _only(_other(bridge, "per_layer"), bridge.early)
+
+
+def single_direction(bridge: Bridge) -> Iterator[Treatment]:
+    """One direction for all layers, where the run gives each its own."""
+    if bridge.replay.directions == "per_layer":
+        yield Treatment(_other(bridge, "single"))
+
+
+def single_direction_early(bridge: Bridge) -> Iterator[Treatment]:
+    """The same at early layers alone."""
+    if bridge.replay.directions == "per_layer":
+        yield from _only(_other(bridge, "single"), bridge.early)
+
+
+def _other(bridge: Bridge, directions: Literal["per_layer", "single"]) -> Intervention:
+    plan = bridge.plan_of(bridge.transfer.route, directions)
+    return bridge.guarded_edit(plan, bridge.transfer.by_layer())
+
+
+def _only(edit: Intervention, layers: Iterable[int]) -> Iterator[Treatment]:
+    kept = set(layers) & set(edit.layers)
+    if kept:
+        yield Treatment(edit.restrict(kept))
+
+
+EARLY_LAYERS_ONLY = Method("early_layers_only", "ablation", "early layers only", early_layers)
+
+LAST_LAYER_ONLY = Method("last_layer_only", "ablation", "last layer only", last_layer)
+
+PER_LAYER = Method("per_layer", "ablation", "per-layer directions", per_layer)
+
+PER_LAYER_EARLY = Method(
+    "per_layer_early", "ablation", "per-layer directions, early layers only", per_layer_early
+)
+
+SINGLE_DIRECTION = Method("single_direction", "ablation", "single direction", single_direction)
+
+SINGLE_DIRECTION_EARLY = Method(
+    "single_direction_early",
+    "ablation",
+    "single direction, early layers only",
+    single_direction_early,
+)
