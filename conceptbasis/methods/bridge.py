@@ -90,10 +90,7 @@ class Bridge:
     def in_form(self, replay: ReplaySection) -> Bridge:
         """The bridge with another form of edit, the transfer in that form too."""
         other = replace(self, replay=replay)
-        guarded = self._get(Guarded)
-        rows = dict(zip((row.target for row in guarded.layers), guarded.directions, strict=True))
-        edit = other._along_rows(self.edit.plan, [rows[layer] for layer in self.edit.layers])
-        return replace(other, _edit=edit)
+        return replace(other, _edit=other._along_rows(self.edit.plan, list(self.edit.directions)))
 
     def once(self, make: Callable[[Bridge], R]) -> R:
         """What a function makes of this bridge, made once for all methods that ask."""
