@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -23,18 +22,18 @@ from conceptbasis.edits.guard import benign_texts
 from conceptbasis.edits.intervention import Intervention, apply_intervention, strengthens
 from conceptbasis.errors import PromptError
 from conceptbasis.evaluation.bench import Bench, make_bench
-from conceptbasis.evaluation.evaluate import transfer_name
 from conceptbasis.evaluation.figures import condition_figures
 from conceptbasis.evaluation.measure import POSITIVE, Outcome, measure_all
 from conceptbasis.evaluation.trials import Trial, trials_at_equal_damage
 from conceptbasis.methods import with_role
 from conceptbasis.methods.base import Treatment
 from conceptbasis.methods.bridge import Bridge
+from conceptbasis.methods.routes import TRANSFER
 from conceptbasis.models.loading.load import LoadedModel
 from conceptbasis.models.stream.native import first_token_kl
 from conceptbasis.models.text.generation import first_token_logits, text_nll
 from conceptbasis.results.evaluation import Calibration, Curve, CurvePoint, Evaluation, MethodCurve
-from conceptbasis.runs.executor import map_unordered
+from conceptbasis.runs.executor import run_all
 from conceptbasis.study.sites import Sites
 from conceptbasis.study.study import Study
 
@@ -79,12 +78,16 @@ def measure_curve(study: Study, bridge: Bridge, evaluation: Evaluation) -> Curve
     trials.append(Trial("untouched", n_prompts=section.n_prompts, without=skipped))
     with study.reporter.bar("curve") as advance:
         outcomes = measure_all(bench, trials, study.folder / "curve" / "conditions", advance)
+    *measured, untouched = outcomes
     curves = [
-        _OneCurve(trial.name, calibration, [(p, o) for p, o in measured if p.trial is trial])
-        for measured in [list(zip(points, outcomes, strict=False))]
+        _OneCurve(
+            trial.name,
+            calibration,
+            [(p, o) for p, o in zip(points, measured, strict=True) if p.trial is trial],
+        )
         for trial, calibration in zip(methods, calibrated, strict=True)
     ]
-    return _result(study, curves, outcomes[-1])
+    return _result(study, curves, untouched)
 
 
 def form_of(study: Study) -> ReplaySection:
@@ -154,12 +157,9 @@ def _calibrate(study: Study, sites: Sites, methods: Sequence[Trial]) -> list[Cal
     places = [(i, strength) for i in range(len(methods)) for strength in grid]
     done: dict[int, tuple[float, float]] = {}
     with study.reporter.bar("curve: strengths") as advance:
-        for place, damage in map_unordered(
-            partial(_damage, benign),
-            places,
-            n_workers=study.config.n_workers,
-            device=loaded.device.type,
-        ):
+        device = loaded.device.type
+        workers = study.config.n_workers
+        for place, damage in run_all(_damage, benign, places, workers=workers, device=device):
             done[place] = damage
             advance(len(done), len(places), methods[places[place][0]].name)
     rows = [[done[i * n + k] for k in range(n)] for i in range(len(methods))]
@@ -220,7 +220,7 @@ def _result(study: Study, curves: Sequence[_OneCurve], untouched: Outcome) -> Cu
                 curve.calibration,
                 points[curve.name],
                 _mean(study, areas[curve.name]),
-                _difference(study, areas[transfer_name()], areas[curve.name]),
+                _difference(study, areas[TRANSFER.name], areas[curve.name]),
                 None
                 if half is None
                 else value_at(levels, _rates(points[curve.name]), start_rate, half),

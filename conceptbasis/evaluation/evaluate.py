@@ -15,13 +15,16 @@ from conceptbasis.evaluation.figures import condition_figures, judges_agreement
 from conceptbasis.evaluation.measure import POSITIVE, Outcome, measure_all
 from conceptbasis.evaluation.trials import Trial, all_trials, short_name
 from conceptbasis.judges.phrases import read_answer
-from conceptbasis.methods import METHODS, with_role
+from conceptbasis.methods import METHODS
 from conceptbasis.methods.bridge import Bridge
+from conceptbasis.methods.native import NATIVE, NATIVE_PER_LAYER
+from conceptbasis.methods.routes import TRANSFER
+from conceptbasis.methods.untouched import BASELINE
 from conceptbasis.models.stream.native import Native, measure_native
 from conceptbasis.models.text.divergence import count_flips
 from conceptbasis.results.conditions import Condition
 from conceptbasis.results.evaluation import BatchFlips, CapabilityChange, Evaluation, Example
-from conceptbasis.study.direction import describe_selection, require_behavior
+from conceptbasis.study.native import describe_selection, require_behavior
 from conceptbasis.study.study import Study, noun_clusters
 
 N_FLIP_PROMPTS = 64
@@ -48,7 +51,7 @@ def evaluate_all(study: Study, bridge: Bridge) -> Evaluation:
         outcomes = group(trials, measure_all(bench, trials, folder, advance))
     for name, reason in left_out.items():
         study.reporter.say(f"{METHODS[name].role} {name} is left out: {reason}")
-    untouched, transfer = outcomes[untouched_name()], outcomes[transfer_name()]
+    untouched, transfer = outcomes[BASELINE.name], outcomes[TRANSFER.name]
     return Evaluation(
         primary_judge=study.behavior.judge,
         conditions=tuple(
@@ -72,15 +75,6 @@ def evaluate_all(study: Study, bridge: Bridge) -> Evaluation:
     )
 
 
-def untouched_name() -> str:
-    """Name of the condition without any edit."""
-    return with_role("untouched")[0].name
-
-
-def transfer_name() -> str:
-    """Name of the transfer itself."""
-    return with_role("transfer")[0].name
-
 
 def group(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     """The outcomes of every draw, by condition."""
@@ -92,10 +86,9 @@ def group(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> dict[str, lis
 
 def native_directions(native: Native) -> dict[str, Tensor]:
     """The target's own directions at every layer: the single one, if any, and one per layer."""
-    single, per_layer = (method.name for method in with_role("native")[:2])
-    found = {per_layer: native.per_layer}
+    found = {NATIVE_PER_LAYER.name: native.per_layer}
     if native.single is not None:
-        found[single] = native.single.expand_as(native.per_layer).clone()
+        found[NATIVE.name] = native.single.expand_as(native.per_layer).clone()
     return found
 
 
@@ -123,7 +116,7 @@ def _capability_change(
     study: Study, bench: Bench, outcomes: Outcomes
 ) -> dict[str, CapabilityChange | None]:
     """Paired change of each capability, and where it lies among random directions."""
-    before, after = outcomes[untouched_name()][0], outcomes[transfer_name()][0]
+    before, after = outcomes[BASELINE.name][0], outcomes[TRANSFER.name][0]
     random = [o for name, own in outcomes.items() if METHODS[name].sets_range for o in own]
     found: dict[str, CapabilityChange | None] = {}
     for task, prompt_set in study.behavior.sets.capability.items():

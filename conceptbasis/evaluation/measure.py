@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,7 +21,7 @@ from conceptbasis.models.stream.native import first_token_kl
 from conceptbasis.models.text.divergence import answer_kl
 from conceptbasis.models.text.generation import answer_tokens, complete, text_nll
 from conceptbasis.runs.code import code_of
-from conceptbasis.runs.executor import map_unordered
+from conceptbasis.runs.executor import run_all
 from conceptbasis.runs.files import read_json, value_hash, write_json
 from conceptbasis.runs.progress import Advance
 from conceptbasis.runs.storage import from_json, to_json
@@ -194,10 +193,11 @@ def measure_all(
     open_ones = [group[0] for group in same.values()]
     if open_ones:
         bench = replace(bench, drafts=_draft(bench, [trials[i] for i in open_ones]))
-    measured = map_unordered(
-        partial(measure_trial, bench),
+    measured = run_all(
+        measure_trial,
+        bench,
         [trials[i] for i in open_ones],
-        n_workers=bench.n_workers,
+        workers=bench.n_workers,
         device=bench.loaded.device.type,
     )
     for done, (place, outcome) in enumerate(measured, 1):

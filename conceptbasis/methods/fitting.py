@@ -7,7 +7,6 @@ where it has a ridge, the same choice by projection agreement. None reads a labe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 
 import torch
 
@@ -20,7 +19,7 @@ from conceptbasis.methods.base import Fitted, LeftOut, Method, Moved, Treatment
 from conceptbasis.methods.bridge import Bridge
 from conceptbasis.results.evaluation import Baselines, FittedLayer, FittedMethod
 from conceptbasis.results.layers import LayerPair, LayerPlan
-from conceptbasis.runs.executor import map_unordered
+from conceptbasis.runs.executor import run_all
 from conceptbasis.runs.progress import Reporter
 
 Found = Moved | str
@@ -44,8 +43,8 @@ def fit_baselines(
     found: dict[int, Mapping[str, Found]] = {}
     if names:
         with reporter.bar("baselines") as advance:
-            work = partial(_move_all, bridge, names)
-            for place, moved in map_unordered(work, pairs, n_workers=n_workers, device=device):
+            shared = (bridge, names)
+            for place, moved in run_all(_move_all, shared, pairs, workers=n_workers, device=device):
                 found[place] = moved
                 advance(len(found), len(pairs), "")
     rows = {name: [found[place][name] for place in range(len(pairs))] for name in names}
@@ -57,7 +56,8 @@ def fit_baselines(
     )
 
 
-def _move_all(bridge: Bridge, names: Sequence[str], pair: LayerPair) -> dict[str, Found]:
+def _move_all(shared: tuple[Bridge, Sequence[str]], pair: LayerPair) -> dict[str, Found]:
+    bridge, names = shared
     return {name: _tried(bridge, METHODS[name], pair) for name in names}
 
 
