@@ -132,7 +132,7 @@ def read_run(folder: Path, axis: str, value: str) -> LimitRun:
 def _bounds(path: Path) -> dict[str, float]:
     """The bounds that a run's forecast had."""
     from conceptbasis.config.base import load_yaml
-    from conceptbasis.config.run import ForecastSection
+    from conceptbasis.config.transfer import ForecastSection
 
     run = (load_yaml(path) if path.exists() else {}).get("run") or {}
     found = ForecastSection().model_dump() | (run.get("forecast") or {})
