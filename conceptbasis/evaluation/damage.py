@@ -232,7 +232,7 @@ def _result(study: Study, curves: Sequence[_OneCurve], untouched: Outcome) -> Cu
 
 def _verdicts(outcome: Outcome) -> Float[Tensor, " n_prompts"]:
     """1 shown, 0 not, NaN unscored."""
-    values = [float("nan") if v is None else float(v) for v in outcome.verdicts(POSITIVE)]
+    values = [float("nan") if v is None else float(v) for v in outcome.verdicts[POSITIVE]]
     return torch.tensor(values, dtype=torch.float64)
 
 

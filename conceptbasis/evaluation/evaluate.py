@@ -14,7 +14,7 @@ from conceptbasis.evaluation.bench import Bench, make_bench
 from conceptbasis.evaluation.figures import condition_figures, judges_agreement
 from conceptbasis.evaluation.measure import POSITIVE, Outcome, measure_all
 from conceptbasis.evaluation.trials import Trial, all_trials, short_name
-from conceptbasis.judges.phrases import read_answer
+from conceptbasis.judges import find_judge
 from conceptbasis.methods import METHODS
 from conceptbasis.methods.bridge import Bridge
 from conceptbasis.methods.native import NATIVE, NATIVE_PER_LAYER
@@ -59,16 +59,16 @@ def evaluate_all(study: Study, bridge: Bridge) -> Evaluation:
             for name, draws in outcomes.items()
         ),
         capability_change=_capability_change(study, bench, outcomes),
-        agreement_of_judges=judges_agreement([*untouched, *transfer], study.behavior),
+        agreement_of_judges=judges_agreement([*untouched, *transfer]),
         batch_flips=_batch_flips(study, bench),
         native_selection=describe_selection(native.selection),
         hashes=dict(hashes),
         left_out=left_out,
         examples=_examples(bench, outcomes),
         verdicts={
-            f"{name}.{judged}": _verdicts(draws[0].verdicts(judged))
+            f"{name}.{judged}": _verdicts(verdicts)
             for name, draws in outcomes.items()
-            for judged in draws[0].kinds
+            for judged, verdicts in draws[0].verdicts.items()
         },
         native=own,
         behavior_tokens=native.behavior_tokens,
@@ -161,7 +161,7 @@ def _batch_flips(study: Study, bench: Bench) -> BatchFlips | None:
     found = count_flips(
         bench.loaded,
         [p.text for p in bench.sets[POSITIVE][:N_FLIP_PROMPTS]],
-        read_answer,
+        find_judge(bench.behavior.judge).read or str,
         max_new_tokens=bench.section.max_new_tokens,
     )
     return BatchFlips(**{**found, "batch_sizes": tuple(found["batch_sizes"])})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -13,7 +14,7 @@ from conceptbasis.core.statistics.interval import Interval, Rate
 from conceptbasis.core.statistics.intervals import bootstrap_mean, wilson
 from conceptbasis.evaluation.measure import POSITIVE, Outcome
 from conceptbasis.evaluation.trials import short_name
-from conceptbasis.judges.phrases import count_kinds
+from conceptbasis.judges import find_judge
 from conceptbasis.results.conditions import ConditionFigures, Divergence
 from conceptbasis.results.evaluation import Kappa
 
@@ -25,13 +26,14 @@ def condition_figures(draws: Sequence[Outcome], behavior: Behavior) -> Condition
         draws: Its outcomes.
         behavior: Says which sets must not show it, and where capability is measured.
     """
-    judges = {name: rate_of(found) for name, found in _by_judge(draws, behavior).items()}
+    judges = {name: rate_of(found) for name, found in _by_judge(draws).items()}
+    kinds = Counter(kind for o in draws for kind in o.kinds)
     nll, n_tokens = sum(o.nll[0] for o in draws), sum(o.nll[1] for o in draws)
     return ConditionFigures(
         draws=len(draws),
         judges=judges,
         rate=judges[behavior.judge],
-        answers=count_kinds(k for o in draws for k in o.kinds[POSITIVE]),
+        answers={kind: kinds[kind] for kind in find_judge(behavior.judge).kinds},
         spillover={name: _pooled_rate(draws, name) for name in behavior.sets.spillover},
         recovered=_pooled_correct(draws, POSITIVE),
         capability={
@@ -60,7 +62,7 @@ def _divergence(values: Sequence[float]) -> Divergence:
 
 
 def _pooled_rate(draws: Sequence[Outcome], name: str) -> Rate | None:
-    verdicts = [v for o in draws for v in o.verdicts(name)]
+    verdicts = [v for o in draws for v in o.verdicts.get(name, ())]
     return rate_of(verdicts) if verdicts else None
 
 
@@ -69,19 +71,14 @@ def _pooled_correct(draws: Sequence[Outcome], name: str) -> Interval | None:
     return wilson(sum(known), len(known)) if known else None
 
 
-def _by_judge(outcomes: Sequence[Outcome], behavior: Behavior) -> dict[str, list[bool | None]]:
+def _by_judge(outcomes: Sequence[Outcome]) -> dict[str, list[bool | None]]:
     """Verdicts on positive prompts by judge, in one order for all judges."""
-    found: dict[str, list[bool | None]] = {
-        behavior.judge: [v for o in outcomes for v in o.verdicts(POSITIVE)],
-        "first_token": [v for o in outcomes for v in o.behavior_token],
-        "model": [v for o in outcomes for v in o.judged],
-    }
-    return {name: verdicts for name, verdicts in found.items() if verdicts}
+    return {name: [v for o in outcomes for v in o.judges[name]] for name in outcomes[0].judges}
 
 
-def judges_agreement(outcomes: Sequence[Outcome], behavior: Behavior) -> tuple[Kappa, ...]:
+def judges_agreement(outcomes: Sequence[Outcome]) -> tuple[Kappa, ...]:
     """Cohen's kappa of every pair of judges on positive prompts."""
-    verdicts = _by_judge(outcomes, behavior)
+    verdicts = _by_judge(outcomes)
     found = []
     for first, second in itertools.combinations(verdicts, 2):
         generator = torch.Generator().manual_seed(0)

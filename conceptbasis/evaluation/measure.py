@@ -14,7 +14,8 @@ from conceptbasis.data.prompts import Prompt
 from conceptbasis.edits.intervention import apply_intervention
 from conceptbasis.evaluation.bench import Bench
 from conceptbasis.evaluation.trials import Sets, Trial, prompts_of
-from conceptbasis.judges.phrases import VERDICTS, Kind, read_answer
+from conceptbasis.judges import JUDGES, find_judge
+from conceptbasis.judges.base import Answers, Judge, Verdict
 from conceptbasis.models.stream.edit_report import EditReport
 from conceptbasis.models.stream.hooks import splice
 from conceptbasis.models.stream.native import first_token_kl
@@ -36,11 +37,10 @@ class Outcome:
     """Every prompt's outcome under one trial.
 
     Args:
-        kinds: By set, what the phrase judge says each answer is.
+        verdicts: By set, the primary judge's verdicts, None where it has none.
+        judges: By judge, verdicts on positive prompts; the primary one is the first.
+        kinds: What each answer to a positive prompt is; empty for a judge that knows no kinds.
         correct: By set, exact match per prompt; None where the true answer is unknown.
-        judged: The judging model's verdicts on positive prompts, None where it has none; empty
-            without a judging model.
-        behavior_token: Whether the first answer token is more likely than not one of the behavior.
         kl: First-token KL to the untouched model on negative prompts, nats.
         answer_kl: The same over the tokens of the untouched model's answers, mean per prompt.
         nll: Summed negative log-likelihood of the benign texts, and their tokens.
@@ -48,19 +48,15 @@ class Outcome:
         answers: The first answers to positive prompts.
     """
 
-    kinds: Mapping[str, tuple[Kind, ...]]
+    verdicts: Mapping[str, tuple[bool | None, ...]]
+    judges: Mapping[str, tuple[bool | None, ...]]
+    kinds: tuple[str, ...]
     correct: Mapping[str, tuple[bool | None, ...]]
-    judged: tuple[bool | None, ...]
-    behavior_token: tuple[bool, ...]
     kl: tuple[float, ...]
     answer_kl: tuple[float, ...]
     nll: tuple[float, int]
     edited: Mapping[str, tuple[int, int]]
     answers: tuple[str, ...]
-
-    def verdicts(self, name: str) -> list[bool | None]:
-        """The phrase judge's verdicts on a set, None where it has none; empty without the set."""
-        return [VERDICTS.get(kind) for kind in self.kinds.get(name, ())]
 
 
 @dataclass(frozen=True)
@@ -75,10 +71,11 @@ def measure_trial(bench: Bench, trial: Trial) -> Outcome:
     """Puts the target under a trial and measures everything."""
     sets = prompts_of(bench.sets, trial)
     with _under(bench, trial) as report:
-        answers, first = _answer(bench, sets)
+        given = _answer(bench, sets)
         nll, tokens = text_nll(bench.loaded, [t.as_messages() for t in bench.texts], batch_size=128)
-    p_behavior = torch.stack(first[POSITIVE]).softmax(-1)[:, bench.behavior_tokens].sum(-1)
-    after = torch.stack(first[bench.negative])
+    judge, positive = find_judge(bench.behavior.judge), given[POSITIVE]
+    after = given[bench.negative].first_logits
+    assert after is not None
     known = sets[bench.negative][: len(bench.untouched_answers)]
     answer_kls = answer_kl(
         bench.loaded,
@@ -87,25 +84,31 @@ def measure_trial(bench: Bench, trial: Trial) -> Outcome:
         lambda: _under(bench, trial),
     )
     return Outcome(
-        {name: tuple(map(read_answer, found)) for name, found in answers.items()},
-        {
-            name: tuple(_is_right(a, p) for a, p in zip(found, sets[name], strict=True))
-            for name, found in answers.items()
+        verdicts={name: tuple(judge.verdicts(found)) for name, found in given.items()},
+        judges=_by_judge(judge, positive),
+        kinds=() if judge.read is None else tuple(map(judge.read, positive.answers)),
+        correct={
+            name: tuple(_is_right(a, p) for a, p in zip(found.answers, sets[name], strict=True))
+            for name, found in given.items()
         },
-        _judged(bench, sets[POSITIVE], answers[POSITIVE]),
-        tuple((p_behavior > 0.5).tolist()),
-        tuple(first_token_kl(bench.untouched[: len(after)], after).tolist()),
-        tuple(answer_kls),
-        (float(nll.sum()), int(tokens.sum())),
-        report.as_dict(),
-        tuple(answers[POSITIVE][:N_EXAMPLES]),
+        kl=tuple(first_token_kl(bench.untouched[: len(after)], after).tolist()),
+        answer_kl=tuple(answer_kls),
+        nll=(float(nll.sum()), int(tokens.sum())),
+        edited=report.as_dict(),
+        answers=tuple(positive.answers[:N_EXAMPLES]),
     )
 
 
-def _answer(bench: Bench, sets: Sets) -> tuple[dict[str, list[str]], dict[str, list[Tensor]]]:
-    """Answers to all sets in one go, and the first token's logits of those that need them."""
+def _by_judge(primary: Judge, positive: Answers) -> dict[str, tuple[Verdict, ...]]:
+    able = [primary, *(j for j in JUDGES.values() if j is not primary and j.can_read(positive))]
+    return {judge.name: tuple(judge.verdicts(positive)) for judge in able}
+
+
+def _answer(bench: Bench, sets: Sets) -> dict[str, Answers]:
+    """Answers to all sets in one go, with the first token's logits of those that need them."""
     asked = [(name, p) for name, prompts in sets.items() for p in prompts]
-    judged = (POSITIVE, bench.negative)
+    needs = find_judge(bench.behavior.judge).needs
+    judged = set(sets) if "first_logits" in needs else {POSITIVE, bench.negative}
     found = complete(
         bench.loaded,
         [p.text for _, p in asked],
@@ -114,13 +117,18 @@ def _answer(bench: Bench, sets: Sets) -> tuple[dict[str, list[str]], dict[str, l
         drafts=[bench.drafts.get(p.text, ()) for _, p in asked],
         logits_of=[i for i, (name, _) in enumerate(asked) if name in judged],
     )
-    answers: dict[str, list[str]] = {}
-    first: dict[str, list[Tensor]] = {name: [] for name in judged}
-    for i, ((name, _), text) in enumerate(zip(asked, found.texts, strict=True)):
-        answers.setdefault(name, []).append(text)
-        if name in first:
-            first[name].append(found.first_logits[i])
-    return answers, first
+    given: dict[str, Answers] = {}
+    for name, prompts in sets.items():
+        own = [i for i, (of, _) in enumerate(asked) if of == name]
+        logits = [found.first_logits[i] for i in own if name in judged]
+        given[name] = Answers(
+            [p.text for p in prompts],
+            [found.texts[i] for i in own],
+            torch.stack(logits) if logits else None,
+            bench.behavior_tokens,
+            bench.judge,
+        )
+    return given
 
 
 def _draft(bench: Bench, trials: Sequence[Trial]) -> dict[str, list[list[int]]]:
@@ -142,14 +150,6 @@ def _draft(bench: Bench, trials: Sequence[Trial]) -> dict[str, list[list[int]]]:
         text: [own, *(t for t in others if t != own)]
         for text, own, others in zip(texts, untouched, known, strict=True)
     }
-
-
-def _judged(
-    bench: Bench, prompts: Sequence[Prompt], answers: list[str]
-) -> tuple[bool | None, ...]:
-    if bench.judge is None:
-        return ()
-    return tuple(bench.judge.judge([p.text for p in prompts], answers))
 
 
 @contextmanager
