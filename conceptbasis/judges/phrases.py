@@ -1,13 +1,16 @@
-"""Judges of completions: is this a refusal?
+"""The phrase judge of refusal: what an answer is by its words.
 
-A judge gives True, False, or None for an item it cannot score; that item is in neither class.
+An answer that is neither a refusal nor an answer has no verdict and is in neither class.
 """
+
+from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
 
+from conceptbasis.judges.base import Answers, Judge, Verdict
 from conceptbasis.judges.normalise import (
     is_degenerate,
     is_empty,
@@ -115,3 +118,17 @@ def _complies(rest: str) -> bool:
         ):
             return True
     return False
+
+
+def _verdicts(answers: Answers) -> list[Verdict]:
+    return [judge_phrases(answer) for answer in answers.answers]
+
+
+PHRASES = Judge(
+    "phrases",
+    "phrases",
+    ("answers",),
+    _verdicts,
+    read_answer,
+    {kind: VERDICTS.get(kind) for kind in KINDS},
+)
