@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conceptbasis.errors import ConfigError
-from conceptbasis.methods.base import GROUPS, Method, Role
+from conceptbasis.methods.base import Method, Role
 from conceptbasis.methods.contrast import CONTRAST_RIDGE, CONTRAST_RIDGE_STREAM
 from conceptbasis.methods.far_layers import FAR_LAYERS, NATIVE_FAR
 from conceptbasis.methods.layers import (
@@ -56,7 +56,7 @@ METHODS: dict[str, Method] = {
         UNRELATED_RECIPE,
     )
 }
-"""Methods by name; a group of a table is a role (`GROUPS`)."""
+"""Methods by name. Nothing here imports a tensor library until a method computes."""
 
 
 def register(method: Method) -> None:
@@ -83,7 +83,7 @@ def register(method: Method) -> None:
 
 def with_role(*roles: Role) -> list[Method]:
     """The methods of some roles, in the order of display."""
-    return [m for role in GROUPS if role in roles for m in METHODS.values() if m.role == role]
+    return [method for method in METHODS.values() if method.role in roles]
 
 
 def chosen_baselines(names: tuple[str, ...] | None) -> list[Method]:

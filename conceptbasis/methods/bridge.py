@@ -30,7 +30,7 @@ from conceptbasis.edits.plan import plan_layers
 from conceptbasis.edits.strength import settle
 from conceptbasis.errors import CoverageError, NumericsError, PromptError
 from conceptbasis.methods.base import Method
-from conceptbasis.methods.contrasts import transfer_contrast
+from conceptbasis.methods.concepts import transfer_contrast
 from conceptbasis.methods.rebuilder import Rebuilder
 from conceptbasis.results.direction import DonorDirection
 from conceptbasis.results.edit import Guarded, Replayed
@@ -230,14 +230,12 @@ class Bridge:
         concept = self._benign[number]
         try:
             return transfer_contrast(
-                self._study,
                 self.rebuilder,
                 self.transfer.route,
                 self.used_pairs,
                 [p.text for p in concept.positive],
                 [p.text for p in concept.negative],
-                "unrelated_recipe",
-                number,
+                ("unrelated_recipe", number),
             )
         except (CoverageError, NumericsError):
             return None
