@@ -75,7 +75,6 @@ def evaluate_all(study: Study, bridge: Bridge) -> Evaluation:
     )
 
 
-
 def group(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     """The outcomes of every draw, by condition."""
     found: dict[str, list[Outcome]] = {}
@@ -86,9 +85,9 @@ def group(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> dict[str, lis
 
 def native_directions(native: Native) -> dict[str, Tensor]:
     """The target's own directions at every layer: the single one, if any, and one per layer."""
-    found = {NATIVE_PER_LAYER.name: native.per_layer}
+    found = {NATIVE_PER_LAYER.name: native.trajectory}
     if native.single is not None:
-        found[NATIVE.name] = native.single.expand_as(native.per_layer).clone()
+        found[NATIVE.name] = native.single.expand_as(native.trajectory).clone()
     return found
 
 

@@ -185,7 +185,9 @@ def measure_all(
     """
     paths = [folder / f"{t.name}_{t.draw:02d}.json" for t in trials]
     code = value_hash(code_of(measure_trial))
-    keys = [value_hash([bench.key, code, content_hash(replace(t, name="", draw=0))]) for t in trials]
+    keys = [
+        value_hash([bench.key, code, content_hash(replace(t, name="", draw=0))]) for t in trials
+    ]
     same: dict[str, list[int]] = {}
     for i, (path, key) in enumerate(zip(paths, keys, strict=True)):
         if not _is_done(path, key):

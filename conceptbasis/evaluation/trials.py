@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from conceptbasis.behaviors import Behavior
@@ -33,7 +33,7 @@ class Trial:
 
     name: str
     draw: int = 0
-    treatment: Treatment = Treatment()
+    treatment: Treatment = field(default_factory=Treatment)
     n_prompts: int | None = None
     in_full: tuple[str, ...] = ()
     without: tuple[str, ...] = ()

@@ -115,7 +115,7 @@ def _guarded(bridge: Bridge, moved: Sequence[Moved]) -> Fitted:
 CONTRAST_RIDGE = Method(
     "contrast_ridge",
     "baseline",
-    "contrast atoms, reference form",
+    "ridge map of contrast directions",
     fit=contrast,
     form=_WEIGHTS,
     at_equal_damage=True,
@@ -125,7 +125,7 @@ CONTRAST_RIDGE = Method(
 CONTRAST_RIDGE_STREAM = Method(
     "contrast_ridge_stream",
     "baseline",
-    "contrast atoms, stream",
+    "the same, edited in the residual stream",
     fit=contrast,
     form={},
     at_equal_damage=True,

@@ -53,9 +53,17 @@ def displaced(
 
 
 FAR_LAYERS = Method(
-    "far_layers", "control", "directions of far layers", far_layers, checked_by="native_far"
+    "far_layers",
+    "control",
+    "the transfer's directions at layers far from theirs",
+    far_layers,
+    checked_by="native_far",
 )
 
 NATIVE_FAR = Method(
-    "native_far", "native", "native, directions of far layers", native_far, reads_labels=True
+    "native_far",
+    "native",
+    "the target's own directions at layers far from theirs",
+    native_far,
+    reads_labels=True,
 )

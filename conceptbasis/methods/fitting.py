@@ -98,8 +98,7 @@ def _stored(name: str, fitted: Fitted) -> FittedMethod:
     return FittedMethod(
         name,
         tuple(
-            FittedLayer(*m.pair, m.ridge, m.selection, m.agreement, m.details)
-            for m in fitted.moved
+            FittedLayer(*m.pair, m.ridge, m.selection, m.agreement, m.details) for m in fitted.moved
         ),
         torch.stack([m.direction for m in fitted.moved]),
         torch.stack(means) if means else None,

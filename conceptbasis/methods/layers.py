@@ -57,21 +57,25 @@ def _only(edit: Intervention, layers: Iterable[int]) -> Iterator[Treatment]:
         yield Treatment(edit.restrict(kept))
 
 
-EARLY_LAYERS_ONLY = Method("early_layers_only", "ablation", "early layers only", early_layers)
-
-LAST_LAYER_ONLY = Method("last_layer_only", "ablation", "last layer only", last_layer)
-
-PER_LAYER = Method("per_layer", "ablation", "per-layer directions", per_layer)
-
-PER_LAYER_EARLY = Method(
-    "per_layer_early", "ablation", "per-layer directions, early layers only", per_layer_early
+EARLY_LAYERS_ONLY = Method(
+    "early_layers_only", "ablation", "edits below 0.8 of the depth only", early_layers
 )
 
-SINGLE_DIRECTION = Method("single_direction", "ablation", "single direction", single_direction)
+LAST_LAYER_ONLY = Method("last_layer_only", "ablation", "edit at the last layer only", last_layer)
+
+PER_LAYER = Method("per_layer", "ablation", "each layer's own direction", per_layer)
+
+PER_LAYER_EARLY = Method(
+    "per_layer_early", "ablation", "each layer's own direction, early layers only", per_layer_early
+)
+
+SINGLE_DIRECTION = Method(
+    "single_direction", "ablation", "one direction at all layers", single_direction
+)
 
 SINGLE_DIRECTION_EARLY = Method(
     "single_direction_early",
     "ablation",
-    "single direction, early layers only",
+    "one direction, early layers only",
     single_direction_early,
 )

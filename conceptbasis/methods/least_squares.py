@@ -45,7 +45,7 @@ def affine(bridge: Bridge, pair: LayerPair) -> Moved:
 LEAST_SQUARES = Method(
     "least_squares",
     "baseline",
-    "least squares",
+    "least-squares map of residuals",
     move=least_squares,
     at_equal_damage=True,
     source="Bello et al. 2025 (2506.00653); 2501.02009",
@@ -54,7 +54,7 @@ LEAST_SQUARES = Method(
 AFFINE = Method(
     "affine",
     "baseline",
-    "affine map",
+    "affine map of residuals",
     move=affine,
     form={"mode": "affine"},
     at_equal_damage=True,

@@ -44,15 +44,15 @@ NATIVE, NATIVE_PER_LAYER = (
         source=_SOURCE,
     )
     for name, label in (
-        ("native", "native, single direction"),
-        ("native_per_layer", "native, per-layer directions"),
+        ("native", "the target's own direction"),
+        ("native_per_layer", "the target's own per-layer directions"),
     )
 )
 
 NATIVE_EARLY = Method(
     "native_early",
     "native",
-    "native, early layers only",
+    "the target's own direction below 0.8 of the depth",
     native_early,
     reads_labels=True,
     source=_SOURCE,

@@ -28,5 +28,5 @@ def procrustes(bridge: Bridge, pair: LayerPair) -> Moved:
 
 
 PROCRUSTES = Method(
-    "procrustes", "baseline", "rotation (Procrustes)", move=procrustes, at_equal_damage=True
+    "procrustes", "baseline", "orthogonal map of residuals", move=procrustes, at_equal_damage=True
 )

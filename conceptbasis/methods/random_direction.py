@@ -33,7 +33,7 @@ def random_direction(bridge: Bridge) -> Iterator[Treatment]:
 RANDOM_DIRECTION = Method(
     "random_direction",
     "control",
-    "random direction",
+    "random directions",
     random_direction,
     draws=lambda section: section.n_random,
     at_equal_damage=True,

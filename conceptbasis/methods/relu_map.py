@@ -49,7 +49,7 @@ def _sites(bridge: Bridge, pair: LayerPair, split: str) -> Sites:
 RELU_MAP = Method(
     "relu_map",
     "baseline",
-    "map with a hidden layer",
+    "map of residuals with one ReLU layer",
     move=relu_map,
     by_default=False,
     at_equal_damage=True,

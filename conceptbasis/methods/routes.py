@@ -28,17 +28,15 @@ def no_guard(bridge: Bridge) -> Iterator[Treatment]:
     yield Treatment(bridge.unguarded(bridge.transfer.route))
 
 
-TRANSFER = Method(
-    "transfer", "transfer", "transfer", transfer, at_equal_damage=True, compared=True
-)
+TRANSFER = Method("transfer", "transfer", "transfer", transfer, at_equal_damage=True, compared=True)
 
 CODE_MAP, TRANSPORTED, MATCHED = (
     Method(name, "route", label, partial(other_route, route=name), at_equal_damage=True)
     for name, label in (
-        ("code_map", "code map"),
-        ("transported", "transported"),
-        ("matched", "matched latents"),
+        ("code_map", "route code_map: a ridge map of latent codes"),
+        ("transported", "route transported: reads of matched latents"),
+        ("matched", "route matched: decoder rows of matched latents"),
     )
 )
 
-NO_GUARD = Method("no_guard", "ablation", "no guard", no_guard)
+NO_GUARD = Method("no_guard", "ablation", "directions without the guard", no_guard)

@@ -36,7 +36,7 @@ def _shuffled(bridge: Bridge, pair: LayerPair, draw: int) -> Float[Tensor, " d_t
 SHUFFLED_ATOMS = Method(
     "shuffled_atoms",
     "control",
-    "shuffled atoms",
+    "the recipe's coefficients on other latents",
     shuffled_atoms,
     draws=lambda section: section.n_shuffled,
     at_equal_damage=True,

@@ -22,7 +22,7 @@ def unrelated_recipe(bridge: Bridge) -> Iterator[Treatment]:
 UNRELATED_RECIPE = Method(
     "unrelated_recipe",
     "control",
-    "unrelated recipe",
+    "recipes of unrelated topics",
     unrelated_recipe,
     draws=lambda section: section.n_unrelated,
     at_equal_damage=True,

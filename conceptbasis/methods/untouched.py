@@ -21,6 +21,8 @@ def sae_error(bridge: Bridge) -> Iterator[Treatment]:
     yield Treatment(splice=bridge.edit.layers)
 
 
-BASELINE = Method("baseline", "untouched", "untouched", untouched, compared=True)
+BASELINE = Method("baseline", "untouched", "untouched target", untouched, compared=True)
 
-SAE_ERROR_ONLY = Method("sae_error_only", "ablation", "SAE error only", sae_error)
+SAE_ERROR_ONLY = Method(
+    "sae_error_only", "ablation", "residuals replaced by SAE reconstructions", sae_error
+)
