@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from conceptbasis.behaviors import Behavior
-from conceptbasis.config.run import EvaluateSection, JudgeSection
+from conceptbasis.config.evaluation import EvaluateSection, JudgeSection
 from conceptbasis.data.prompts import Text
 from conceptbasis.edits.guard import benign_texts
 from conceptbasis.evaluation.trials import Sets, prompts_by_set, short_name

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.config.run import CurveSection, ReplaySection
+from conceptbasis.config.evaluation import CurveSection
+from conceptbasis.config.transfer import ReplaySection
 from conceptbasis.core.statistics.curves import area_weights, level_where, strength_at, value_at
 from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.core.statistics.intervals import bootstrap_mean, paired_bootstrap
@@ -121,7 +122,7 @@ class _Benign:
     loaded: LoadedModel
     edits: Sequence[Intervention]
     requests: Sequence[str]
-    messages: Sequence[list[dict[str, str]]]
+    messages: Sequence[str | list[dict[str, str]]]
     untouched: Float[Tensor, "n_requests d_vocab"]
     log_perplexity: Float[Tensor, ""]
 
@@ -170,7 +171,7 @@ def _calibrate(study: Study, sites: Sites, methods: Sequence[Trial]) -> list[Cal
 
 
 def _log_perplexity(
-    loaded: LoadedModel, messages: Sequence[list[dict[str, str]]]
+    loaded: LoadedModel, messages: Sequence[str | list[dict[str, str]]]
 ) -> Float[Tensor, ""]:
     nll, tokens = text_nll(loaded, list(messages), batch_size=128)
     return nll.sum() / tokens.sum()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from conceptbasis.behaviors import Behavior
-from conceptbasis.config.run import EvaluateSection
+from conceptbasis.config.evaluation import EvaluateSection
 from conceptbasis.data.prompts import Prompt, PromptSuite
 from conceptbasis.methods import METHODS, chosen_baselines
 from conceptbasis.methods.base import LeftOut, Method, Treatment
@@ -79,16 +79,25 @@ def all_trials(
     found: list[Trial] = []
     left_out: dict[str, str] = {}
     for method in evaluated_methods(section):
-        n_draws = 1 if method.draws is None else method.draws(section)
-        few = None if method.draws is None else section.n_control_prompts
-        capability = {short_name(behavior, own) for own in behavior.sets.capability.values()}
-        in_full = tuple(sorted(capability)) if method.sets_range else ()
+        n_draws, outline = outline_of(method, section, behavior)
         try:
             for draw, treatment in enumerate(islice(treatments(bridge, method), n_draws)):
-                found.append(Trial(method.name, draw, treatment, few, in_full))
+                found.append(replace(outline, draw=draw, treatment=treatment))
         except LeftOut as error:
             left_out[method.name] = str(error)
     return found, left_out
+
+
+def outline_of(
+    method: Method, section: EvaluateSection, behavior: Behavior
+) -> tuple[int, Trial]:
+    """How many draws of a method an evaluation asks for, and the prompts of each."""
+    if method.draws is None:
+        return 1, Trial(method.name)
+    capability = {short_name(behavior, own) for own in behavior.sets.capability.values()}
+    in_full = tuple(sorted(capability)) if method.sets_range else ()
+    n_draws = method.draws(section)
+    return n_draws, Trial(method.name, n_prompts=section.n_control_prompts, in_full=in_full)
 
 
 def evaluated_methods(section: EvaluateSection) -> list[Method]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from conceptbasis.config.run import EvaluateSection
+    from conceptbasis.config.evaluation import EvaluateSection
     from conceptbasis.edits.intervention import Intervention
     from conceptbasis.methods.bridge import Bridge
     from conceptbasis.methods.rebuilder import Choice

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from conceptbasis.config.run import ReplaySection
+from conceptbasis.config.transfer import ReplaySection
 from conceptbasis.core.directions.recipe import Recipe
 from conceptbasis.core.features.matching import Matches
 from conceptbasis.core.statistics.moments import StreamingMoments
@@ -96,10 +96,12 @@ class Bridge:
         """What a function makes of this bridge, made once for all methods that ask."""
         if make not in self._kept:
             self._kept[make] = make(self)
-        return self._kept[make]  # type: ignore[no-any-return]
+        found: R = self._kept[make]
+        return found
 
     def _get(self, kind: type[R]) -> R:
-        return self._results[kind]  # type: ignore[no-any-return]
+        found: R = self._results[kind]
+        return found
 
     # Results of earlier stages
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 
-from conceptbasis.config.run import ReplaySection
+from conceptbasis.config.transfer import ReplaySection
 from conceptbasis.edits.intervention import Intervention, strengthens
 from conceptbasis.edits.plan import plan_layers
 from conceptbasis.errors import InterventionError, NumericsError
