@@ -126,7 +126,7 @@ def _row(target: int, donor: int, recipe: Recipe, density: Tensor) -> dict[str, 
     return {
         "target": target,
         "donor": donor,
-        "eligible_mass": asdict(recipe.eligible_mass) if recipe.eligible_mass else None,
+        "eligible_mass": asdict(recipe.eligible_mass),
         "donor_cosine": recipe.donor_cosine,
         "n_eligible": recipe.n_eligible,
         "atoms": [
@@ -146,10 +146,9 @@ def _row(target: int, donor: int, recipe: Recipe, density: Tensor) -> dict[str, 
 
 def _load(output: StageOutput, row: Mapping[str, Any]) -> Recipe:
     fields = {f: output.tensors[f"{row['target']:02d}.{f}"] for f in RECIPE_TENSORS}
-    mass = row["eligible_mass"]
     return Recipe(
         **fields,
-        eligible_mass=Interval(**mass) if mass else None,
+        eligible_mass=Interval(**row["eligible_mass"]),
         donor_cosine=row["donor_cosine"],
         n_eligible=row["n_eligible"],
     )

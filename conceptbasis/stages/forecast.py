@@ -110,7 +110,7 @@ def _figures(
     rows = [
         row for row in transfer.output.result["layers"] if (row["target"], row["donor"]) in pairs
     ]
-    masses = [m for t, _ in pairs if (m := recipes.recipes[t].eligible_mass) is not None]
+    masses = [recipes.recipes[t].eligible_mass for t, _ in pairs]
     agreements = [
         rebuilder.agreement_interval(
             (t, d),
