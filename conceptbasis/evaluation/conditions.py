@@ -99,9 +99,9 @@ def transfer_conditions(parts: Parts) -> list[Condition]:
 
 def native_directions(native: Native) -> dict[str, Tensor]:
     """The target's own directions at every layer: the single one, and one per layer."""
-    found = {"native_trajectory": native.trajectory}
+    found = {"native_trajectory": native.per_layer}
     if native.single is not None:
-        found["native"] = native.single.expand_as(native.trajectory)
+        found["native"] = native.single.expand_as(native.per_layer)
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conceptbasis.core.statistics.calibration import Errors, decline_errors, out_of_pair, spearman
+from conceptbasis.core.statistics.calibration import Errors, forecast_errors, out_of_pair, spearman
 from conceptbasis.errors import ArtifactError
 from conceptbasis.evaluation.metrics import MISSING, figures_of, format_interval, format_number
 from conceptbasis.report.overview_table import share_of_native
@@ -18,7 +18,8 @@ BASE, NOTHING = "base", "no_transfer"
 """Names of the run with all defaults, and of the file that marks a value without a transfer."""
 _FAILED = 0.5
 """A transfer that brings less than this share of native's reduction has failed."""
-_BOUNDS = {name: f"min_{name}" for name in ("eligible_mass", "agreement", "decline_effect")}
+_BOUNDS = {name: f"min_{name}" for name in ("eligible_mass", "agreement")}
+_BOUNDS["decline_effect"] = "min_neighbour_effect"
 """Figures of the forecast that decide, with the keys of their bounds."""
 _HEAD: tuple[str, ...] = ("axis", "value", "atoms", "refusal", "share of native", "early")
 _HEAD += ("compliance", "benign", "first-token KL", "eligible mass", "agreement")
@@ -186,7 +187,7 @@ def calibration_table(runs: Iterable[LimitRun]) -> str:
     known = [run for run in judged if run.forecast.get("passed") is not None]
     if known:
         declined = [not run.forecast["passed"] for run in known]
-        errors = decline_errors(declined, [_success(run) for run in known], least=_FAILED)
+        errors = forecast_errors(declined, [_success(run) for run in known], least=_FAILED)
         rows.append(["the forecast", str(len(known)), MISSING, MISSING, "all", *_errors(errors)])
     n_pairs = len({run.pair for run in judged})
     head = ("figure", "runs", "Spearman", f"out of pair ({n_pairs} pairs)", "bound")
@@ -208,7 +209,7 @@ def _judge_figure(name: str, runs: Sequence[LimitRun]) -> list[str] | None:
         declined = [value < run.bounds[name] for value, run in known]
         least = sorted({run.bounds[name] for _, run in known})
         bound = [", ".join(f"{b:g}" for b in least)]
-        bound += _errors(decline_errors(declined, success, least=_FAILED))
+        bound += _errors(forecast_errors(declined, success, least=_FAILED))
     other = out_of_pair(values, success, [run.pair for _, run in known])
     return [
         name,
@@ -221,7 +222,7 @@ def _judge_figure(name: str, runs: Sequence[LimitRun]) -> list[str] | None:
 
 def _errors(errors: Errors) -> list[str]:
     return [
-        f"{errors.false_declines} of {errors.n_good}",
+        f"{errors.false_rejections} of {errors.n_good}",
         f"{errors.missed_failures} of {errors.n_bad}",
     ]
 

@@ -74,9 +74,9 @@ def run_direction(study: Study) -> DonorDirection:
             probe_accuracy(bad[layer], good[layer], generator=study.generator(layer))
             for layer in range(len(bad))
         ]
-        differences = native.trajectory * native.norms[:, None]
+        differences = native.per_layer * native.norms[:, None]
         tensors = {
-            "trajectory": native.trajectory,
+            "trajectory": native.per_layer,
             "differences": differences,
             "harmful": bad,
             "harmless": good,
@@ -143,8 +143,8 @@ def describe_selection(native: Native) -> dict[str, Any]:
             {
                 "layer": c.layer,
                 "position": c.position,
-                "refusal": c.refusal,
-                "steering": c.steering,
+                "refusal": c.bypass,
+                "steering": c.induce,
                 "kl": c.kl,
                 "reason": c.reason,
             }

@@ -42,8 +42,8 @@ class Recipe:
 
 
 def fit_recipe(
-    positive_codes: Float[Tensor, "n_h d_sae"],
-    negative_codes: Float[Tensor, "n_b d_sae"],
+    positive_codes: Float[Tensor, "n_positive d_sae"],
+    negative_codes: Float[Tensor, "n_negative d_sae"],
     *,
     W_dec: Float[Tensor, "d_sae d_model"],
     direction: Float[Tensor, " d_model"],
@@ -55,14 +55,14 @@ def fit_recipe(
 ) -> Recipe:
     """Write a direction as the code differences of its largest eligible features.
 
-    Formula: Δz = mean harmful − mean harmless codes; of the n_atoms eligible k of largest
+    Formula: Δz = mean positive − mean negative codes; of the n_atoms eligible k of largest
     |Δz_k|·‖d_k‖, the support is the fewest that hold the share `mass` of these; donor cosine =
     cos(Σ Δz_k d_k, r). Coefficients are never refit to r:
     reconstruction coefficients do not carry over to another model.
 
     Args:
-        harmful_codes: Donor codes at the end of harmful prompts.
-        harmless_codes: The same for harmless prompts.
+        positive_codes: Donor codes at the end of positive prompts.
+        negative_codes: The same for negative prompts.
         W_dec: Decoder rows d_k, of any norm.
         direction: The donor direction r.
         eligible: Features that a recipe may use.
@@ -137,8 +137,8 @@ def _support(
 
 
 def _resampled_differences(
-    positive: Float[Tensor, "n_h d_sae"],
-    negative: Float[Tensor, "n_b d_sae"],
+    positive: Float[Tensor, "n_positive d_sae"],
+    negative: Float[Tensor, "n_negative d_sae"],
     n_resamples: int,
     generator: Generator,
 ) -> Float[Tensor, "n_resamples d_sae"]:
@@ -173,8 +173,8 @@ def _eligible_mass(
     """Eligible share of the mass, with the spread of the resampled shares around it."""
     if float(mass.sum()) == 0:
         raise NumericsError(
-            "no feature tells harmful from harmless prompts: every code difference is zero",
-            expected="features that differ in mean between the two prompt sets",
+            "no latent tells positive from negative prompts: every code difference is zero",
+            expected="latents that differ in mean between the two prompt sets",
             fix="check that the SAE fires on the end of the prompts",
         )
     value = float(mass[eligible].sum() / mass.sum())
