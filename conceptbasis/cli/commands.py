@@ -60,9 +60,7 @@ def run_train_saes(options: argparse.Namespace) -> None:
     """Trains or loads the SAEs of one model and prints their quality."""
     from conceptbasis.config.model import load_model_config
     from conceptbasis.report.model_tables import quality_table
-    from conceptbasis.saes.quality import plain_rows
-    from conceptbasis.stages.pipeline import load_prompts, open_model
-    from conceptbasis.study.sides import add_saes
+    from conceptbasis.study.opening import add_saes, load_prompts, open_model
     from conceptbasis.tracking.saes import SaeLog
 
     silence()
@@ -77,7 +75,7 @@ def run_train_saes(options: argparse.Namespace) -> None:
         log.begin()
         saes = add_saes(model, loaded, suite, reporter, out=options.out, log=log).saes
     if not options.quiet:
-        console().print(quality_table(model.name, plain_rows(saes.quality)))
+        console().print(quality_table(model.name, saes.quality))
         print(f"SAEs of {model.name}: {saes.folder or 'from a release'}")
         say_next(
             options, "transfer --donor A.yaml --target B.yaml", "a transfer between two models"
@@ -90,7 +88,7 @@ def run_audit(options: argparse.Namespace) -> None:
     from conceptbasis.report.model_tables import audit_tables
     from conceptbasis.runs.files import folder_lock
     from conceptbasis.stages.audit import audit_model
-    from conceptbasis.stages.pipeline import load_prompts, open_model
+    from conceptbasis.study.opening import load_prompts, open_model
 
     silence()
     config, model = read_run_config(options), load_model_config(options.model_config)
@@ -109,8 +107,8 @@ def run_audit(options: argparse.Namespace) -> None:
 def run_replay(options: argparse.Namespace) -> None:
     """Prints answers before and after a finished transfer, side by side."""
     from conceptbasis.cli.capability import open_finished
+    from conceptbasis.edits.finished import answer_both
     from conceptbasis.report.model_tables import answers_table
-    from conceptbasis.stages.replay import answer_both
 
     loaded, intervention = open_finished(options)
     prompts, redacted = _replay_prompts(options)
@@ -125,7 +123,7 @@ def _replay_prompts(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     from conceptbasis.config.base import load_yaml, parse_config
     from conceptbasis.config.run import RunConfig
     from conceptbasis.runs.files import CONFIG, corrupt
-    from conceptbasis.stages.pipeline import load_prompts
+    from conceptbasis.study.opening import load_prompts
 
     given = list(options.prompt or [])
     if options.file:

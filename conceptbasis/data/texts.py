@@ -6,7 +6,8 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from conceptbasis.data.prompts import Text
+from conceptbasis.config.run import RunConfig
+from conceptbasis.data.prompts import PromptSuite, Text
 
 
 def choose_texts(texts: Sequence[Text], n: int, seed: int) -> list[Text]:
@@ -26,6 +27,12 @@ def choose_texts(texts: Sequence[Text], n: int, seed: int) -> list[Text]:
         chosen += rng.sample(group, share)
     rng.shuffle(chosen)
     return chosen[:n]
+
+
+def shared_texts(suite: PromptSuite, config: RunConfig) -> list[Text]:
+    """The texts that both models read."""
+    allowed = suite.texts_for(config.budget, config.harvest.without)
+    return choose_texts(allowed, config.harvest.n_texts, config.seed)
 
 
 def count_classes(texts: Iterable[Text]) -> dict[str, int]:

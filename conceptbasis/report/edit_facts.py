@@ -1,12 +1,10 @@
-"""What a transfer does to its target, and how that was chosen: basis, layer, strength."""
+"""What a transfer does to its target, and how that was chosen: route, direction, edit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from conceptbasis.evaluation.metrics import MISSING, format_number
-from conceptbasis.report.html_tables import HtmlTable
+from conceptbasis.report.artifacts import RunFolder
+from conceptbasis.report.table import MISSING
+from conceptbasis.results.summary import Summary
 
 _WORDS = {
     "ablate": "the component along the direction is removed",
@@ -17,71 +15,41 @@ _WORDS = {
 }
 
 
-def edit_facts(
-    summary: Mapping[str, Any], results: Mapping[str, Any], provenance: Mapping[str, Any]
-) -> list[tuple[str, str]]:
-    """Names and sentences about the edit.
-
-    Args:
-        summary: `summary.json`.
-        results: `result.json` by stage.
-        provenance: `provenance.json` by stage; its settings say what was asked for.
-    """
-    facts = [("Basis", _basis(summary, _settings(provenance, "transfer").get("basis")))]
-    layers = (results.get("replay") or {}).get("layers")
-    facts.append(("Direction", _direction(summary, layers)))
-    facts.append(("Edit", _edit(summary, _settings(provenance, "replay"))))
-    return facts
+def edit_facts(summary: Summary, run: RunFolder) -> list[tuple[str, str]]:
+    """Names and sentences about the edit; the settings say what was asked for."""
+    return [
+        ("Route", _route(summary, run.setting("transfer", "route"))),
+        ("Direction", _direction(summary)),
+        ("Edit", _edit(summary, run.setting("replay", "offset"))),
+    ]
 
 
-def _settings(provenance: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = (provenance.get(stage) or {}).get("config") or {}
-    return found
-
-
-def _basis(summary: Mapping[str, Any], wanted: str | None) -> str:
+def _route(summary: Summary, wanted: object) -> str:
     if wanted != "auto":
-        return f"{summary['basis']}, as asked for."
+        return f"{summary.route}, as asked for."
     return (
-        f"{summary['basis']}, chosen by auto: the features of both sides (code_map) are taken "
-        "unless the direct way to residuals (transported) agrees clearly better with the donor."
+        f"{summary.route}, chosen by auto: the route over latents of both models (code_map) is "
+        "used unless the direct route to residuals (transported) agrees clearly better with the "
+        "donor."
     )
 
 
-def _direction(summary: Mapping[str, Any], layers: Sequence[int] | None) -> str:
-    single = summary.get("single_layer")
-    if single is None:
+def _direction(summary: Summary) -> str:
+    shared = summary.plan.shared
+    if shared is None:
         return "each edited layer has a direction of its own."
-    origin = [f" (from donor layer {d})" for t, d in summary["layer_map"] or [] if t == single]
-    where = f" at layers {', '.join(map(str, layers))}" if layers else ""
+    origin = "".join(f" (from donor layer {d})" for t, d in summary.layer_map if t == shared)
+    layers = ", ".join(map(str, summary.plan.layers))
     return (
-        f"that of target layer {single}{''.join(origin)}, replayed{where}; the atoms of "
+        f"the direction of target layer {shared}{origin} is used at layers {layers}; the atoms of "
         "other layers are not in the edit."
     )
 
 
-def _edit(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    mode, gamma = summary["mode"], summary["gamma"]
+def _edit(summary: Summary, offset: object) -> str:
+    mode, gamma = summary.mode, summary.gamma
     strength = MISSING if gamma is None else gamma
-    text = f"{mode} on {summary['scope']}, strength γ {strength}: {_WORDS.get(mode, mode)}"
-    offset = settings.get("offset")
+    text = f"{mode} on {summary.scope}, strength γ {strength}: {_WORDS.get(mode, mode)}"
     if mode == "affine" and (gamma or 0) > 0 and offset is not None:
         text += f", less an offset of {offset} of their standard deviation"
     return f"{text}."
-
-
-def basis_table(transfer: Mapping[str, Any] | None, single: int | None) -> HtmlTable | None:
-    """Agreement of each basis by target layer, on the sites that bases and layers are chosen on."""
-    rows = [row for row in (transfer or {}).get("layers") or [] if row.get("selection_by_basis")]
-    if not rows:
-        return None
-    bases = list(rows[0]["selection_by_basis"])
-    cells = [
-        [
-            f"{row['target']}{' (replayed)' if row['target'] == single else ''}",
-            *(format_number(row["selection_by_basis"].get(basis)) for basis in bases),
-        ]
-        for row in rows
-    ]
-    caption = "Projection agreement by basis, on the sites that bases and layers are chosen on"
-    return HtmlTable(caption, ["target layer", *bases], cells)

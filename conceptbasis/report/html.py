@@ -1,65 +1,42 @@
 """The report of a run: one HTML file without network or other files, from artifacts only.
 
-It holds no answer of a model, and of harmful requests their topic words only, so that it can be
-shared and logged. The one script in it filters and sorts atoms; a hash admits it and no other.
+It holds no answer of a model, and of hidden texts their topic words only, so that it can be shared
+and logged. The one script in it filters and sorts atoms; a hash admits it and no other.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from conceptbasis.evaluation.metrics import MISSING
-from conceptbasis.report import atom_browser, edit_facts, html_tables, recipe_tables
+from conceptbasis.behaviors import find_behavior
+from conceptbasis.report import atom_browser, edit_facts, recipe_tables, run_tables, stage_tables
+from conceptbasis.report.artifacts import RunFolder
 from conceptbasis.report.figures.theme import Figure, inline_svg, render
-from conceptbasis.report.inspection import read_recipe
-from conceptbasis.runs.files import SUMMARY_KEYS, read_json, write_bytes, write_text
-from conceptbasis.runs.stage import PROVENANCE, RESULT, TENSORS
+from conceptbasis.report.inspection import Recipe, read_recipe
+from conceptbasis.report.table import MISSING, Table
+from conceptbasis.results.atoms import Stability
+from conceptbasis.results.direction import DonorDirection
+from conceptbasis.results.edit import Forecast, Guarded
+from conceptbasis.results.evaluation import Curve
+from conceptbasis.results.matching import Alignment
+from conceptbasis.results.recipe import Transfer
+from conceptbasis.results.summary import SideSummary, Summary
+from conceptbasis.runs.files import write_bytes, write_text
+from conceptbasis.runs.storage import TENSORS
+from conceptbasis.runs.summary import read_summary
 
-STAGES = (
-    "harvest",
-    "match",
-    "direction",
-    "align",
-    "fit",
-    "transfer",
-    "guard",
-    "forecast",
-    "replay",
-    "atoms",
-    "stability",
-    "baselines",
-    "evaluate",
-    "curve",
-    "lines",
-)
-"""Stages of a transfer, in order; a run that was declined has not all of them."""
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
-FIGURES = ("refusal", "capability", "curve", "similarity", "donor", "agreement", "recipe", "guard")
-
-_SECTIONS = (
-    ("before-after", "Before and after"),
-    ("edit", "The edit"),
-    ("conditions", "Conditions"),
-    ("capability", "Capability"),
-    ("curve", "Refusal against damage"),
-    ("layers", "Layers"),
-    ("recipe", "Recipe"),
-    ("atoms", "Atoms"),
-    ("guard", "Guard"),
-    ("forecast", "Forecast"),
-    ("ledger", "Ledger"),
-    ("time", "Time and provenance"),
-)
-
+FIGURES = ("rate", "capability", "curve", "similarity", "donor", "agreement", "recipe", "guard")
 
 REPORT, WITH_TEXT = "report.html", "report_with_text.html"
-"""File names of the report that may be shared, and of the one with harmful text in it."""
+"""File names of the report that may be shared, and of the one with hidden text in it."""
 
 
 def build_report(folder: Path, *, show_text: bool = False) -> Path:
@@ -67,7 +44,7 @@ def build_report(folder: Path, *, show_text: bool = False) -> Path:
 
     Args:
         folder: A run folder with `summary.json`. Stages that did not run are shown as missing.
-        show_text: Write `report_with_text.html` instead, which holds harmful requests in full.
+        show_text: Write `report_with_text.html` instead, which holds hidden texts in full.
 
     Returns:
         The path of the file.
@@ -75,40 +52,71 @@ def build_report(folder: Path, *, show_text: bool = False) -> Path:
     Raises:
         ArtifactError: if the summary is missing, a file is corrupt, or nothing can be written.
     """
-    summary = read_json(folder / "summary.json", SUMMARY_KEYS)
-    results, provenance = read_stages(folder)
-    recipe: dict[str, Any] = {"layers": [], "lines": None}
-    if {"fit", "transfer"} <= results.keys():
+    summary, run = read_summary(folder), RunFolder(folder)
+    words = find_behavior(summary.behavior).words
+    recipe = Recipe((), None, None)
+    if run.finished("fit") and run.finished("transfer"):
         recipe = read_recipe(folder, show_text=show_text)
-    single = summary.get("single_layer")
-    figures = {figure.name: figure for figure in _draw(folder, summary, results, recipe)}
-    drawn = {
-        name: None if name not in figures else _place(folder, figures[name]) for name in FIGURES
-    }
+    figures = {figure.name: _placed(folder, figure) for figure in draw(run, summary, recipe)}
     page = _template().render(
-        title=f"{summary['donor']['name']} → {summary['target']['name']}",
+        title=f"{summary.donor.name} → {summary.target.name}",
+        words=words,
         facts=_facts(summary),
-        word=summary["verdict"]["word"],
-        reason=summary["verdict"]["reason"],
-        sections=_SECTIONS,
-        figures=drawn,
-        tables=html_tables.all_tables(summary, results, provenance),
-        edit=edit_facts.edit_facts(summary, results, provenance),
-        single=single,
-        bases=edit_facts.basis_table(results.get("transfer"), single),
-        recipe=[recipe_tables.layer_tables(layer) for layer in recipe["layers"]],
-        stability=recipe_tables.stability_table(results.get("stability")),
-        lines=recipe_tables.lines_table(
-            recipe["lines"], single, recipe_tables.labels_at(recipe["layers"], single)
-        ),
-        atoms=atom_browser.atom_cards(recipe["layers"]),
+        verdict=summary.verdict,
+        sections=_sections(words.noun.capitalize()),
+        figures={name: figures.get(name) for name in FIGURES},
+        tables=all_tables(run, summary, recipe),
+        edit=edit_facts.edit_facts(summary, run),
+        shared=summary.plan.shared,
+        recipe=recipe.layers,
+        donor_table=recipe_tables.donor_table,
+        rebuilt_table=recipe_tables.rebuilt_table,
+        atoms=atom_browser.atom_cards(recipe.layers),
         show_text=show_text,
         **_script(),
-        forecast_lines=html_tables.forecast_lines(results.get("forecast")),
+        forecast_lines=stage_tables.forecast_lines(run.read("forecast", Forecast)),
     )
     path = folder / (WITH_TEXT if show_text else REPORT)
     write_text(path, page)
     return path
+
+
+def _sections(noun: str) -> list[tuple[str, str]]:
+    return [
+        ("before-after", "Before and after"),
+        ("edit", "The edit"),
+        ("conditions", "Conditions"),
+        ("capability", "Capability"),
+        ("curve", f"{noun} against damage"),
+        ("layers", "Layers"),
+        ("recipe", "Recipe"),
+        ("atoms", "Atoms"),
+        ("guard", "Guard"),
+        ("forecast", "Forecast"),
+        ("ledger", "Ledger"),
+        ("time", "Time and provenance"),
+    ]
+
+
+def all_tables(run: RunFolder, summary: Summary, recipe: Recipe) -> dict[str, Table | None]:
+    """Every table of the report by name, None where there is nothing to show."""
+    words = find_behavior(summary.behavior).words
+    return {
+        "before_after": run_tables.before_after(summary),
+        "routes": stage_tables.route_table(run.read("transfer", Transfer)),
+        "conditions": run_tables.conditions(summary),
+        "judges": run_tables.judges(summary),
+        "agreement": run_tables.agreement(summary.agreement_of_judges),
+        "curve": stage_tables.curve_table(run.read("curve", Curve), words),
+        "stability": recipe_tables.stability_table(run.read("stability", Stability)),
+        "flows": recipe_tables.flows_table(recipe, words),
+        "guard": stage_tables.guard_table(run.read("guard", Guarded)),
+        "forecast": stage_tables.forecast_table(summary.forecast, words),
+        "ledger": stage_tables.ledger_table(summary.ledger),
+        "stages": stage_tables.time_table(run.provenance),
+        "versions": stage_tables.version_table(run.provenance),
+        "hashes": stage_tables.hash_table(run.provenance),
+    }
 
 
 def _template() -> Any:
@@ -131,70 +139,71 @@ def _script() -> dict[str, Any]:
     return {"script": Markup(text), "script_hash": f"sha256-{digest}"}
 
 
-def read_stages(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Results and provenance of the finished stages; one without provenance did not finish."""
-    finished = [name for name in STAGES if (folder / name / PROVENANCE).exists()]
-    results = {name: read_json(folder / name / RESULT) for name in finished}
-    return results, {name: read_json(folder / name / PROVENANCE) for name in finished}
-
-
-def _draw(
-    folder: Path, summary: Mapping[str, Any], results: Mapping[str, Any], recipe: Mapping[str, Any]
-) -> list[Figure]:
+def draw(run: RunFolder, summary: Summary, recipe: Recipe) -> list[Figure]:
+    """The figures of a run; those without data are left out."""
     from conceptbasis.report.figures import conditions, curve, layers
 
-    none: dict[str, Any] = {}
+    words = find_behavior(summary.behavior).words
+    direction = run.read("direction", DonorDirection)
     drawn = [
-        conditions.refusal_figure(summary),
+        conditions.rate_figure(summary),
         conditions.capability_figure(summary),
-        curve.curve_figure(results.get("curve", none)),
-        layers.similarity_figure(results.get("align", none)),
-        layers.donor_figure(results.get("direction", none), _cosines(folder, results)),
-        layers.agreement_figure(recipe["layers"], summary["target"]["n_layers"]),
-        layers.recipe_figure(recipe["layers"]),
-        layers.guard_figure(results.get("guard", none)),
+        curve.curve_figure(run.read("curve", Curve), words),
+        layers.similarity_figure(run.read("align", Alignment)),
+        layers.donor_figure(direction, _cosines(run.path) if direction else []),
+        layers.agreement_figure(recipe.layers, summary.target.n_layers),
+        layers.recipe_figure(recipe.layers, words),
+        layers.guard_figure(run.read("guard", Guarded)),
     ]
     return [figure for figure in drawn if figure is not None]
 
 
-def _cosines(folder: Path, results: Mapping[str, Any]) -> list[float]:
+def _cosines(folder: Path) -> list[float]:
     """Cosine of the donor's direction at each layer with that at the next one."""
-    if "direction" not in results:
-        return []
     from safetensors.numpy import load_file
 
-    found = load_file(folder / "direction" / TENSORS).get("trajectory")
-    return [] if found is None else (found[:-1] * found[1:]).sum(axis=1).tolist()
+    found = load_file(folder / "direction" / TENSORS)["per_layer"]
+    return (found[:-1] * found[1:]).sum(axis=1).tolist()
 
 
-def _place(folder: Path, figure: Figure) -> dict[str, Any]:
-    """Saves a figure and returns what the template shows of it."""
+@dataclass(frozen=True)
+class _Placed:
+    """What the page shows of a figure."""
+
+    title: str
+    caption: str
+    alternative: str
+    svg: Markup
+    narrow: Markup | None
+
+
+def _placed(folder: Path, figure: Figure) -> _Placed:
+    """Saves a figure and prepares it for the page."""
     from markupsafe import Markup
 
     drawn = render(figure.chart)
     write_text(folder / "figures" / f"{figure.name}.svg", drawn.svg)
     write_bytes(folder / "figures" / f"{figure.name}.png", drawn.png)
     on_a_phone = replace(figure, name=f"{figure.name}-narrow")
-    return {
-        "title": figure.title,
-        "caption": figure.caption,
-        "alternative": figure.alternative,
+    return _Placed(
+        figure.title,
+        figure.caption,
+        figure.alternative,
         # The one piece that is not escaped: the renderer and `inline_svg` have escaped its text.
-        "svg": Markup(inline_svg(drawn.svg, figure)),
-        "narrow": drawn.narrow and Markup(inline_svg(drawn.narrow, on_a_phone)),
-    }
+        Markup(inline_svg(drawn.svg, figure)),
+        Markup(inline_svg(drawn.narrow, on_a_phone)) if drawn.narrow else None,
+    )
 
 
-def _facts(summary: Mapping[str, Any]) -> str:
-    def model(side: str) -> str:
-        entry = summary[side]
-        size = f"{entry.get('n_layers')} layers, width {entry.get('d_model')}"
-        name = entry.get("model") or entry["name"]
-        shown = Path(name).name if Path(name).is_absolute() else name  # no paths of this machine
-        return f"{side} {shown} ({size})"
+def _facts(summary: Summary) -> str:
+    def model(name: str, side: SideSummary) -> str:
+        path = Path(side.model)
+        shown = path.name if path.is_absolute() else side.model  # no paths of this machine
+        return f"{name} {shown} ({side.n_layers} layers, width {side.d_model})"
 
-    edit = f"{summary['mode']} on {summary['scope']}, γ {summary['gamma']}"
+    gamma = MISSING if summary.gamma is None else summary.gamma
     return (
-        f"{model('donor')}; {model('target')}; budget {summary['budget']}; basis "
-        f"{summary['basis']}; {edit}; {summary['max_new_tokens'] or MISSING} answer tokens"
+        f"{model('donor', summary.donor)}; {model('target', summary.target)}; budget "
+        f"{summary.budget}; route {summary.route}; {summary.mode} on {summary.scope}, γ {gamma}; "
+        f"{summary.max_new_tokens} answer tokens"
     )

@@ -1,82 +1,137 @@
 """The recipe for readers: its atoms per layer, with matches, intervals and evidence.
 
-It reads `result.json` files only, so that `inspect` answers at once; no tensor library is imported.
+It reads results without their tensors, so that `inspect` answers at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.errors import ArtifactError
-from conceptbasis.report.evidence import join_evidence, read_evidence
-from conceptbasis.runs.files import read_json
-from conceptbasis.runs.stage import RESULT
+from conceptbasis.report.artifacts import RunFolder
+from conceptbasis.results.atoms import (
+    AtomPair,
+    Atoms,
+    Context,
+    Evidence,
+    Flow,
+    FlowEffects,
+    LayerAtoms,
+    LeaveOneOut,
+    MeasuredFlow,
+)
+from conceptbasis.results.recipe import (
+    DonorAtom,
+    FittedAtom,
+    LayerRecipe,
+    LayerTransfer,
+    RecipeSet,
+    TargetAtom,
+    Transfer,
+)
+from conceptbasis.runs.storage import read_result
 
 
-def recipe_layers(folder: Path) -> list[dict[str, Any]]:
-    """Joins the fitted atoms with their matches, one entry per edited target layer.
-
-    Formula: an atom's share is |c_a| / Σ_b |c_b| over the atoms of its layer and side.
+@dataclass(frozen=True)
+class RecipeAtom:
+    """A donor atom with its match and what both stand for.
 
     Args:
-        folder: A run folder with finished stages `fit` and `transfer`.
-
-    Returns:
-        `{target, donor, eligible_mass, donor_cosine, agreement, donor_atoms, target_atoms}` by
-        target layer, atoms by falling contribution. A figure that was not computed is None.
-
-    Raises:
-        ArtifactError: if a stage is missing or corrupt.
+        latent: Donor latent.
+        coefficient: Signed; positive atoms write the behavior.
+        share: |c| / Σ|c| over the atoms of the layer.
+        low: Bootstrap bound; None where the fit does not know the atom.
+        high: Bootstrap bound.
+        frequency: Share of resamples that choose it.
+        unstable: Whether that share is low.
+        density: Share of sites at which it fires.
+        target_latent: Its best match.
+        r_heldout: Their held-out correlation.
+        null_quantile: Its bound by chance.
+        guard_overlap: Energy of the match in the guard.
+        words_shared: Share of their words that both have.
+        leave_one_out: What leaving it out changes.
+        evidence: What it stands for; None where stage `atoms` has not run.
+        target_evidence: What its match stands for.
     """
-    fit_result = read_json(folder / "fit" / RESULT, ("layers",))
-    fitted = {layer["target"]: layer for layer in fit_result["layers"]}
-    layers = []
-    for entry in read_json(folder / "transfer" / RESULT, ("layers",))["layers"]:
-        fit = fitted.get(entry["target"])
-        if fit is None:
-            raise ArtifactError(
-                f"{folder}: the transfer edits target layer {entry['target']}, which has no recipe",
-                expected=f"one of the fitted target layers: {_listed(fitted)}",
-                fix=f"delete {folder / 'transfer'} and run the transfer again",
-            )
-        layers.append(
-            {
-                "target": entry["target"],
-                "donor": entry["donor"],
-                "eligible_mass": fit.get("eligible_mass"),
-                "donor_cosine": fit.get("donor_cosine"),
-                "agreement": entry.get("agreement"),
-                "donor_atoms": _ranked(_joined(fit["atoms"], entry["donor_atoms"])),
-                "target_atoms": _ranked(entry.get("target_atoms") or []),
-            }
-        )
-    return sorted(layers, key=lambda layer: layer["target"])
+
+    latent: int
+    coefficient: float
+    share: float | None
+    low: float | None
+    high: float | None
+    frequency: float | None
+    unstable: bool | None
+    density: float | None
+    target_latent: int | None
+    r_heldout: float
+    null_quantile: float
+    guard_overlap: float | None
+    words_shared: float | None
+    leave_one_out: LeaveOneOut | None
+    evidence: Evidence | None
+    target_evidence: Evidence | None
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Both ends of its interval, None where the fit does not know the atom."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
 
-def _joined(
-    fitted: Iterable[Mapping[str, Any]], matched: Iterable[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Every atom that the transfer used, with its interval and frequency from the fit."""
-    by_feature = {atom["feature"]: atom for atom in fitted}
-    keys = ("low", "high", "frequency", "unstable", "density")
-    return [
-        {**atom, **{key: by_feature.get(atom["feature"], {}).get(key) for key in keys}}
-        for atom in matched
-    ]
+@dataclass(frozen=True)
+class RebuiltAtom:
+    """A target atom, with its share of the layer's coefficients."""
+
+    latent: int
+    coefficient: float
+    density: float
+    share: float | None
+    evidence: Evidence | None
 
 
-def _ranked(atoms: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    ranked = sorted(atoms, key=lambda atom: -abs(atom["coefficient"]))
-    total = sum(abs(atom["coefficient"]) for atom in ranked)
-    return [
-        {**atom, "share": abs(atom["coefficient"]) / total if total else None} for atom in ranked
-    ]
+@dataclass(frozen=True)
+class RecipeLayer:
+    """Both sides of an edited target layer, atoms by falling contribution."""
+
+    target: int
+    donor: int
+    eligible_mass: Interval | None
+    donor_cosine: float
+    agreement: float
+    donor_atoms: tuple[RecipeAtom, ...]
+    target_atoms: tuple[RebuiltAtom, ...]
 
 
-def _listed(numbers: Iterable[int]) -> str:
-    return ", ".join(str(number) for number in sorted(numbers)) or "none"
+@dataclass(frozen=True)
+class ShownFlow:
+    """A concept over layers, and what was measured without it and with it alone."""
+
+    flow: Flow
+    measured: MeasuredFlow | None
+
+    def weight_at(self, layer: int) -> float:
+        """What its atoms weigh at one target layer, 0 where it has none."""
+        return float(sum(a.coefficient for a in self.flow.atoms if a.target == layer))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe as readers see it.
+
+    Args:
+        layers: By target layer.
+        flows: Concepts over layers, those that weigh most at the shared layer first; None where
+            stage `atoms` has not run.
+        shared: The layer whose direction is used at all edited layers; None where each has its
+            own.
+    """
+
+    layers: tuple[RecipeLayer, ...]
+    flows: tuple[ShownFlow, ...] | None
+    shared: int | None
 
 
 def read_recipe(
@@ -85,84 +140,176 @@ def read_recipe(
     layer: int | None = None,
     atom: int | None = None,
     show_text: bool = False,
-) -> dict[str, Any]:
-    """The recipe with its evidence as JSON-ready data, narrowed to a layer or an atom.
+) -> Recipe:
+    """The recipe with its evidence, narrowed to a layer or an atom.
 
     Args:
-        folder: A run folder.
+        folder: A run folder with finished stages `fit` and `transfer`.
         layer: Target layer, or None for all.
-        atom: Donor feature id, or None for all. Layers without the atom are left out, and so are
+        atom: Donor latent, or None for all. Layers without the atom are left out, and so are
             target atoms other than the best match of the atom.
-        show_text: Whether contexts on harmful topics keep their text.
-
-    Returns:
-        `layers`, the entries of `recipe_layers` that were asked for, with evidence; `lines`, the
-        atoms of these traced over layers, those that weigh most at the replayed layer first, None
-        where stage `atoms` has not run; `single_layer`,
-        the target layer whose direction is replayed, None where each layer has its own.
+        show_text: Whether contexts of hidden texts keep their text. For the screen of the person
+            who holds the run; never for anything that is shared or logged.
 
     Raises:
-        ArtifactError: if the layer or the atom does not exist, or a stage is missing.
+        ArtifactError: if the layer or the atom does not exist, or a stage is missing or corrupt.
     """
-    layers = recipe_layers(folder)
-    if layer is not None:
-        existing = [entry["target"] for entry in layers]
-        layers = [entry for entry in layers if entry["target"] == layer]
-        if not layers:
-            raise ArtifactError(
-                f"the recipe in {folder} has no target layer {layer}",
-                expected=f"one of the edited target layers: {_listed(existing)}",
-                fix="pass one of these to --layer, or leave it out to see all of them",
-            )
-    layers = layers if atom is None else _with_atom(folder, layers, atom, layer)
-    evidence = read_evidence(folder, show_text=show_text)
-    join_evidence(layers, evidence)
-    single = _single_layer(folder)
-    lines = evidence and _lines_through(layers, evidence["lines"])
-    if lines and single is not None:
-        lines.sort(key=lambda line: -abs(weight_at(line["atoms"], single)))  # keeps order of ties
-    return {"layers": layers, "lines": lines, "single_layer": single}
+    run = RunFolder(folder)
+    fitted = read_result(folder / "fit", RecipeSet, tensors=False)
+    recipes = {row.target: row for row in fitted.layers}
+    transfer = read_result(folder / "transfer", Transfer, tensors=False)
+    atoms = run.read("atoms", Atoms)
+    known = {row.target: row for row in atoms.layers} if atoms else {}
+    rows = _narrowed(folder, sorted(transfer.layers, key=lambda row: row.target), layer, atom)
+    layers = tuple(
+        _layer(_fitted(folder, recipes, row.target), row, known.get(row.target), atom, show_text)
+        for row in rows
+    )
+    shared = transfer.plan.shared
+    return Recipe(layers, _flows(run, layers, atoms, shared) if atoms else None, shared)
 
 
-def weight_at(atoms: Iterable[Mapping[str, Any]], layer: int) -> float:
-    """What the atoms of a line weigh at one target layer, 0 where it has none."""
-    return float(sum(atom["coefficient"] for atom in atoms if atom["target"] == layer))
-
-
-def _single_layer(folder: Path) -> int | None:
-    path = folder / "guard" / RESULT
-    found: int | None = read_json(path).get("single_layer") if path.exists() else None
-    return found
-
-
-def _lines_through(
-    layers: Iterable[Mapping[str, Any]], lines: Iterable[Mapping[str, Any]]
-) -> list[Mapping[str, Any]]:
-    """The lines that run through an atom of these layers."""
-    shown = {(row["target"], atom["feature"]) for row in layers for atom in row["donor_atoms"]}
-    return [
-        line
-        for line in lines
-        if any((atom["target"], atom["feature"]) in shown for atom in line["atoms"])
-    ]
-
-
-def _with_atom(
-    folder: Path, layers: list[dict[str, Any]], atom: int, layer: int | None
-) -> list[dict[str, Any]]:
-    found = []
-    for entry in layers:
-        chosen = [a for a in entry["donor_atoms"] if a["feature"] == atom]
-        if chosen:
-            partners = {a.get("target_feature") for a in chosen}
-            kept = [a for a in entry["target_atoms"] if a["feature"] in partners]
-            found.append({**entry, "donor_atoms": chosen, "target_atoms": kept})
+def _narrowed(
+    folder: Path, rows: Sequence[LayerTransfer], layer: int | None, atom: int | None
+) -> list[LayerTransfer]:
+    """The rows of a layer, or those that have an atom."""
+    kept = [row for row in rows if layer is None or row.target == layer]
+    if not kept:
+        raise ArtifactError(
+            f"the recipe in {folder} has no target layer {layer}",
+            expected=f"one of the edited target layers: {_listed(row.target for row in rows)}",
+            fix="pass one of these to --layer, or leave it out to see all of them",
+        )
+    found = [row for row in kept if atom is None or any(a.latent == atom for a in row.donor_atoms)]
     if not found:
         where = f"layer {layer} of the recipe" if layer is not None else "the recipe"
-        existing = {a["feature"] for entry in layers for a in entry["donor_atoms"]}
+        existing = {a.latent for row in kept for a in row.donor_atoms}
         raise ArtifactError(
-            f"{where} in {folder} has no atom with donor feature {atom}",
-            expected=f"one of the donor features: {_listed(existing)}",
+            f"{where} in {folder} has no atom with donor latent {atom}",
+            expected=f"one of the donor latents: {_listed(existing)}",
             fix="pass one of these to --atom; run inspect without --atom to see them all",
         )
     return found
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(str(number) for number in sorted(numbers)) or "none"
+
+
+def _fitted(folder: Path, recipes: Mapping[int, LayerRecipe], target: int) -> LayerRecipe:
+    if target not in recipes:
+        raise ArtifactError(
+            f"{folder}: the transfer edits target layer {target}, which has no recipe",
+            expected=f"one of the fitted target layers: {_listed(recipes)}",
+            fix=f"delete {folder / 'transfer'} and run the transfer again",
+        )
+    return recipes[target]
+
+
+def _layer(
+    recipe: LayerRecipe,
+    row: LayerTransfer,
+    known: LayerAtoms | None,
+    atom: int | None,
+    show_text: bool,
+) -> RecipeLayer:
+    """Joins a layer's fit, transfer and evidence; narrowed to an atom and its match."""
+    donor = _Side(known.donor_latents if known else (), show_text)
+    target = _Side(known.target_latents if known else (), show_text)
+    fitted = {a.latent: a for a in recipe.atoms}
+    pairs = {a.latent: a for a in known.atoms} if known else {}
+    total = sum(abs(a.coefficient) for a in row.donor_atoms)
+    written = sum(abs(a.coefficient) for a in row.target_atoms)
+    chosen = [a for a in row.donor_atoms if atom in (None, a.latent)]
+    matched = {a.target_latent for a in chosen}
+    rebuilt = [a for a in row.target_atoms if atom is None or a.latent in matched]
+    return RecipeLayer(
+        row.target,
+        row.donor,
+        recipe.eligible_mass,
+        recipe.donor_cosine,
+        row.agreement,
+        tuple(
+            _atom(a, fitted.get(a.latent), pairs.get(a.latent), total, donor, target)
+            for a in sorted(chosen, key=_size)
+        ),
+        tuple(
+            RebuiltAtom(a.latent, a.coefficient, a.density, _share(a, written), target.of(a.latent))
+            for a in sorted(rebuilt, key=_size)
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Evidence of one side of a layer, redacted unless text is asked for."""
+
+    entries: Sequence[Evidence]
+    show_text: bool
+
+    def of(self, latent: int | None) -> Evidence | None:
+        found = next((e for e in self.entries if e.latent == latent), None)
+        if found is None or self.show_text:
+            return found
+        return replace(found, contexts=tuple(redact_context(c) for c in found.contexts))
+
+
+def redact_context(context: Context) -> Context:
+    """A context whose text is replaced by its kind and topic word where it is hidden."""
+    if not context.hidden:
+        return context
+    shown = f"[{context.kind.replace('_', ' ')}: {context.topic or 'redacted'}]"
+    return replace(context, pieces=(shown,), levels="0")
+
+
+def _size(atom: DonorAtom | TargetAtom) -> float:
+    return -abs(atom.coefficient)
+
+
+def _share(atom: DonorAtom | TargetAtom, total: float) -> float | None:
+    return abs(atom.coefficient) / total if total else None
+
+
+def _atom(
+    atom: DonorAtom,
+    fit: FittedAtom | None,
+    pair: AtomPair | None,
+    total: float,
+    donor: _Side,
+    target: _Side,
+) -> RecipeAtom:
+    return RecipeAtom(
+        latent=atom.latent,
+        coefficient=atom.coefficient,
+        share=_share(atom, total),
+        low=fit.low if fit else None,
+        high=fit.high if fit else None,
+        frequency=fit.frequency if fit else None,
+        unstable=fit.unstable if fit else None,
+        density=fit.density if fit else None,
+        target_latent=atom.target_latent,
+        r_heldout=atom.r_heldout,
+        null_quantile=atom.null_quantile,
+        guard_overlap=pair.guard_overlap if pair else None,
+        words_shared=pair.words_shared if pair else None,
+        leave_one_out=pair.leave_one_out if pair else None,
+        evidence=donor.of(atom.latent),
+        target_evidence=target.of(atom.target_latent),
+    )
+
+
+def _flows(
+    run: RunFolder, layers: Sequence[RecipeLayer], atoms: Atoms, shared: int | None
+) -> tuple[ShownFlow, ...]:
+    """The flows that run through an atom of these layers, with what stage `flows` measured."""
+    effects = run.read("flows", FlowEffects)
+    measured = {row.flow: row for row in effects.flows} if effects else {}
+    shown = {(row.target, atom.latent) for row in layers for atom in row.donor_atoms}
+    found = [
+        ShownFlow(flow, measured.get(place))
+        for place, flow in enumerate(atoms.flows)
+        if any((atom.target, atom.latent) in shown for atom in flow.atoms)
+    ]
+    if shared is not None:
+        found.sort(key=lambda flow: -abs(flow.weight_at(shared)))  # keeps the order of ties
+    return tuple(found)

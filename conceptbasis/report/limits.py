@@ -5,25 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from conceptbasis.core.statistics.calibration import Errors, forecast_errors, out_of_pair, spearman
 from conceptbasis.errors import ArtifactError
-from conceptbasis.evaluation.metrics import MISSING, figures_of, format_interval, format_number
-from conceptbasis.report.overview_table import share_of_native
-from conceptbasis.runs.files import CONFIG, SUMMARY_KEYS, read_json, write_bytes, write_text
-from conceptbasis.runs.stage import RESULT
+from conceptbasis.evaluation.metrics import RunView, share_of_native, view_of
+from conceptbasis.report.artifacts import RunFolder
+from conceptbasis.report.table import (
+    MISSING,
+    Cell,
+    Column,
+    In,
+    Row,
+    Table,
+    columns,
+    markdown,
+    percent,
+)
+from conceptbasis.results.edit import Forecast
+from conceptbasis.results.summary import Summary
+from conceptbasis.runs.files import CONFIG, write_bytes, write_text
+from conceptbasis.runs.summary import SUMMARY, read_summary
 
 BASE, NOTHING = "base", "no_transfer"
 """Names of the run with all defaults, and of the file that marks a value without a transfer."""
 _FAILED = 0.5
 """A transfer that brings less than this share of native's reduction has failed."""
-_BOUNDS = {name: f"min_{name}" for name in ("eligible_mass", "agreement")}
-_BOUNDS["decline_effect"] = "min_neighbour_effect"
+_BOUNDS = {name: f"min_{name}" for name in ("eligible_mass", "agreement", "neighbour_effect")}
 """Figures of the forecast that decide, with the keys of their bounds."""
-_HEAD: tuple[str, ...] = ("axis", "value", "atoms", "refusal", "share of native", "early")
-_HEAD += ("compliance", "benign", "first-token KL", "eligible mass", "agreement")
-_HEAD += ("same recipe", "forecast")
 
 
 @dataclass(frozen=True)
@@ -34,46 +42,51 @@ class LimitRun:
         axis: What is varied.
         value: To what.
         summary: Its summary, None where nothing was left to transfer or the run did not finish.
-        forecast: The result of its stage `forecast`.
+        forecast: What its stage `forecast` left.
         bounds: The forecast's bounds, by key.
         finished: Whether it came to an end, with or without a transfer.
     """
 
     axis: str
     value: str
-    summary: Mapping[str, Any] | None
-    forecast: Mapping[str, Any] = field(default_factory=dict)
+    summary: Summary | None
+    forecast: Forecast | None = None
     bounds: Mapping[str, float] = field(default_factory=dict)
     finished: bool = True
 
     @property
-    def success(self) -> float | None:
-        """The fall of refusal as a share of native's; None where nothing was evaluated."""
-        if self.summary is None or not self.summary["conditions"]:
+    def view(self) -> RunView | None:
+        """Its figures; None where nothing was evaluated."""
+        if self.summary is None or not self.summary.conditions:
             return None
-        single = figures_of(self.summary, "native")
-        native = single if single.get("refusal") else figures_of(self.summary, "native_trajectory")
-        before, after = (figures_of(self.summary, n) for n in ("baseline", "transfer"))
-        return share_of_native(before, after, native)
+        return view_of(self.summary)
+
+    @property
+    def success(self) -> float | None:
+        """The fall of the rate as a share of native's; None where nothing was evaluated."""
+        view = self.view
+        return None if view is None else share_of_native(view)
 
     @property
     def pair(self) -> str:
         """Both models, whatever their SAEs."""
         assert self.summary is not None
-        return " ".join(str(self.summary[side].get("model")) for side in ("donor", "target"))
+        return f"{self.summary.donor.model} {self.summary.target.model}"
 
     @property
     def figures(self) -> dict[str, float | None]:
         """Everything that was known before the edit, by name."""
         assert self.summary is not None
-        known = self.summary.get("forecast") or {}
-        found = {name: entry and entry["value"] for name, entry in known.items()}
-        if found.get("svcca") is not None and found.get("svcca_null") is not None:
-            found["svcca_over_null"] = found["svcca"] - found["svcca_null"]
-        found["covered_share"] = self.forecast.get("covered_share")
-        stability = self.summary["recipe"].get("stability") or {}
-        for key in ("target_cosine", "donor_jaccard"):
-            found[f"stability_{key}"] = stability.get(key) and stability[key]["mean"]
+        known = self.summary.forecast
+        found: dict[str, float | None] = {n: f.value if f else None for n, f in known.items()}
+        score, null = known.get("svcca"), known.get("svcca_null")
+        if score and null:
+            found["svcca_over_null"] = score.value - null.value
+        found["covered_share"] = self.forecast.covered_share if self.forecast else None
+        halves = self.summary.recipe.stability
+        cosine, jaccard = (halves.target_cosine, halves.donor_jaccard) if halves else (None, None)
+        found["stability_target_cosine"] = cosine.mean if cosine else None
+        found["stability_donor_jaccard"] = jaccard.mean if jaccard else None
         return found
 
 
@@ -88,7 +101,7 @@ def read_limits(folder: Path) -> tuple[LimitRun | None, dict[str, list[LimitRun]
     """
     if not folder.is_dir():
         raise _nothing(folder)
-    base = read_run(folder / BASE, "", BASE) if (folder / BASE / "summary.json").exists() else None
+    base = read_run(folder / BASE, "", BASE) if (folder / BASE / SUMMARY).exists() else None
     axes = {}
     for axis in sorted(p for p in folder.iterdir() if p.is_dir() and p.name != BASE):
         runs = [path for path in axis.iterdir() if _is_run(path)]
@@ -117,61 +130,51 @@ def _order(name: str) -> tuple[int, float, str]:
 
 def read_run(folder: Path, axis: str, value: str) -> LimitRun:
     """One run folder; without a summary nothing was left to transfer, or it did not finish."""
-    path = folder / "summary.json"
-    if not path.exists():
+    if not (folder / SUMMARY).exists():
         return LimitRun(axis, value, None, finished=(folder / NOTHING).exists())
-    forecast = folder / "forecast" / RESULT
-    return LimitRun(
-        axis,
-        value,
-        read_json(path, SUMMARY_KEYS),
-        read_json(forecast) if forecast.exists() else {},
-        _bounds(folder / CONFIG),
-    )
+    run = RunFolder(folder)
+    return LimitRun(axis, value, read_summary(folder), run.read("forecast", Forecast), _bounds(run))
 
 
-def _bounds(path: Path) -> dict[str, float]:
+def _bounds(run: RunFolder) -> dict[str, float]:
     """The bounds that a run's forecast had."""
-    from conceptbasis.config.base import load_yaml
-    from conceptbasis.config.transfer import ForecastSection
+    from conceptbasis.config.run import RunConfig
 
-    run = (load_yaml(path) if path.exists() else {}).get("run") or {}
-    found = ForecastSection().model_dump() | (run.get("forecast") or {})
+    given = run.settings.get("forecast") or {}
+    found = RunConfig().forecast.model_dump() | given
     return {name: found[key] for name, key in _BOUNDS.items()}
 
 
-def limits_table(base: LimitRun | None, axes: Mapping[str, Sequence[LimitRun]]) -> str:
-    """All runs as one table in Markdown."""
-    runs = _all_runs(base, axes)
-    return _markdown(_HEAD, [_row(run) for run in runs])
+def limits_table(runs: Iterable[LimitRun]) -> Table:
+    """A row per run."""
+    runs = list(runs)
+    views = [view for run in runs if (view := run.view) is not None]
+    words = views[0].about.words if views else None
+    names = ["axis", "value", "atoms", words.noun if words else "rate", "share of native", "early"]
+    names += [words.recovered if words else "recovered", "benign", "first-token KL"]
+    names += ["eligible mass", "agreement", "same recipe", "forecast"]
+    return Table("", columns(*names), [_row(run, len(names)) for run in runs])
 
 
-def _row(run: LimitRun) -> list[str]:
-    first = [run.axis or MISSING, run.value]
-    if run.summary is None or not run.summary["conditions"]:
-        return [
-            *first,
-            "no transfer" if run.finished else "not finished",
-            *[MISSING] * (len(_HEAD) - 3),
-        ]
-    after, early = (figures_of(run.summary, name) for name in ("transfer", "early_layers_only"))
-    known, share = run.figures, run.success
-    atoms = [_mean(run.summary["recipe"][f"n_{side}atoms_per_layer"]) for side in ("", "target_")]
-    passed = run.forecast.get("passed")
+def _row(run: LimitRun, width: int) -> list[Cell]:
+    view, first = run.view, [run.axis or MISSING, run.value]
+    if view is None or run.summary is None:
+        return [*first, "no transfer" if run.finished else "not finished", *[None] * (width - 3)]
+    after, known, recipe = view.of("transfer"), run.figures, run.summary.recipe
+    atoms = [_mean(recipe.n_atoms_per_layer), _mean(recipe.n_target_atoms_per_layer)]
     return [
         *first,
         " → ".join(atoms),
-        format_interval(after.get("refusal")),
-        MISSING if share is None else f"{share:.0%}",
-        format_interval(early.get("refusal")),
-        format_interval(after.get("recovered_compliance")),
-        format_interval(after.get("capability/benign_exact_match")),
-        format_interval(after.get("kl_first_token/mean"), None),
-        *(
-            format_number(known.get(name))
-            for name in ("eligible_mass", "agreement", "stability_target_cosine")
-        ),
-        {True: "passes", False: "declines"}.get(passed, MISSING),  # type: ignore[arg-type]
+        view.rate("transfer"),
+        percent(run.success),
+        view.rate("early_layers_only"),
+        after.get(view.about.words.recovered_key),
+        after.get("capability/benign_exact_match"),
+        In(after.get("kl_first_token/mean"), None),
+        known.get("eligible_mass"),
+        known.get("agreement"),
+        known.get("stability_target_cosine"),
+        None if run.forecast is None else "passes" if run.forecast.passed else "rejects",
     ]
 
 
@@ -179,45 +182,34 @@ def _mean(counts: Sequence[float]) -> str:
     return f"{sum(counts) / len(counts):.0f}" if counts else MISSING
 
 
-def calibration_table(runs: Iterable[LimitRun]) -> str:
-    """How right each figure of the forecast was over these runs, as a table in Markdown."""
-    judged = [run for run in runs if run.success is not None]
-    names = list(dict.fromkeys(name for run in judged for name in run.figures))
+def calibration_table(runs: Iterable[LimitRun]) -> Table:
+    """How right each figure of the forecast was over these runs."""
+    judged = [(run, success) for run in runs if (success := run.success) is not None]
+    names = list(dict.fromkeys(name for run, _ in judged for name in run.figures))
     rows = [row for name in names if (row := _judge_figure(name, judged)) is not None]
-    known = [run for run in judged if run.forecast.get("passed") is not None]
+    known = [(run.forecast.passed, success) for run, success in judged if run.forecast]
     if known:
-        declined = [not run.forecast["passed"] for run in known]
-        errors = forecast_errors(declined, [_success(run) for run in known], least=_FAILED)
-        rows.append(["the forecast", str(len(known)), MISSING, MISSING, "all", *_errors(errors)])
-    n_pairs = len({run.pair for run in judged})
-    head = ("figure", "runs", "Spearman", f"out of pair ({n_pairs} pairs)", "bound")
-    return _markdown((*head, "false declines", "missed failures"), rows)
+        errors = forecast_errors([not p for p, _ in known], [s for _, s in known], least=_FAILED)
+        rows.append(["the forecast", len(known), None, None, "all", *_errors(errors)])
+    n_pairs = len({run.pair for run, _ in judged})
+    head = [Column("figure"), Column("runs"), Column("Spearman", spec="+.2f")]
+    head += [Column(f"out of pair ({n_pairs} pairs)", spec="+.2f")]
+    return Table("", [*head, *columns("bound", "false rejections", "missed failures")], rows)
 
 
-def _success(run: LimitRun) -> float:
-    assert run.success is not None
-    return run.success
-
-
-def _judge_figure(name: str, runs: Sequence[LimitRun]) -> list[str] | None:
-    known = [(value, run) for run in runs if (value := run.figures.get(name)) is not None]
+def _judge_figure(name: str, runs: Sequence[tuple[LimitRun, float]]) -> Row | None:
+    known = [(v, run, s) for run, s in runs if (v := run.figures.get(name)) is not None]
     if not known:
         return None
-    values, success = [v for v, _ in known], [_success(run) for _, run in known]
-    bound = [MISSING] * 3
+    values, success = [v for v, _, _ in known], [s for _, _, s in known]
+    bound: list[Cell] = [None] * 3
     if name in _BOUNDS:
-        declined = [value < run.bounds[name] for value, run in known]
-        least = sorted({run.bounds[name] for _, run in known})
-        bound = [", ".join(f"{b:g}" for b in least)]
-        bound += _errors(forecast_errors(declined, success, least=_FAILED))
-    other = out_of_pair(values, success, [run.pair for _, run in known])
-    return [
-        name,
-        str(len(known)),
-        _signed(spearman(values, success)),
-        _signed(other),
-        *bound,
-    ]
+        rejected = [value < run.bounds[name] for value, run, _ in known]
+        least = sorted({run.bounds[name] for _, run, _ in known})
+        errors = forecast_errors(rejected, success, least=_FAILED)
+        bound = [", ".join(f"{b:g}" for b in least), *_errors(errors)]
+    other = out_of_pair(values, success, [run.pair for _, run, _ in known])
+    return [name, len(known), spearman(values, success), other, *bound]
 
 
 def _errors(errors: Errors) -> list[str]:
@@ -225,15 +217,6 @@ def _errors(errors: Errors) -> list[str]:
         f"{errors.false_rejections} of {errors.n_good}",
         f"{errors.missed_failures} of {errors.n_bad}",
     ]
-
-
-def _signed(value: float | None) -> str:
-    return MISSING if value is None else f"{value:+.2f}"
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
 def write_limits(folder: Path, more: Sequence[Path] = ()) -> Path:
@@ -254,7 +237,7 @@ def write_limits(folder: Path, more: Sequence[Path] = ()) -> Path:
     from conceptbasis.report.figures.theme import render
 
     base, axes = read_limits(folder)
-    parts = ["# Limits\n", limits_table(base, axes)]
+    parts = ["# Limits\n", markdown(limits_table(_all_runs(base, axes)))]
     for axis, runs in axes.items():
         figure = axis_figure(axis, runs, base)
         if figure is not None:
@@ -268,14 +251,14 @@ def write_limits(folder: Path, more: Sequence[Path] = ()) -> Path:
     runs = _all_runs(base, axes)
     for path in more:
         runs += [read_run(path, "", path.name)] if _is_run(path) else _all_runs(*read_limits(path))
-    parts += ["## Was the forecast right?\n", calibration_table(runs), _EXPLAINED]
+    parts += ["## Was the forecast right?\n", markdown(calibration_table(runs)), _EXPLAINED]
     path = folder / "limits.md"
     write_text(path, "\n".join(parts))
     return path
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / CONFIG).exists() or (folder / "summary.json").exists()
+    return (folder / CONFIG).exists() or (folder / SUMMARY).exists()
 
 
 def _all_runs(base: LimitRun | None, axes: Mapping[str, Sequence[LimitRun]]) -> list[LimitRun]:
@@ -283,8 +266,8 @@ def _all_runs(base: LimitRun | None, axes: Mapping[str, Sequence[LimitRun]]) -> 
 
 
 _EXPLAINED = (
-    "Success is the fall of refusal as a share of the fall under the target's own direction; below "
-    "0.5 a run has failed. A false decline is a run that worked and lay below the bound, a missed "
-    "failure one that failed and did not. Out of pair: success predicted by a monotone fit to the "
-    "runs of the other pairs. Runs without a transfer are in no count of this table.\n"
+    "Success is the fall of the rate as a share of the fall under the target's own direction; a "
+    "run below 0.5 has failed. A false rejection is a run that worked and lay below the bound. A "
+    "missed failure is a run that failed and did not lie below it. Out of pair: success predicted "
+    "by a monotone fit to the runs of the other pairs. Runs without a transfer are not counted.\n"
 )

@@ -1,82 +1,64 @@
-"""Terminal tables about single models: SAE quality, audits, answers before and after."""
+"""Tables about single models: SAE quality, audits, answers before and after, capability."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
+from conceptbasis.behaviors import find_behavior
+from conceptbasis.report.table import Column, Row, Table, columns
+from conceptbasis.results.audit import Audit
+from conceptbasis.results.capability import Capability
+from conceptbasis.results.summary import SaeQuality
 
-from conceptbasis.evaluation.metrics import MISSING
 
-
-def quality_table(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+def quality_table(name: str, quality: Sequence[SaeQuality]) -> Table:
     """Quality of a model's SAEs, one row per layer."""
-    table = _table(
-        f"SAEs of {name}", "layer", "d_sae", "explained var.", "L0", "dead", "CE recovered"
-    )
-    for row in rows:
-        table.add_row(
-            str(row["layer"]),
-            str(row["d_sae"]),
-            f"{row['explained_variance']:.3f}",
-            f"{row['l0']:.1f}",
-            f"{row['dead_share']:.1%}",
-            f"{row['ce_recovered']:.3f}",
-        )
-    return table
+    head = [Column("layer"), Column("d_sae"), Column("explained var.", spec=".3f")]
+    head += [
+        Column("L0", spec=".1f"),
+        Column("dead", spec=".1%"),
+        Column("CE recovered", spec=".3f"),
+    ]
+    rows: list[Row] = [
+        (q.layer, str(q.d_sae), q.explained_variance, q.l0, q.dead_share, q.ce_recovered)
+        for q in quality
+    ]
+    return Table(f"SAEs of {name}", head, rows)
 
 
-def audit_tables(audit: Mapping[str, Any]) -> list[Table]:
+def audit_tables(audit: Audit) -> list[Table]:
     """The selection table of a model and its strength sweep."""
-    picked = audit["selection"]["layer"]
-    selection = _table(
-        f"Directions of {audit['model']}", "layer", "bypass", "induce", "KL", "rejected for"
+    words, picked = find_behavior(audit.behavior).words, audit.selection.layer
+    head = [Column("layer"), *(Column(n, spec="+.2f") for n in ("bypass", "induce"))]
+    head += [Column("KL", spec=".3f"), Column("rejected for", words=True)]
+    rows: list[Row] = []
+    for row in audit.selection.table:
+        mark = " <- picked" if row.layer == picked and row.reason is None else ""
+        rows.append((f"{row.layer}{mark}", row.bypass, row.induce, row.kl, row.reason))
+    swept: list[Row] = [(s.name, s.rate.interval, s.spillover.interval) for s in audit.sweep]
+    sweep = Table(
+        "Strength, in both directions",
+        columns("edit", words.noun, words.spillover, words=("edit",)),
+        swept,
     )
-    for row in audit["selection"]["table"]:
-        mark = " <- picked" if row["layer"] == picked and row["reason"] is None else ""
-        selection.add_row(
-            str(row["layer"]) + mark,
-            f"{row['refusal']:+.2f}",
-            f"{row['steering']:+.2f}",
-            f"{row['kl']:.3f}",
-            row["reason"] or MISSING,
-        )
-    sweep = _table("Strength, in both directions", "edit", "refusal", "over-refusal")
-    for row in audit["sweep"]:
-        sweep.add_row(row["name"], _rate(row["refusal"]), _rate(row["over_refusal"]))
-    return [selection, sweep]
+    return [Table(f"Directions of {audit.model}", head, rows), sweep]
 
 
 def answers_table(
     prompts: Sequence[str], before: Sequence[str], after: Sequence[str], edited: str
 ) -> Table:
     """Answers before and after an intervention."""
-    table = _table(f"Replay edits {edited}", "prompt", "before", "after")
-    for row in zip(prompts, before, after, strict=True):
-        table.add_row(*(Text(cell) for cell in row))
-    return table
+    names = ("prompt", "before", "after")
+    rows = list(zip(prompts, before, after, strict=True))
+    return Table(f"Replay edits {edited}", columns(*names, words=names), rows)
 
 
-def capability_table(result: Mapping[str, Any]) -> Table:
+def capability_table(result: Capability) -> Table:
     """Capability before and after, one row a metric."""
-    limit = f", first {result['limit']} items" if result["limit"] else ""
-    table = _table(f"Capability{limit}", "task", "metric", "before", "after", "change")
-    for row in result["rows"]:
-        change = row["after"] - row["before"]
-        values = (f"{row['before']:.3f}", f"{row['after']:.3f}", f"{change:+.3f}")
-        table.add_row(row["task"], row["metric"], *values)
-    return table
-
-
-def _rate(row: Mapping[str, Any]) -> str:
-    return f"{row['rate']:.3f} [{row['low']:.3f}, {row['high']:.3f}] n={row['n']}"
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=Text(title), box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
-    for column in columns:
-        table.add_column(column)
-    return table
+    head = [*columns("task", "metric", words=("task", "metric")), Column("before", spec=".3f")]
+    head += [Column("after", spec=".3f"), Column("change", spec="+.3f")]
+    rows: list[Row] = [
+        (row.task, row.metric, row.before, row.after, row.after - row.before) for row in result.rows
+    ]
+    limit = f", first {result.limit} items" if result.limit else ""
+    return Table(f"Capability{limit}", head, rows)

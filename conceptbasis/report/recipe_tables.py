@@ -1,189 +1,180 @@
-"""Tables of the report about the recipe: its atoms, its stability, its concepts over layers."""
+"""Tables about the recipe: its atoms, its stability, its concepts over layers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from conceptbasis.evaluation.metrics import (
-    MISSING,
-    Interval,
-    format_interval,
-    format_number,
-    interval,
-    rate,
-)
-from conceptbasis.report.html_tables import HtmlTable
-from conceptbasis.report.inspection import weight_at
+from conceptbasis.behaviors.base import Words
+from conceptbasis.core.statistics.interval import Interval
+from conceptbasis.report.evidence import label_of
+from conceptbasis.report.inspection import Recipe, RecipeAtom, RecipeLayer, ShownFlow
+from conceptbasis.report.table import MISSING, Cell, Column, Row, Table, columns, format_number
+from conceptbasis.results.atoms import Evidence, Halves, MeasuredFlow, Range, Stability
 
-_MOST_LINES = 24
-_STABILITY = {
-    "donor_jaccard": "donor atoms shared",
-    "target_jaccard": "target atoms shared",
-    "donor_cosine": "cosine in the donor",
-    "target_cosine": "cosine in the target",
-}
+_MOST_FLOWS = 24
+_PATH = "target layer: donor latent"
 
 
-def stability_table(stability: Mapping[str, Any] | None) -> HtmlTable | None:
+def whole_number(value: int | None) -> str | None:
+    """A number of a latent, which is a name and gets no separators."""
+    return None if value is None else str(value)
+
+
+def density(value: float | None) -> str:
+    """A firing density in at most five characters."""
+    if value is None:
+        return MISSING
+    return f"{value:.3f}"[1:] if 0.001 <= value < 1 else f"{value:.0e}"
+
+
+def stability_table(stability: Stability | None) -> Table | None:
     """How alike the recipes of two halves of the prompts are, layer by layer."""
-    if not stability:
+    if stability is None:
         return None
-    named = [
-        (f"{row['target']} from {row['donor']}", row)
-        for row in sorted(stability["layers"], key=_at)
-    ]
-    rows = [
-        [name, *(_spread(row[figure]) for figure in _STABILITY)]
-        for name, row in [*named, ("all", stability["all_layers"])]
-    ]
+    layers = sorted(stability.layers, key=lambda row: row.target)
+    named = [(f"{row.target} from {row.donor}", row.halves) for row in layers]
+    rows = [(name, *_halves(h)) for name, h in [*named, ("all", stability.all_layers)]]
+    names = ("donor atoms shared", "target atoms shared", "cosine in the donor")
     caption = (
-        f"Recipes of two halves of the direction prompts, {stability['n_splits']} splits by noun: "
+        f"Recipes of two halves of the direction prompts, {stability.n_splits} splits by noun: "
         "atoms in both of those in either, and cosine of the directions; mean, least and most"
     )
-    return HtmlTable(caption, ["target layer", *_STABILITY.values()], rows, stack=True)
+    return Table(caption, columns("target layer", *names, "cosine in the target"), rows)
 
 
-def _at(row: Mapping[str, Any]) -> int:
-    found: int = row["target"]
-    return found
+def _halves(found: Halves) -> list[Cell]:
+    ranges = (found.donor_jaccard, found.target_jaccard, found.donor_cosine, found.target_cosine)
+    return [None if r is None else _interval(r) for r in ranges]
 
 
-def _spread(entry: Mapping[str, float] | None) -> str:
-    if entry is None:
-        return MISSING
-    return format_interval(Interval(entry["mean"], entry["least"], entry["most"]))
+def _interval(found: Range) -> Interval:
+    return Interval(found.mean, found.least, found.most, 0)
 
 
-def lines_table(
-    lines: Sequence[Mapping[str, Any]] | None,
-    single: int | None = None,
-    labels: Mapping[int, str] | None = None,
-) -> HtmlTable | None:
-    """Concepts over layers, as they are ordered, with what each does to refusal where measured.
+def flows_in_brief(flows: Sequence[ShownFlow]) -> Table:
+    """Concepts over layers in 80 columns, as they are ordered."""
+    measured = any(flow.measured for flow in flows)
+    rows: list[Row] = []
+    for shown in flows:
+        path = " ".join(f"{atom.target}:{atom.latent}" for atom in shown.flow.atoms)
+        rates = [f.value if f else None for f in _rates(shown.measured)] if measured else []
+        rows.append((shown.flow.label, shown.flow.contribution, path, *rates))
+    words = ("concept over layers", "donor latent at target layer")
+    head = columns(words[0], "Σ|coef|", words[1], words=words)
+    head[1] = Column("Σ|coef|", spec=".1f")
+    return Table("", [*head, *(columns("without", "alone") if measured else ())], rows)
 
-    Args:
-        lines: As stage `atoms` found them.
-        single: The target layer whose direction is replayed, None where each layer has its own.
-        labels: Labels of the donor features of that layer; a line takes its own from its largest
-            atom, which may lie elsewhere.
-    """
-    if not lines:
+
+def _rates(measured: MeasuredFlow | None) -> tuple[Interval | None, Interval | None]:
+    """The behavior's rate without a flow, and with it alone."""
+    if measured is None:
+        return None, None
+    found = (measured.without.figures.rate, measured.only.figures.rate)
+    return found[0].interval, found[1].interval
+
+
+def flows_table(recipe: Recipe, words: Words) -> Table | None:
+    """Concepts over layers, with what each does to the behavior where that was measured."""
+    if not recipe.flows:
         return None
-    measured = any(line.get("refusal") for line in lines)
-    rows = [
-        [
-            _label_of_line(line, single, labels or {}),
-            f"{line['contribution']:.1f}",
-            *(() if single is None else (_at_layer(line["atoms"], single),)),
-            ", ".join(f"{atom['target']}: {atom['feature']}" for atom in line["atoms"]),
-            _least_similarity(line["atoms"]),
-            *(_effect(line.get("refusal")) if measured else ()),
-        ]
-        for line in lines[:_MOST_LINES]
-    ]
-    here = [] if single is None else [f"coefficient at layer {single}"]
-    path = "target layer: donor feature"
-    head = ["automatic label", "Σ |coef|", *here, path, "least cosine"]
+    flows, shared = recipe.flows[:_MOST_FLOWS], recipe.shared
+    measured = any(flow.measured for flow in flows)
+    labels = _labels_at(recipe.layers, shared)
+    rows: list[Row] = []
+    for shown in flows:
+        at = () if shared is None else (shown.weight_at(shared) or None,)
+        path = ", ".join(f"{atom.target}: {atom.latent}" for atom in shown.flow.atoms)
+        first = (_label_of_flow(shown, shared, labels), shown.flow.contribution)
+        effect = _effect(shown.measured) if measured else ()
+        rows.append((*first, *at, path, _least_similarity(shown), *effect))
+    head = [Column("automatic label"), Column("Σ |coef|", spec=".1f")]
+    if shared is not None:
+        head.append(Column(f"coefficient at layer {shared}", spec="+.2f"))
+    head += [Column(_PATH, words=True), Column("least cosine")]
     if measured:
-        head += ["refusal without it", "change", "refusal with it alone"]
-    caption = f"Concepts over layers, the first {len(rows)} of {len(lines)} lines"
-    return HtmlTable(caption, head, rows, text=frozenset({head.index(path)}), stack=True)
+        head += columns(f"{words.noun} without it", "change", f"{words.noun} with it alone")
+    caption = f"Concepts over layers, the first {len(rows)} of {len(recipe.flows)}"
+    return Table(caption, head, rows)
 
 
-def labels_at(layers: Sequence[Mapping[str, Any]], single: int | None) -> dict[int, str]:
-    """Automatic labels of the donor features of one target layer."""
-    return {
-        atom["feature"]: atom["evidence"]["label"]
-        for layer in layers
-        if layer["target"] == single
-        for atom in layer["donor_atoms"]
-        if atom["evidence"]
-    }
+def _labels_at(layers: Sequence[RecipeLayer], layer: int | None) -> dict[int, str]:
+    """Automatic labels of the donor latents of one target layer."""
+    atoms = (atom for row in layers if row.target == layer for atom in row.donor_atoms)
+    return {atom.latent: atom.evidence.label for atom in atoms if atom.evidence}
 
 
-def _label_of_line(line: Mapping[str, Any], single: int | None, labels: Mapping[int, str]) -> str:
-    """The label of a line, and that of its atom at the replayed layer where they differ."""
-    label: str = line["label"]
-    here = [labels.get(atom["feature"]) for atom in line["atoms"] if atom["target"] == single]
-    other = [found for found in here if found and found != label]
-    return f"{label} (at layer {single}: {'; '.join(other)})" if other else label
+def _label_of_flow(shown: ShownFlow, shared: int | None, labels: Mapping[int, str]) -> str:
+    """The label of a flow, and that of its atom at the shared layer where they differ.
+
+    A flow takes its label from its largest atom, which may lie elsewhere.
+    """
+    flow = shown.flow
+    here = [labels.get(atom.latent) for atom in flow.atoms if atom.target == shared]
+    other = [found for found in here if found and found != flow.label]
+    return f"{flow.label} (at layer {shared}: {'; '.join(other)})" if other else flow.label
 
 
-def _at_layer(atoms: Sequence[Mapping[str, Any]], layer: int) -> str:
-    """What a concept's atoms weigh at one target layer, a dash where it has none."""
-    weight = weight_at(atoms, layer)
-    return f"{weight:+.2f}" if weight else MISSING
+def _least_similarity(shown: ShownFlow) -> float | None:
+    steps = [atom.similarity for atom in shown.flow.atoms if atom.similarity is not None]
+    return min(steps, default=None)
 
 
-def _least_similarity(atoms: Sequence[Mapping[str, Any]]) -> str:
-    steps = [atom["similarity"] for atom in atoms if atom["similarity"] is not None]
-    return format_number(min(steps)) if steps else MISSING
+def _effect(measured: MeasuredFlow | None) -> list[Cell]:
+    without, only = _rates(measured)
+    return [without, measured.without.change if measured else None, only]
 
 
-def _effect(refusal: Mapping[str, Any] | None) -> list[str]:
-    if not refusal:
-        return [MISSING] * 3
-    return [
-        format_interval(rate(refusal["without"]["refusal"])),
-        format_interval(interval(refusal["without"]["change"])),
-        format_interval(rate(refusal["only"]["refusal"])),
-    ]
+def donor_table(layer: RecipeLayer) -> Table:
+    """The donor atoms of a layer with their best matches."""
 
-
-def layer_tables(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Both sides of a layer of the recipe; `layer` is one of `inspection.read_recipe`."""
-    atoms = [
-        [
-            str(atom["feature"]),
-            f"{atom['coefficient']:+.3f}",
-            span(atom["low"], atom["high"]),
-            format_number(atom["share"]),
-            format_number(atom["frequency"]) + (" unstable" if atom["unstable"] else ""),
-            _density(atom["density"]),
-            str(atom["target_feature"]) if atom.get("target_feature") is not None else MISSING,
-            format_number(atom.get("r_heldout")),
-            format_number(atom.get("null_quantile")),
-            _label(atom["evidence"]),
-        ]
-        for atom in layer["donor_atoms"]
-    ]
-    rebuilt = [
-        [
-            str(a["feature"]),
-            f"{a['coefficient']:+.3f}",
-            format_number(a["share"]),
-            _density(a.get("density")),
-            _label(a["evidence"]),
-        ]
-        for a in layer["target_atoms"]
-    ]
-    head = ["donor feature", "coefficient", "95 %", "share", "frequency", "density"]
-    head += ["best match", "held-out r", "null", "automatic label"]
-    target_head = ["target feature", "coefficient", "share", "density", "automatic label"]
-    where = f"target layer {layer['target']}"
-    return {
-        "target": layer["target"],
-        "donor": layer["donor"],
-        "donor_count": len(atoms),
-        "target_count": len(rebuilt),
-        "atoms": HtmlTable(f"Donor atoms behind {where}", head, atoms, frozenset({9}), stack=True),
-        "rebuilt": HtmlTable(
-            f"Target atoms of {where}", target_head, rebuilt, frozenset({4}), stack=True
+    def row(atom: RecipeAtom) -> Row:
+        frequency = format_number(atom.frequency) + (" unstable" if atom.unstable else "")
+        return (
+            str(atom.latent),
+            f"{atom.coefficient:+.3f}",
+            span(atom.bounds),
+            atom.share,
+            frequency,
+            atom.density,
+            whole_number(atom.target_latent),
+            atom.r_heldout,
+            atom.null_quantile,
+            _plain_label(atom.evidence),
         )
-        if rebuilt
-        else None,
-    }
+
+    head = columns("donor latent", "coefficient", "95 %", "share", "frequency", "density")
+    head[-1] = Column("density", spec=".1e")
+    head += columns("best match", "held-out r", "null")
+    head.append(Column("automatic label", words=True))
+    caption = f"Donor atoms behind target layer {layer.target}"
+    return Table(caption, head, [row(atom) for atom in layer.donor_atoms])
 
 
-def span(low: float | None, high: float | None) -> str:
-    """Both ends of an interval, or a dash."""
-    return MISSING if low is None or high is None else f"{low:+.3f}, {high:+.3f}"
+def _plain_label(evidence: Evidence | None) -> str | None:
+    return evidence.label if evidence else None
 
 
-def _label(evidence: Mapping[str, Any] | None) -> str:
-    return MISSING if evidence is None else evidence["label"]
+def rebuilt_table(layer: RecipeLayer) -> Table | None:
+    """The target atoms of a layer; None for a route that names none."""
+    rows: list[Row] = [
+        (str(a.latent), a.coefficient, a.share, a.density, _plain_label(a.evidence))
+        for a in layer.target_atoms
+    ]
+    head = [Column("target latent"), Column("coefficient", spec="+.3f"), Column("share")]
+    head += [Column("density", spec=".1e"), Column("automatic label", words=True)]
+    return Table(f"Target atoms of target layer {layer.target}", head, rows) if rows else None
 
 
-def _density(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.1e}"
+def rebuilt_in_brief(layer: RecipeLayer) -> Table:
+    """The target atoms of a layer in 80 columns."""
+    rows: list[Row] = [
+        (str(a.latent), f"{a.coefficient:+.3f}", a.share, density(a.density), label_of(a.evidence))
+        for a in layer.target_atoms
+    ]
+    head = columns("target", "coef", "share", "fires", "stands for", words=("stands for",))
+    return Table("", head, rows)
+
+
+def span(bounds: tuple[float, float] | None) -> str | None:
+    """Both ends of an interval."""
+    return bounds and "{:+.3f}, {:+.3f}".format(*bounds)

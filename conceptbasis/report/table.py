@@ -1,195 +1,234 @@
-"""Terminal tables of a summary: before and after, all conditions, runs side by side.
+"""The one model of a table, and how it is shown: on a terminal, in HTML, as Markdown, in wandb.
 
-They read `summary.json` only, so that `compare` answers at once; no tensor library is imported.
+A cell holds a value, not its text, so that every renderer decides how much of it is shown. HTML
+takes `head` and `lines`, wandb takes `head` and `rows`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+from conceptbasis.core.statistics.interval import Figure, Interval
 
-from conceptbasis.evaluation.metrics import (
-    MISSING,
-    Metric,
-    condition_figures,
-    deltas,
-    figures_of,
-    format_delta,
-    format_interval,
-    format_number,
-    grouped,
-    metrics_of,
-    wants_removal,
-)
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
-_RUNS_PER_TABLE = 3  # more columns of runs do not fit 80 characters
-_REFERENCES = {"untouched": "baseline", "native": "native", "random": "random_direction"}
-_OVER = ("over_refusal/safe", "over_refusal/mentions", "over_refusal/declines")
+MISSING = "–"
+"""What stands where a figure does not exist."""
 
 
-def wanted_direction(metric: Metric, summary: Mapping[str, Any]) -> str:
-    """Where a figure should go: a run that strengthens refusal wants the opposite of a removal."""
-    about_refusal = metric.key in ("refusal", "recovered_compliance")
-    if about_refusal and not wants_removal(summary):
-        return "higher" if metric.wanted == "lower" else "lower"
-    return metric.wanted
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Args:
+        label: Its name.
+        words: Whether it holds words: to the left, and they may wrap.
+        unit: Largest value that makes sense (1 for shares), or None.
+        spec: Format of its numbers, such as `+.3f`; by the unit where empty.
+    """
+
+    label: str
+    words: bool = False
+    unit: float | None = 1.0
+    spec: str = ""
 
 
-def verdict_line(summary: Mapping[str, Any]) -> str:
-    """The verdict in one line: the word and its reason."""
-    verdict = summary["verdict"]
-    return f"{verdict['word']}: {verdict['reason']}" if verdict.get("reason") else verdict["word"]
+@dataclass(frozen=True)
+class In:
+    """A figure with a unit of its own, where the rows of a table differ in it."""
+
+    figure: Figure | None
+    unit: float | None
 
 
-def _table(title: str) -> Table:
-    shown = Text(title) if title else None  # Text: names are not markup
-    return Table(title=shown, box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+@dataclass(frozen=True)
+class Change:
+    """A signed change; `good` says whether it goes where it should, None where nobody minds."""
+
+    value: float | None
+    unit: float | None = 1.0
+    good: bool | None = None
+
+    def __str__(self) -> str:
+        return format_delta(self.value, self.unit)
 
 
-def _delta_text(metric: Metric, change: float | None, summary: Mapping[str, Any]) -> Text:
+@dataclass(frozen=True)
+class Label:
+    """An automatic label with what has to be said about it, in plain and in bold."""
+
+    text: str
+    note: str = ""
+    warning: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.text, self.note, self.warning) if part)
+
+
+Cell: TypeAlias = str | int | float | bool | Interval | In | Change | Label | None
+Row: TypeAlias = Sequence[Cell]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Heads the rows that follow it; one without a name is a rule between them."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Args:
+        caption: What it shows.
+        columns: Its columns.
+        body: Rows, and headings of groups of them.
+        note: What abbreviations mean.
+        stack: Whether rows become small lists on a narrow page, so that none of it is hidden.
+    """
+
+    caption: str
+    columns: Sequence[Column]
+    body: Sequence[Row | Group]
+    note: str = ""
+    stack: bool = True
+
+    @property
+    def head(self) -> list[str]:
+        """Names of the columns."""
+        return [column.label for column in self.columns]
+
+    @property
+    def rows(self) -> list[list[Any]]:
+        """Rows of plain values, without headings."""
+        return [list(row) for row in self.body if not isinstance(row, Group)]
+
+    @property
+    def lines(self) -> Iterator[list[str] | str]:
+        """Rows as texts; a heading is one text."""
+        for row in self.body:
+            yield row.name if isinstance(row, Group) else self.texts(row)
+
+    def texts(self, row: Row) -> list[str]:
+        """A row as texts."""
+        return [show(cell, column) for cell, column in zip(row, self.columns, strict=True)]
+
+    @property
+    def words(self) -> frozenset[int]:
+        """Columns after the first that hold words."""
+        return frozenset(i for i, column in enumerate(self.columns) if i and column.words)
+
+
+def columns(*names: str, words: Sequence[str] = (), unit: float | None = 1.0) -> list[Column]:
+    """Columns of one unit by name; some of them hold words."""
+    return [Column(name, name in words, unit) for name in names]
+
+
+def show(cell: Cell, column: Column) -> str:
+    """A cell as text."""
+    if cell is None:
+        return MISSING
+    if isinstance(cell, In):
+        return show(cell.figure, Column("", unit=cell.unit))
+    if isinstance(cell, Interval):
+        return format_interval(cell, column.unit)
+    if isinstance(cell, bool) or not isinstance(cell, (int, float)):
+        return str(cell)
+    if column.spec:
+        return format(cell, column.spec)
+    return f"{cell:,}" if isinstance(cell, int) else format_number(cell, column.unit)
+
+
+def terminal(table: Table, *, padding: int = 1, max_width: int | None = None) -> RichTable:
+    """A table for rich.
+
+    Args:
+        table: The table.
+        padding: Spaces between columns.
+        max_width: Of the columns after the first; longer cells are folded.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(
+        title=Text(table.caption) if table.caption else None,  # Text: names are not markup
+        caption=Text(table.note, style="dim", justify="left") if table.note else None,
+        caption_justify="left",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        show_header=any(table.head),
+        padding=(0, padding, 0, 0),
+    )
+    for place, column in enumerate(table.columns):
+        shown.add_column(
+            Text(column.label),
+            justify="left" if column.words else "right",
+            no_wrap=not column.words and max_width is None,
+            overflow="fold",
+            max_width=max_width if place else 24 if max_width else None,
+        )
+    for row in table.body:
+        if not isinstance(row, Group):
+            texts = zip(row, table.texts(row), strict=True)
+            shown.add_row(*(_styled(cell, text) for cell, text in texts))
+        elif row.name:
+            shown.add_row(Text(row.name, style="bold"))
+        else:
+            shown.add_section()
+    return shown
+
+
+def _styled(cell: Cell, text: str) -> Any:
     """Colour repeats what sign and arrow say; it is never the only sign."""
-    shown = format_delta(change, metric.unit)
-    if change is None or shown.endswith("="):
-        return Text(shown)
-    good = (change < 0) == (wanted_direction(metric, summary) == "lower")
-    return Text(shown, style="green" if good else "yellow")
+    from rich.text import Text
+
+    if isinstance(cell, Label):
+        parts = [(cell.text, ""), (cell.note, "dim"), (cell.warning, "bold")]
+        return Text(" ").join(Text(part, style=style) for part, style in parts if part)
+    if isinstance(cell, Change) and cell.good is not None:
+        return Text(text, style="green" if cell.good else "yellow")
+    return Text(text)
 
 
-def before_after_table(summary: Mapping[str, Any]) -> RenderableType:
-    """The untouched target, the target under the transfer, and the change of every figure.
-
-    Args:
-        summary: Contents of `summary.json`.
-
-    Returns:
-        A renderable of at most 80 columns.
-    """
-    before, after = figures_of(summary, "baseline"), figures_of(summary, "transfer")
-    change = deltas(before, after)
-    names = f"{summary['donor']['name']} → {summary['target']['name']}"
-    table = _table(f"{names}, budget {summary['budget']}, basis {summary['basis']}")
-    table.add_column("", max_width=24)
-    for name in ("before", "after"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("delta", justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
-    for metric in metrics_of([summary]):
-        old, new = before.get(metric.key), after.get(metric.key)
-        n = (new or old).n if (new or old) else None  # type: ignore[union-attr]
-        table.add_row(
-            metric.label,
-            format_interval(old, metric.unit),
-            format_interval(new, metric.unit),
-            _delta_text(metric, change.get(metric.key), summary),
-            MISSING if n is None else str(n),
-        )
-    return Group(table, Text(verdict_line(summary)))
+def markdown(table: Table) -> str:
+    """A table for documents."""
+    rows = [table.head, ["---"] * len(table.columns)]
+    rows += [table.texts(row) for row in table.body if not isinstance(row, Group)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
 
 
-def conditions_table(summary: Mapping[str, Any]) -> RenderableType:
-    """Every condition with refusal, the worst over-refusal, compliance, capability, perplexity.
-
-    Args:
-        summary: Contents of `summary.json`.
-
-    Returns:
-        A renderable of at most 80 columns, conditions grouped by what they show.
-    """
-    table = _table(f"refusal by {summary['primary_judge']}, {summary['max_new_tokens']} tokens")
-    table.add_column("condition", no_wrap=True)
-    table.add_column("refusal", justify="right", no_wrap=True)
-    for name in ("over", "compl", "benign", "arith", "ppl"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for group, members in grouped(summary["conditions"]):
-        table.add_row(Text(group, style="bold"))
-        for condition in members:
-            table.add_row(*_condition_row(condition))
-    note = "over: the worst of safe, mentions, declines; compl: recovered compliance"
-    return Group(table, Text(note, style="dim"))
+def format_number(value: float | None, unit: float | None = 1.0) -> str:
+    """A figure in at most seven characters, or a dash."""
+    if value is None:
+        return MISSING
+    if unit is not None or abs(value) < 10:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if abs(value) < 1000 else f"{value:.2g}"
 
 
-def _condition_row(condition: Mapping[str, Any]) -> list[str]:
-    figures = condition_figures(condition)
-    draws = condition.get("draws") or 1
-    name = condition["name"] + (f" ×{draws}" if draws > 1 else "")
-    over = [figure.value for key in _OVER if (figure := figures[key]) is not None]
-    plain = [
-        figures[key]
-        for key in (
-            "recovered_compliance",
-            "capability/benign_exact_match",
-            "capability/arithmetic",
-        )
-    ]
-    perplexity = figures["perplexity"]
-    return [
-        f"  {name}",
-        format_interval(figures["refusal"]),
-        format_number(max(over) if over else None),
-        *(format_number(figure.value if figure else None) for figure in plain),
-        format_number(perplexity.value if perplexity else None, None),
-    ]
+def format_interval(figure: Figure | None, unit: float | None = 1.0) -> str:
+    """`0.98 [0.96, 0.99]`, without the brackets where there is no interval."""
+    if not isinstance(figure, Interval):
+        return format_number(figure, unit)
+    low, high = format_number(figure.low, unit), format_number(figure.high, unit)
+    return f"{format_number(figure.value, unit)} [{low}, {high}]"
 
 
-def compare_table(summaries: Mapping[str, Mapping[str, Any]]) -> RenderableType:
-    """Runs side by side: what they were, refusal under four conditions, figures of the transfer.
-
-    Args:
-        summaries: Contents of `summary.json` by the name of the run.
-
-    Returns:
-        A renderable of at most 80 columns; three runs share a table.
-    """
-    names = list(summaries)
-    rows = [names[i : i + _RUNS_PER_TABLE] for i in range(0, len(names), _RUNS_PER_TABLE)]
-    return Group(*(_compare(({name: summaries[name] for name in row}), summaries) for row in rows))
+def format_delta(change: float | None, unit: float | None = 1.0) -> str:
+    """A signed change with an arrow for its direction, or a dash."""
+    if change is None:
+        return MISSING
+    size = format_number(abs(change), unit)
+    if float(size) == 0:
+        return f"{size} ="
+    return f"+{size} ↑" if change > 0 else f"−{size} ↓"
 
 
-def _compare(
-    shown: Mapping[str, Mapping[str, Any]], every: Mapping[str, Mapping[str, Any]]
-) -> Table:
-    table = _table("")
-    table.add_column("", max_width=24)
-    for name in shown:
-        table.add_column(Text(name), justify="right", overflow="fold", max_width=17)
-    for label, values in _facts(shown):
-        table.add_row(label, *map(Text, values))
-    table.add_section()
-    for label, condition in _REFERENCES.items():
-        figures = [figures_of(summary, condition).get("refusal") for summary in shown.values()]
-        table.add_row(f"refusal, {label}", *(format_interval(f) for f in figures))
-    table.add_section()
-    for metric in metrics_of(every.values()):
-        cells = []
-        for summary in shown.values():
-            figure = figures_of(summary, "transfer").get(metric.key)
-            cells.append(format_interval(figure, metric.unit))
-        table.add_row(metric.label, *cells)
-    table.add_section()
-    for metric in metrics_of(every.values()):
-        changes = []
-        for summary in shown.values():
-            change = deltas(figures_of(summary, "baseline"), figures_of(summary, "transfer"))
-            changes.append(_delta_text(metric, change.get(metric.key), summary))
-        table.add_row(f"Δ {metric.label}", *changes)
-    return table
-
-
-def _facts(summaries: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
-    runs = list(summaries.values())
-    how = [f"{run['mode']}, {run['scope']}" for run in runs]
-    return [
-        ("donor", [run["donor"]["name"] for run in runs]),
-        ("target", [run["target"]["name"] for run in runs]),
-        ("verdict", [run["verdict"]["word"] for run in runs]),
-        ("budget", [run["budget"] for run in runs]),
-        ("basis", [run["basis"] for run in runs]),
-        ("edit", how),
-        ("layers edited", [str(len(run["layer_map"] or [])) for run in runs]),
-        ("answer tokens", [str(run["max_new_tokens"]) for run in runs]),
-    ]
+def percent(share: float | None) -> str:
+    """A share in per cent, or a dash."""
+    return MISSING if share is None else f"{share:.0%}"

@@ -103,12 +103,20 @@ class LeaveOneOut:
 
 @dataclass(frozen=True)
 class AtomPair:
-    """An atom of the recipe with its match."""
+    """An atom of the recipe with its match.
+
+    Args:
+        latent: Donor latent.
+        target_latent: Its best match, None without one.
+        guard_overlap: Energy of the match's decoder row in the largest guard that was tried.
+        words_shared: Share of their words that both have; None without any.
+        leave_one_out: None where it was not measured.
+    """
 
     latent: int
     target_latent: int | None
     guard_overlap: float | None
-    words_shared: tuple[str, ...]
+    words_shared: float | None
     leave_one_out: LeaveOneOut | None
 
 

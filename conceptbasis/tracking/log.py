@@ -1,4 +1,4 @@
-"""Logging to wandb: no harmful text, no key, and no result lost to a failure.
+"""Logging to wandb: no hidden text, no key, and no result lost to a failure.
 
 The names of figures, tables, groups, tags and artifacts are those of docs/wandb.md.
 """
@@ -12,13 +12,29 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from conceptbasis.config.run import TrackingSection
-from conceptbasis.evaluation.metrics import TABLE_COLUMNS, condition_rows, flat_figures
-from conceptbasis.runs.files import read_json
+from conceptbasis.evaluation.metrics import flat_figures
+from conceptbasis.results.summary import SaeQuality, SideSummary, Summary
+from conceptbasis.runs.storage import to_json
+from conceptbasis.runs.summary import SUMMARY, read_summary
 from conceptbasis.tracking.mode import resolve_mode
-from conceptbasis.tracking.tables import Results, layer_series, log_tables, sae_manifest
+
+Histograms: TypeAlias = Mapping[int, Mapping[str, tuple[Sequence[int], Sequence[float]]]]
+"""By layer and name, counts and edges."""
+
+
+class Rows(Protocol):
+    """A table as it is logged: names of columns, and rows of plain values."""
+
+    @property
+    def head(self) -> list[str]:
+        """Names of the columns."""
+
+    @property
+    def rows(self) -> list[list[Any]]:
+        """Rows of plain values."""
 
 
 class Tracker:
@@ -119,9 +135,8 @@ class Tracker:
         shown = _without_folders(config)
         self._log("config", lambda run: run.config.update(shown, allow_val_change=True))
 
-    def log_layers(self, results: Results) -> None:
-        """Logs the figures of `result.json` by stage as series with `layer` as their axis."""
-        series = layer_series(results)
+    def log_layers(self, series: Mapping[int, Mapping[str, float]]) -> None:
+        """Logs figures by layer as series with `layer` as their axis."""
 
         def log(run: Any) -> None:
             for layer in sorted(series):
@@ -129,28 +144,19 @@ class Tracker:
 
         self._log("layers", log)
 
-    def log_tables(self, results: Results) -> None:
-        """Logs similarity of layers, matches, recipe, guard and redacted examples as tables."""
+    def log_tables(self, tables: Mapping[str, Rows]) -> None:
+        """Logs tables by name; they must hold no text that is not to be shared."""
 
         def log(run: Any) -> None:
             import wandb
 
-            tables = log_tables(results).items()
-            run.log({n: wandb.Table(columns=list(t.columns), data=t.rows) for n, t in tables})
+            run.log({name: wandb.Table(columns=t.head, data=t.rows) for name, t in tables.items()})
 
         self._log("tables", log)
 
-    def log_conditions(self, summary: Mapping[str, Any]) -> None:
-        """Logs all conditions as a table and as flat figures of the run."""
-
-        def log(run: Any) -> None:
-            import wandb
-
-            table = wandb.Table(columns=list(TABLE_COLUMNS), data=condition_rows(summary))
-            run.log({"conditions": table})
-            run.summary.update(flat_figures(summary))
-
-        self._log("conditions", log)
+    def log_figures(self, summary: Summary) -> None:
+        """Logs all conditions as flat figures of the run."""
+        self._log("figures", lambda run: run.summary.update(flat_figures(summary)))
 
     def log_stage_seconds(self, seconds: Mapping[str, float]) -> None:
         """Logs the time that each stage took."""
@@ -160,25 +166,25 @@ class Tracker:
     def log_artifact(self, folder: Path) -> None:
         """Logs `recipe.json` and `summary.json` of a run folder as one versioned artifact.
 
-        A transfer that was declined has no recipe and no such artifact.
+        A transfer that was rejected has no recipe and no such artifact.
         """
         if self._run is None or not (folder / "recipe.json").exists():
             return
-        summary = read_json(folder / "summary.json")
-        pair = f"{summary['donor']['name']}-{summary['target']['name']}"
+        summary = read_summary(folder)
+        pair = f"{summary.donor.name}-{summary.target.name}"
 
         def log(run: Any) -> None:
             import wandb
 
             artifact = wandb.Artifact(_artifact_name(f"recipe-{pair}"), type="recipe")
-            for file in ("recipe.json", "summary.json"):
+            for file in ("recipe.json", SUMMARY):
                 artifact.add_file(str(folder / file), skip_cache=True)
             run.log_artifact(artifact)
 
         self._log("artifact", log)
 
     def log_report(self, html: Path) -> None:
-        """Logs `report.html`, which holds of harmful requests their topic words only."""
+        """Logs `report.html`, which holds of hidden texts their topic words only."""
 
         def log(run: Any) -> None:
             import wandb
@@ -191,53 +197,42 @@ class Tracker:
         """Logs figures of all layers at a training step, named `layer_LL/NAME`."""
         self._log("SAE training", lambda run: run.log({"sae/step": step, **metrics}))
 
-    def log_sae_quality(
-        self,
-        quality: Sequence[Mapping[str, Any]],
-        histograms: Mapping[int, Mapping[str, tuple[Sequence[int], Sequence[float]]]],
-    ) -> None:
-        """Logs final figures and histograms of every layer's SAE.
-
-        Args:
-            quality: Rows of `SaeSet.quality`.
-            histograms: By layer and name, counts and edges.
-        """
+    def log_sae_quality(self, quality: Sequence[SaeQuality], histograms: Histograms) -> None:
+        """Logs final figures and histograms of every layer's SAE."""
+        plain = [{k: v for k, v in to_json(q).items() if v is not None} for q in quality]
 
         def log(run: Any) -> None:
             import numpy as np
             import wandb
 
-            table = wandb.Table(columns=[*quality[0]], data=[[*row.values()] for row in quality])
+            table = wandb.Table(columns=[*plain[0]], data=[[*row.values()] for row in plain])
             run.log({"sae_quality": table})
-            for row in quality:
-                section = f"layer_{row['layer']:02d}"
-                drawn = {
-                    f"{section}/{name}": wandb.Histogram(
-                        np_histogram=(np.array(counts), np.array(edges))
-                    )
-                    for name, (counts, edges) in histograms.get(row["layer"], {}).items()
-                }
-                run.log(drawn)
-                figures = {k: v for k, v in row.items() if k != "layer"}
-                run.summary.update({f"{section}/quality/{k}": v for k, v in figures.items()})
+            for row in plain:
+                section = f"layer_{row.pop('layer'):02d}"
+                drawn = histograms.get(int(section[6:]), {}).items()
+                made = {n: (np.array(counts), np.array(edges)) for n, (counts, edges) in drawn}
+                run.log(
+                    {f"{section}/{n}": wandb.Histogram(np_histogram=h) for n, h in made.items()}
+                )
+                run.summary.update({f"{section}/quality/{k}": v for k, v in row.items()})
 
         self._log("SAE quality", log)
 
-    def log_saes(self, described: Mapping[str, Any], *, made_here: bool) -> None:
+    def log_saes(self, described: SideSummary, *, made_here: bool) -> None:
         """Ties the SAEs of a model to the run: as its output, or as what it was given.
 
         The artifact names the SAEs by their hash and holds no weights. wandb records inputs of
         online runs only; an offline run has them in its configuration.
 
         Args:
-            described: As `donor` or `target` of a summary.
+            described: The model with its SAEs.
             made_here: Whether this run trained or loaded them for their own sake.
         """
 
         def log(run: Any) -> None:
             import wandb
 
-            artifact = wandb.Artifact(_artifact_name(f"sae-{described['name']}"), type="sae")
+            artifact = wandb.Artifact(_artifact_name(f"sae-{described.name}"), type="sae")
             with artifact.new_file("saes.json") as handle:
                 json.dump(sae_manifest(described), handle, indent=1, sort_keys=True)
             if made_here:
@@ -245,9 +240,19 @@ class Tracker:
             elif self.mode == "online":
                 run.use_artifact(artifact)
             key = "saes" if made_here else f"inputs/{artifact.name}"
-            run.config.update({key: described["saes"]["hash"]}, allow_val_change=True)
+            run.config.update({key: described.saes.hash}, allow_val_change=True)
 
         self._log("SAEs", log)
+
+
+def sae_manifest(described: SideSummary) -> dict[str, Any]:
+    """What identifies the SAEs of a model, the same from training and from a transfer."""
+    return {
+        "name": described.name,
+        "model": described.model,
+        "model_hash": described.hash,
+        "saes": to_json(described.saes),
+    }
 
 
 def _without_folders(value: Any) -> Any:

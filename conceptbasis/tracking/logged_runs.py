@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from conceptbasis.errors import ConceptBasisError, ConfigError
-from conceptbasis.evaluation.metrics import unflatten
+from conceptbasis.errors import ArtifactError, ConceptBasisError, ConfigError
+from conceptbasis.evaluation.metrics import About, RunView, unflatten
+from conceptbasis.runs.storage import from_json
 from conceptbasis.tracking.mode import key_is_configured
 
 JOB_TYPE = "transfer"
 _SECONDS = 30
 
 
-def read_logged_runs(path: str, group: str | None = None) -> dict[str, dict[str, Any]]:
-    """The comparable part of every logged transfer, by the name of its run, oldest first.
+def read_logged_runs(path: str, group: str | None = None) -> dict[str, RunView]:
+    """Every logged transfer by the name of its run, oldest first.
+
+    Runs that an older version described in another form are left out.
 
     Args:
         path: ENTITY/PROJECT.
@@ -27,12 +31,15 @@ def read_logged_runs(path: str, group: str | None = None) -> dict[str, dict[str,
     filters = {"jobType": JOB_TYPE} | ({"group": group} if group else {})
     found = {}
     for name, config, figures in _fetch(path, filters):
-        if config.get("about"):
-            found[name] = unflatten(config["about"], figures)
+        try:
+            about = from_json(About, config.get("about"), Path(path) / name)
+        except ArtifactError:
+            continue
+        found[name] = unflatten(about, figures)
     if not found:
         raise ConfigError(
             f"no finished transfer is logged in {path}" + (f", group {group}" if group else ""),
-            expected=f"runs of job type {JOB_TYPE} that conceptbasis logged",
+            expected=f"runs of job type {JOB_TYPE} that this version of conceptbasis logged",
             fix="check the names; runs logged offline need `wandb sync` first",
         )
     return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from conceptbasis.config.model import ModelConfig
 from conceptbasis.config.run import TrackingSection
-from conceptbasis.tracking.log import Tracker
+from conceptbasis.results.summary import SideSummary
+from conceptbasis.tracking.log import Histograms, Tracker
 
 OpenSaeLog = Callable[[ModelConfig], "SaeLog"]
 """Gives the log of a model's SAEs before it is known whether any are trained."""
@@ -53,19 +53,8 @@ class SaeLog:
         self.begin()
         self._tracker.log_sae_training(step, metrics)
 
-    def log_outcome(
-        self,
-        described: Mapping[str, Any],
-        quality: Sequence[Mapping[str, Any]],
-        histograms: Mapping[int, Mapping[str, tuple[Sequence[int], Sequence[float]]]],
-    ) -> None:
-        """Logs what came of a training that was logged, and nothing of SAEs that were reused.
-
-        Args:
-            described: As `donor` or `target` of a summary.
-            quality: Rows of `SaeSet.quality`.
-            histograms: By layer and name, counts and edges.
-        """
+    def log_outcome(self, described: SideSummary, histograms: Histograms) -> None:
+        """Logs what came of a training that was logged, and nothing of SAEs that were reused."""
         if self._begun:
-            self._tracker.log_sae_quality(quality, histograms)
+            self._tracker.log_sae_quality(described.saes.quality, histograms)
             self._tracker.log_saes(described, made_here=True)

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from conceptbasis.behaviors import BEHAVIORS
+from conceptbasis.behaviors.base import Behavior
 from conceptbasis.errors import ConceptBasisError, ConfigError
+from conceptbasis.methods import catalog
 from conceptbasis.tracking.logged_runs import check_access
 
 NAME = "conceptbasis"
 
-BARS: Mapping[str, tuple[str, ...]] = {
-    "Refusal": (
-        "transfer/refusal",
-        "delta/refusal",
-        "transfer/recovered_compliance",
-        "transfer/over_refusal/mentions",
-        "conditions/native/refusal",
-        "conditions/random_direction/refusal",
-    ),
-    "Capability": (
-        "delta/capability/benign_exact_match",
-        "delta/capability/arithmetic",
-        "delta/perplexity",
-        "transfer/kl_first_token/mean",
-    ),
-    "Forecast": ("forecast/eligible_mass", "forecast/agreement", "forecast/decline_effect"),
-}
-"""Figures of runs by section, one panel of bars each."""
+
+def bars(behavior: Behavior) -> dict[str, tuple[str, ...]]:
+    """Figures of runs by section, one panel of bars each."""
+    words = behavior.words
+    tasks = (f"delta/capability/{task}" for task in behavior.sets.capability)
+    references = (n for n in catalog.compared() if n not in ("baseline", "transfer"))
+    return {
+        words.noun.capitalize(): (
+            f"transfer/{words.rate_key}",
+            f"delta/{words.rate_key}",
+            f"transfer/{words.recovered_key}",
+            *(f"transfer/{words.spillover_key}/{name}" for name in behavior.sets.spillover),
+            *(f"conditions/{name}/{words.rate_key}" for name in references),
+        ),
+        "Capability": (*tasks, "delta/perplexity", "transfer/kl_first_token/mean"),
+        "Forecast": tuple(
+            f"forecast/{name}" for name in ("eligible_mass", "agreement", "neighbour_effect")
+        ),
+    }
+
 
 LINES = (
     "layers/donor/norm",
@@ -59,7 +63,8 @@ def save_workspace(path: str) -> str:
         workspaces.Section(
             name=name, is_open=True, panels=[panels.BarPlot(metrics=[key]) for key in keys]
         )
-        for name, keys in BARS.items()
+        for behavior in BEHAVIORS.values()
+        for name, keys in bars(behavior).items()
     ]
     lines = [panels.LinePlot(x="layer", y=[key]) for key in LINES]
     sections.append(workspaces.Section(name="Layers", is_open=True, panels=lines))

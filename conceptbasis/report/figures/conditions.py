@@ -1,19 +1,13 @@
-"""Figures that compare conditions: refusal and capability as dots with intervals."""
+"""Figures that compare conditions: the behavior and capability as dots with intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
 
-from conceptbasis.evaluation.metrics import (
-    condition_figures,
-    figures_of,
-    format_interval,
-    grouped,
-    metrics_of,
-)
+from conceptbasis.core.statistics.interval import Interval
+from conceptbasis.evaluation.metrics import RunView, metrics_of, value_of, view_of
 from conceptbasis.report.figures.theme import (
     BLUE,
     GREEN,
@@ -25,6 +19,10 @@ from conceptbasis.report.figures.theme import (
     WIDTH,
     Figure,
 )
+from conceptbasis.report.run_tables import in_groups, name_with_draws
+from conceptbasis.report.table import format_interval
+from conceptbasis.results.conditions import Condition
+from conceptbasis.results.summary import Summary
 
 _COLOURS = (BLUE, VERMILION, PURPLE, GREEN, ORANGE, SKY)
 _SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "circle")
@@ -32,20 +30,14 @@ _SHARES = alt.Scale(domain=[0, 1], nice=False)
 _AXIS_WIDTH = 150  # the same for every group, so that the dots of all groups share one scale
 
 
-def _points(summary: Mapping[str, Any], key: str, group: list[Any]) -> list[dict[str, Any]]:
+def _points(run: RunView, key: str, group: list[Condition]) -> list[dict[str, Any]]:
     points = []
     for condition in group:
-        figure = condition_figures(condition).get(key)
-        draws = condition.get("draws") or 1
+        figure = run.of(condition.name).get(key)
         if figure is not None:
-            points.append(
-                {
-                    "condition": condition["name"] + (f" ×{draws}" if draws > 1 else ""),
-                    "value": figure.value,
-                    "low": figure.value if figure.low is None else figure.low,
-                    "high": figure.value if figure.high is None else figure.high,
-                }
-            )
+            low, high = (figure.low, figure.high) if isinstance(figure, Interval) else [figure] * 2
+            point = {"condition": name_with_draws(condition), "value": value_of(figure)}
+            points.append(point | {"low": low, "high": high})
     return points
 
 
@@ -75,40 +67,46 @@ def _reference(value: float) -> Any:
     return rule.mark_rule(color=MUTED, strokeDash=[4, 3], strokeWidth=1.5).encode(x="at:Q")
 
 
-def _grouped_dots(summary: Mapping[str, Any], key: str, label: str) -> Any:
-    baseline = figures_of(summary, "baseline").get(key)
+def _grouped_dots(summary: Summary, key: str, label: str) -> Any:
+    run = view_of(summary)
+    baseline = run.of("baseline").get(key)
     rows = []
-    groups = grouped(summary["conditions"])
-    kept = [(i, g, p) for i, (g, m) in enumerate(groups) if (p := _points(summary, key, m))]
+    kept = [
+        (look, group, points)
+        for look, (group, members) in enumerate(in_groups(summary))
+        if (points := _points(run, key, members))
+    ]
     for position, (look, group, points) in enumerate(kept):
         last = position == len(kept) - 1
         axis = alt.Axis(title=label if last else None, labels=last, ticks=last, tickCount=5)
         x = alt.X("value:Q", axis=axis, scale=_SHARES)
         row = _dots(points, look, x, group)
-        rows.append(row if baseline is None else alt.layer(_reference(baseline.value), row))
+        rows.append(row if baseline is None else alt.layer(_reference(value_of(baseline)), row))
     return alt.vconcat(*rows, spacing=8) if rows else None
 
 
-def refusal_figure(summary: Mapping[str, Any]) -> Figure | None:
-    """Refusal on harmful requests under every condition, grouped; None without conditions."""
-    chart = _grouped_dots(summary, "refusal", "refusal rate on harmful requests")
+def rate_figure(summary: Summary) -> Figure | None:
+    """The behavior's rate on positive prompts under every condition, grouped; None without any."""
+    words = view_of(summary).about.words
+    chart = _grouped_dots(summary, words.rate_key, f"{words.noun} rate on {words.positive} prompts")
     if chart is None:
         return None
     return Figure(
-        "refusal",
-        "Refusal under every condition",
-        f"Share of refused harmful requests (judge: {summary['primary_judge']}) with 95 % "
-        "intervals. The dashed line is the untouched target. A transfer that works stands "
-        "where the native direction stands; the controls must stay at the line.",
-        _in_words(summary, "refusal"),
+        "rate",
+        f"{words.noun.capitalize()} under every condition",
+        f"Share of {words.positive} prompts at which the target {words.shows} (judge: "
+        f"{summary.primary_judge}) with 95 % intervals. The dashed line is the untouched target. "
+        "A transfer that works stands where the native direction stands; the controls must stay "
+        "at the line.",
+        _in_words(summary, words.rate_key),
         chart,
     )
 
 
-def capability_figure(summary: Mapping[str, Any]) -> Figure | None:
+def capability_figure(summary: Summary) -> Figure | None:
     """Capability tasks under every condition; None if no task was measured."""
     charts, words = [], []
-    for metric in metrics_of([summary]):
+    for metric in metrics_of([view_of(summary)]):
         if not metric.key.startswith("capability/"):
             continue
         chart = _grouped_dots(summary, metric.key, metric.label)
@@ -121,16 +119,16 @@ def capability_figure(summary: Mapping[str, Any]) -> Figure | None:
     return Figure(
         "capability",
         "Capability under every condition",
-        "Exact match on harmless tasks with 95 % intervals; the dashed line is the untouched "
+        "Exact match on benign tasks with 95 % intervals; the dashed line is the untouched "
         "target. An intervention should leave every dot on the line.",
         " ".join(words),
         alt.vconcat(*charts, spacing=24),
     )
 
 
-def _in_words(summary: Mapping[str, Any], key: str) -> str:
-    parts = []
-    for group, members in grouped(summary["conditions"]):
-        shown = [f"{c['name']} {format_interval(condition_figures(c).get(key))}" for c in members]
+def _in_words(summary: Summary, key: str) -> str:
+    run, parts = view_of(summary), []
+    for group, members in in_groups(summary):
+        shown = [f"{c.name} {format_interval(run.of(c.name).get(key))}" for c in members]
         parts.append(f"{group}: {', '.join(shown)}.")
     return " ".join(parts)

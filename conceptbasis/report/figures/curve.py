@@ -1,13 +1,14 @@
-"""Refusal against damage: one line per method, each at strengths that do equal damage."""
+"""The behavior against damage: one line per method, each at strengths that do equal damage."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
 
-from conceptbasis.evaluation.metrics import GROUPS, format_interval, interval, rate
+from conceptbasis.behaviors.base import Words
+from conceptbasis.methods import METHODS
+from conceptbasis.methods.base import Role
 from conceptbasis.report.figures.theme import (
     BLUE,
     GREEN,
@@ -20,70 +21,66 @@ from conceptbasis.report.figures.theme import (
     WIDTH,
     Figure,
 )
+from conceptbasis.report.table import format_interval
+from conceptbasis.results.evaluation import Curve, CurvePoint, MethodCurve
 
-_LOOK = {
-    "Untouched and native": INK,
-    "Transfer": VERMILION,
-    "Controls that must fail": MUTED,
+_LOOK: dict[Role, str] = {
+    "untouched": INK,
+    "native": INK,
+    "transfer": VERMILION,
+    "control": MUTED,
 }
 _OTHERS = (BLUE, GREEN, ORANGE, SKY, PURPLE)
 _DASHES: tuple[list[int], ...] = ([], [6, 3], [2, 2])
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
 
-def curve_figure(curve: Mapping[str, Any]) -> Figure | None:
-    """Refusal at each level of benign KL by method; None where it was not measured."""
-    methods = curve.get("methods")
-    if not methods:
+def curve_figure(curve: Curve | None, words: Words) -> Figure | None:
+    """The behavior's rate at each level of benign KL by method; None where not measured."""
+    if curve is None or not curve.methods:
         return None
-    untouched = rate(curve["untouched"]["refusal"])
-    start = {"level": 0.0, "refusal": None if untouched is None else untouched.value}
-    lines = [
-        {"method": row["method"], **point}
-        for row in methods
-        for point in [start, *({**p, "refusal": p["refusal"]["rate"]} for p in _levels(row))]
-        if point["refusal"] is not None
-    ]
-    spans = [
-        {"method": row["method"], "level": p["level"]}
-        | {key: p["refusal"][key] for key in ("low", "high")}
-        for row in methods
+    start = curve.untouched.rate.interval
+    first = [] if start is None else [{"level": 0.0, "rate": start.value}]
+    points = [
+        {"method": row.method, "level": p.level, "rate": r.value, "low": r.low, "high": r.high}
+        for row in curve.methods
         for p in _levels(row)
-        if p["refusal"]["rate"] is not None
+        if (r := p.figures.rate.interval) is not None
     ]
+    lines = [{"method": row.method, **point} for row in curve.methods for point in first] + points
     x = alt.X(
         "level:Q",
         title="first-token KL on benign text, nats (square-root scale)",
         scale=alt.Scale(type="sqrt"),
-        axis=alt.Axis(values=[0, *curve["kl_levels"]], format=".2~g"),
+        axis=alt.Axis(values=[0, *curve.kl_levels], format=".2~g"),
     )
-    look = _look([row["method"] for row in methods])
+    look = _look([row.method for row in curve.methods])
     base = alt.Chart(alt.Data(values=lines)).encode(x=x, **look)
-    y = alt.Y("refusal:Q", title="refusal of harmful requests", scale=alt.Scale(domain=[0, 1]))
+    title = f"{words.noun} on {words.positive} prompts"
+    y = alt.Y("rate:Q", title=title, scale=alt.Scale(domain=[0, 1]))
     drawn = base.encode(y=y).mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=45))
-    bars = alt.Chart(alt.Data(values=spans)).encode(x=x, color=look["color"])
+    bars = alt.Chart(alt.Data(values=points)).encode(x=x, color=look["color"])
     whiskers = bars.mark_rule(opacity=0.35).encode(y=alt.Y("low:Q"), y2="high:Q")
     return Figure(
         "curve",
-        "Refusal against damage",
+        f"{words.noun.capitalize()} against damage",
         "Every method at the strengths at which it does the same damage to benign requests, with "
-        "95 % intervals. Strengths are found on benign text alone. A method that reaches low "
-        "refusal further to the left does so at less damage." + _half(curve),
-        " ".join(_in_words(row) for row in methods),
+        "95 % intervals. Strengths are found on benign text alone. A method that reaches a low "
+        f"rate further to the left does so at less damage. {_half(curve, words.noun)}",
+        " ".join(_in_words(row) for row in curve.methods),
         (whiskers + drawn).properties(width=WIDTH, height=260),
     )
 
 
-def _levels(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [p for p in row["points"] if p["measure"] == "kl"]
+def _levels(row: MethodCurve) -> list[CurvePoint]:
+    return [p for p in row.points if p.measure == "kl"]
 
 
 def _look(names: list[str]) -> dict[str, Any]:
     """Colour by kind of method; dash and shape tell those of one colour apart."""
-    group_of = {name: group for group, members in GROUPS.items() for name in members}
     colours, dashes, shapes = [], [], []
     for i, name in enumerate(names):
-        fixed = _LOOK.get(group_of.get(name, ""))
+        fixed = _LOOK.get(METHODS[name].role) if name in METHODS else None
         colours.append(fixed or _OTHERS[i % len(_OTHERS)])
         dashes.append(_DASHES[0] if name == "transfer" else _DASHES[i % len(_DASHES)])
         shapes.append(_SHAPES[i % len(_SHAPES)])
@@ -99,15 +96,15 @@ def _look(names: list[str]) -> dict[str, Any]:
     }
 
 
-def _half(curve: Mapping[str, Any]) -> str:
-    kl = curve["native_half"]["kl"]
+def _half(curve: Curve, noun: str) -> str:
+    kl = curve.native_half_kl
     if kl is None:
-        return " The native direction does not reach half of the untouched refusal here."
-    return f" The native direction reaches half of the untouched refusal at {kl:.3g} nats."
+        return f"The native direction does not reach half of the untouched {noun} here."
+    return f"The native direction reaches half of the untouched {noun} at {kl:.3g} nats."
 
 
-def _in_words(row: Mapping[str, Any]) -> str:
+def _in_words(row: MethodCurve) -> str:
     points = ", ".join(
-        f"{p['level']:g} nats {format_interval(rate(p['refusal']))}" for p in _levels(row)
+        f"{p.level:g} nats {format_interval(p.figures.rate.interval)}" for p in _levels(row)
     )
-    return f"{row['method']}: {points}; area {format_interval(interval(row['area']))}."
+    return f"{row.method}: {points}; area {format_interval(row.area)}."

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
+from conceptbasis.behaviors.base import Words
 from conceptbasis.report.figures.theme import (
     BLUE,
     GRID,
@@ -17,6 +18,10 @@ from conceptbasis.report.figures.theme import (
     WIDTH,
     Figure,
 )
+from conceptbasis.report.inspection import RecipeLayer
+from conceptbasis.results.direction import DonorDirection
+from conceptbasis.results.edit import Guarded
+from conceptbasis.results.matching import Alignment
 
 _TOP_ATOMS = 8
 _CURVE_POINTS = 48
@@ -29,20 +34,20 @@ def _layer_axis(title: str, n_layers: int) -> alt.Axis:
     return alt.Axis(title=title, values=list(range(0, n_layers, step)), labelAngle=0, format="d")
 
 
-def similarity_figure(align: Mapping[str, Any]) -> Figure | None:
+def similarity_figure(align: Alignment | None) -> Figure | None:
     """Similarity of every pair of layers above its null, with the aligned path."""
-    score, null = align.get("score"), align.get("null")
-    if not score or not null:
+    if align is None:
         return None
+    score = align.score
     cells = [
-        {"target": j, "donor": i, "above": value - null[j][i]}
-        for j, row in enumerate(score)
-        for i, value in enumerate(row)
-        if value is not None and null[j][i] is not None
+        {"target": j, "donor": i, "above": value - chance}
+        for j, (row, nulls) in enumerate(zip(score, align.null, strict=True))
+        for i, (value, chance) in enumerate(zip(row, nulls, strict=True))
+        if value is not None and chance is not None
     ]
     if not cells:
         return None
-    path = [{"target": t, "donor": d} for t, d in sorted(align["layer_map"] or [])]
+    path = [{"target": t, "donor": d} for t, d in sorted(align.layer_map)]
     n_target, n_donor = len(score), len(score[0])
     x = alt.X("donor:O", axis=_layer_axis("donor layer", n_donor), scale=_bands(n_donor))
     y = alt.Y(
@@ -66,7 +71,7 @@ def similarity_figure(align: Mapping[str, Any]) -> Figure | None:
         "Similarity of layers",
         "SVCCA between the recipe's donor codes and their matched target codes, less its shuffled "
         "null; empty cells are undefined. The black path is the layer map that was used. "
-        f"Target layers left alone: {_listed(align.get('unedited'))}.",
+        f"Target layers left alone: {_listed(align.unedited)}.",
         f"Heat map of {n_target} target by {n_donor} donor layers. Highest: target layer "
         f"{best['target']} with donor layer {best['donor']}, {best['above']:.2f} above the null. "
         f"Layer map, target from donor: {pairs}.",
@@ -94,8 +99,8 @@ def _bands(n: int) -> alt.Scale:
     return alt.Scale(domain=list(range(n)), padding=0)
 
 
-def _listed(layers: Sequence[Any] | None) -> str:
-    return ", ".join(str(layer) for layer in layers or []) or "none"
+def _listed(layers: Sequence[int]) -> str:
+    return ", ".join(map(str, layers)) or "none"
 
 
 def _series(values: Sequence[float | None], title: str, x_title: str, n: int, **scale: Any) -> Any:
@@ -110,12 +115,12 @@ def _series(values: Sequence[float | None], title: str, x_title: str, n: int, **
     return (base.mark_line(color=BLUE, strokeWidth=2) + dots).properties(width=WIDTH, height=120)
 
 
-def donor_figure(direction: Mapping[str, Any], cosines: Sequence[float]) -> Figure | None:
-    """Norm of the donor's trajectory, its cosine with the next layer, and its probe, by layer."""
-    norms, probes = direction.get("norms"), direction.get("probe_accuracy")
-    if not norms or not probes:
+def donor_figure(direction: DonorDirection | None, cosines: Sequence[float]) -> Figure | None:
+    """Norm of the donor's per-layer directions, their cosines, and its probe, by layer."""
+    if direction is None:
         return None
-    n, window = len(norms), direction.get("window") or []
+    norms, probes, window = direction.norms, direction.probe_accuracy, direction.window
+    n = len(norms)
     charts = [
         _series(norms, "norm", "", n, zero=True),
         *([_series(cosines, "cosine, next layer", "", n, domain=[-1, 1])] if cosines else []),
@@ -137,16 +142,16 @@ def donor_figure(direction: Mapping[str, Any], cosines: Sequence[float]) -> Figu
         listed += "; cosine with the next layer " + ", ".join(f"{c:.2f}" for c in cosines)
     return Figure(
         "donor",
-        "The donor's trajectory",
+        "The donor's per-layer directions",
         "Norm of the difference of means, cosine of its direction with that of the next layer, "
-        "and held-out accuracy of a refusal probe, by donor layer. Shaded: the window of layers "
-        "above the probe bound.",
+        "and held-out accuracy of a probe for the behavior, by donor layer. Shaded: the window of "
+        "layers above the probe bound.",
         f"{listed}. Window: layers {_listed(window)}.",
         alt.vconcat(*charts, spacing=12),
     )
 
 
-def agreement_figure(layers: Sequence[Mapping[str, Any]], n_layers: int) -> Figure | None:
+def agreement_figure(layers: Sequence[RecipeLayer], n_layers: int) -> Figure | None:
     """Projection agreement of the rebuilt direction and cosine of the recipe, by target layer.
 
     Args:
@@ -154,8 +159,11 @@ def agreement_figure(layers: Sequence[Mapping[str, Any]], n_layers: int) -> Figu
         n_layers: Layers of the target.
     """
     charts, words = [], []
-    for key, title in (("agreement", "agreement"), ("donor_cosine", "cosine of the recipe")):
-        found = {layer["target"]: layer.get(key) for layer in layers}
+    series = {
+        "agreement": {layer.target: layer.agreement for layer in layers},
+        "cosine of the recipe": {layer.target: layer.donor_cosine for layer in layers},
+    }
+    for title, found in series.items():
         values = [found.get(i) for i in range(n_layers)]
         known = [value for value in values if value is not None]
         if known:
@@ -176,23 +184,24 @@ def agreement_figure(layers: Sequence[Mapping[str, Any]], n_layers: int) -> Figu
     )
 
 
-def _bars(layers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _bars(layers: Sequence[RecipeLayer]) -> list[dict[str, Any]]:
     bars = []
     for layer in layers:
-        for rank, atom in enumerate(layer["donor_atoms"]):
-            sign = 1 if atom["coefficient"] > 0 else -1
+        for rank, atom in enumerate(layer.donor_atoms):
+            sign = 1 if atom.coefficient > 0 else -1
             rest = rank >= _TOP_ATOMS
             kind = "further atoms" if rest else ("raises" if sign > 0 else "lowers")
-            row = {"layer": layer["target"], "rank": rank, "kind": kind}
-            bars.append({**row, "share": sign * (atom["share"] or 0.0), "atom": atom["feature"]})
+            row = {"layer": layer.target, "rank": rank, "kind": kind}
+            bars.append({**row, "share": sign * (atom.share or 0.0), "atom": atom.latent})
     return bars
 
 
-def recipe_figure(layers: Sequence[Mapping[str, Any]]) -> Figure | None:
+def recipe_figure(layers: Sequence[RecipeLayer], words: Words) -> Figure | None:
     """Signed shares of the atoms of each layer, stacked, the strongest nearest to zero.
 
     Args:
         layers: Layers of `inspection.read_recipe`.
+        words: Of the behavior.
     """
     bars = _bars(layers)
     if not bars:
@@ -208,33 +217,34 @@ def recipe_figure(layers: Sequence[Mapping[str, Any]]) -> Figure | None:
         color=alt.Color("kind:N", scale=kinds, legend=alt.Legend(title=None)),
     )
     marks = chart.mark_bar(stroke=INK, strokeWidth=0.6)
-    words = [
-        f"layer {layer['target']}: "
-        + ", ".join(f"{a['feature']} ({a['coefficient']:+.2f})" for a in layer["donor_atoms"][:3])
+    listed = [
+        f"layer {layer.target}: "
+        + ", ".join(f"{a.latent} ({a.coefficient:+.2f})" for a in layer.donor_atoms[:3])
         for layer in layers
     ]
     return Figure(
         "recipe",
         "The recipe",
-        "Each bar is a layer, each piece a donor atom: blue pieces push towards refusal, orange "
-        f"pieces away from it, the strongest next to zero. Those after the first {_TOP_ATOMS} are "
-        "grey.",
-        "Strongest atoms with coefficients. " + "; ".join(words) + ".",
+        "Each bar is a layer, each piece a donor atom: blue pieces push towards "
+        f"{words.noun}, orange pieces away from it, the strongest next to zero. Those after the "
+        f"first {_TOP_ATOMS} are grey.",
+        "Strongest atoms with coefficients. " + "; ".join(listed) + ".",
         marks.properties(width=WIDTH, height=240),
     )
 
 
-def guard_figure(guard: Mapping[str, Any]) -> Figure | None:
+def guard_figure(guard: Guarded | None) -> Figure | None:
     """Overlap of the rebuilt directions with the strongest writing directions, as a curve in k."""
+    if guard is None:
+        return None
     points, words = [], []
-    for layer in guard.get("layers") or []:
-        curve = layer.get("overlap_curve") or []
+    for layer in guard.layers:
+        curve = layer.overlap_curve
         shown = max(1, round(_HIGHEST_SHOWN * len(curve))) if len(curve) > 64 else len(curve)
         step = max(1, shown // _CURVE_POINTS)
         for index in sorted({*range(0, shown, step), max(shown - 1, 0)} if curve else ()):
-            points.append({"k": index + 1, "overlap": curve[index], "layer": layer["target"]})
-        if layer.get("overlap_energy") is not None:
-            words.append(f"layer {layer['target']}: {layer['overlap_energy']:.2f}")
+            points.append({"k": index + 1, "overlap": curve[index], "layer": layer.target})
+        words.append(f"layer {layer.target}: {layer.overlap_energy:.2f}")
     if not points:
         return None
     colour = alt.Color(
@@ -250,15 +260,14 @@ def guard_figure(guard: Mapping[str, Any]) -> Figure | None:
             detail="layer:N",
         )
     )
-    chosen = guard.get("k")
-    chart = lines if chosen is None else lines + _rule_at(chosen)
+    chart = lines + _rule_at(guard.k)
     return Figure(
         "guard",
         "Overlap with the guard",
         "Share of each rebuilt direction's energy in the k strongest directions that the target's "
         f"weights write, up to a quarter of the width in wide models. "
-        f"The dashed line is the k in use ({'none' if chosen is None else chosen}).",
-        f"Overlap energy at the k in use. {'; '.join(words) or 'not computed'}.",
+        f"The dashed line is the k in use ({guard.k}).",
+        f"Overlap energy at the k in use. {'; '.join(words)}.",
         chart.properties(width=WIDTH, height=200),
     )
 

@@ -1,4 +1,4 @@
-"""One figure per axis of the limits: refusal, recovered compliance and damage against the value."""
+"""One figure per axis of the limits: rate, what is recovered and damage against the value."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from typing import Any
 
 import altair as alt
 
-from conceptbasis.evaluation.metrics import Interval, figures_of, format_interval
+from conceptbasis.behaviors.base import Words
+from conceptbasis.core.statistics.interval import Figure as Value
+from conceptbasis.core.statistics.interval import Interval
+from conceptbasis.evaluation.metrics import value_of
 from conceptbasis.report.figures.theme import BLUE, INK, MUTED, VERMILION, WIDTH, Figure
 from conceptbasis.report.limits import LimitRun
+from conceptbasis.report.table import format_interval
 
 _AXES = {
     "classes": ("Without a class of text", "class that is left out"),
     "atoms": ("Number of atoms", "atoms on either side"),
     "text": ("Amount of transfer text", "texts"),
-    "width": ("Width of the SAEs", "features"),
-    "k": ("Active features of the SAEs", "active features per site"),
+    "width": ("Width of the SAEs", "latents"),
+    "k": ("Active latents of the SAEs", "active latents per site"),
     "seed": ("Seeds of the SAEs", "seed"),
     "early": ("Early layers only", "layers below this share of the depth"),
     "guard": ("Forced guard", "guarded share of the width"),
-    "matching": ("How features are matched", "rule"),
+    "matching": ("How latents are matched", "rule"),
     "ceiling": ("A model with itself", "model, SAEs of two seeds"),
 }
-_PANELS = (
-    ("refusal", "refusal", [0, 1]),
-    ("recovered_compliance", "recovered compliance", [0, 1]),
-    ("kl_first_token/mean", "benign KL, nats", None),
-)
 _SHOWN = {"transfer": VERMILION, "early_layers_only": BLUE, "native": INK}
 _HEIGHT = 120
 
@@ -40,21 +39,22 @@ def axis_figure(axis: str, runs: Sequence[LimitRun], base: LimitRun | None) -> F
         runs: In the order of their values.
         base: The run with all defaults, drawn as a dashed line.
     """
+    views = [(run, view) for run in runs if (view := run.view) is not None]
+    if not views:
+        return None
+    shown = _panels(views[0][1].about.words)
     points = [
         {"value": run.value, "condition": name, "panel": key, **_span(figure)}
-        for run in runs
-        if run.summary is not None
+        for run, view in views
         for name in _SHOWN
-        for key, _, _ in _PANELS
-        if (figure := figures_of(run.summary, name).get(key)) is not None
+        for key in shown
+        if (figure := view.of(name).get(key)) is not None
     ]
-    if not points:
-        return None
     title, label = _AXES.get(axis, (axis, axis))
     order = [run.value for run in runs]
     panels = [
-        _panel(points, base, key, name, domain, order, label if key == _PANELS[-1][0] else None)
-        for key, name, domain in _PANELS
+        _panel(points, base, key, order, shown[key], label if key == [*shown][-1] else None)
+        for key in shown
     ]
     missing = [run.value for run in runs if run.success is None and run.finished]
     return Figure(
@@ -63,25 +63,34 @@ def axis_figure(axis: str, runs: Sequence[LimitRun], base: LimitRun | None) -> F
         "The transfer, the same edit below the bound of early layers only, and the target's own "
         "direction, with 95 % intervals over prompts; dashed: the transfer with all defaults."
         + (f" Nothing was left to transfer at {', '.join(missing)}." if missing else ""),
-        " ".join(_in_words(run) for run in runs),
+        " ".join(_in_words(run, shown) for run in runs),
         alt.vconcat(*panels, spacing=12),
     )
 
 
-def _span(figure: Interval) -> dict[str, float]:
-    low, high = (figure.value if end is None else end for end in (figure.low, figure.high))
-    return {"mid": figure.value, "low": low, "high": high}
+def _panels(words: Words) -> dict[str, tuple[str, list[int] | None]]:
+    """Label and domain of what is drawn, by metric."""
+    return {
+        words.rate_key: (words.noun, [0, 1]),
+        words.recovered_key: (words.recovered, [0, 1]),
+        "kl_first_token/mean": ("benign KL, nats", None),
+    }
+
+
+def _span(figure: Value) -> dict[str, float]:
+    low, high = (figure.low, figure.high) if isinstance(figure, Interval) else (figure, figure)
+    return {"mid": value_of(figure), "low": low, "high": high}
 
 
 def _panel(
     points: Sequence[Mapping[str, Any]],
     base: LimitRun | None,
     key: str,
-    name: str,
-    domain: list[int] | None,
     order: list[str],
+    shown: tuple[str, list[int] | None],
     label: str | None,
 ) -> Any:
+    name, domain = shown
     own = [dict(point) for point in points if point["panel"] == key]
     scale = alt.Scale(domain=domain) if domain else alt.Scale(zero=True)
     names = list(_SHOWN)
@@ -107,16 +116,17 @@ def _panel(
         y=alt.Y("mid:Q", scale=scale), shape=alt.Shape("condition:N", scale=shapes, legend=legend)
     )
     layers = [spans, dots]
-    default = base and base.summary and figures_of(base.summary, "transfer").get(key)
-    if default:
-        rule = alt.Chart(alt.Data(values=[{"mid": default.value}]))
+    default = base.view.of("transfer").get(key) if base and base.view else None
+    if default is not None:
+        rule = alt.Chart(alt.Data(values=[{"mid": value_of(default)}]))
         layers.insert(0, rule.mark_rule(color=MUTED, strokeDash=[4, 3]).encode(y="mid:Q"))
     return alt.layer(*layers).properties(width=WIDTH, height=_HEIGHT)
 
 
-def _in_words(run: LimitRun) -> str:
-    if run.summary is None or run.success is None:
+def _in_words(run: LimitRun, shown: Mapping[str, tuple[str, list[int] | None]]) -> str:
+    view = run.view
+    if view is None or run.success is None:
         return f"{run.value}: {'nothing to transfer' if run.finished else 'not finished'}."
-    after = figures_of(run.summary, "transfer")
-    figures = (f"{name} {format_interval(after.get(key), None)}" for key, name, _ in _PANELS)
+    after = view.of("transfer")
+    figures = (f"{name} {format_interval(after.get(k), None)}" for k, (name, _) in shown.items())
     return f"{run.value}: {', '.join(figures)}."

@@ -1,0 +1,132 @@
+"""Tables of the report about single stages: curve, guard, forecast, routes, ledger, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from conceptbasis.behaviors.base import Words
+from conceptbasis.core.statistics.interval import Interval
+from conceptbasis.report.artifacts import Provenance
+from conceptbasis.report.table import Column, Group, Row, Table, columns, format_number
+from conceptbasis.results.edit import Forecast, Guarded
+from conceptbasis.results.evaluation import Curve
+from conceptbasis.results.harvest import Shown
+from conceptbasis.results.recipe import Transfer
+
+_FORECAST = {
+    "eligible_mass": "share of the code difference that is eligible",
+    "r_heldout": "held-out correlation of the matches",
+    "agreement": "projection agreement",
+    "svcca": "SVCCA along the layer map",
+    "svcca_null": "its shuffled null",
+    "guard_overlap": "overlap with the guard",
+    "proxy_success": "success of benign proxy transfers",
+    "neighbour_effect": "effect of the edit on the benign neighbour of the behavior",
+}
+
+
+def curve_table(curve: Curve | None, words: Words) -> Table | None:
+    """Area under the curve by method, and the rate at equal damage."""
+    if curve is None:
+        return None
+    rows: list[Row] = []
+    for row in curve.methods:
+        (at,) = [p for p in row.points if p.measure == "perplexity"]
+        figures = (row.area, row.area_less_transfer, row.rate_at_native_half)
+        rows.append((row.method, *figures, at.figures.rate.interval))
+    rise = f"{curve.perplexity_rise:.0%}"
+    head = ("method", "area", "less the transfer's", "where native is at half")
+    return Table(
+        f"Area under the curve (the mean of {words.noun} over the root of the KL; lower is "
+        f"better), and {words.noun} at equal damage; the last column where perplexity has risen "
+        f"by {rise}",
+        columns(*head, f"{words.noun} at +{rise} perplexity"),
+        rows,
+    )
+
+
+def guard_table(guard: Guarded | None) -> Table | None:
+    """Benign perplexity by guarded share."""
+    if guard is None:
+        return None
+    rows: list[Row] = [("untouched", guard.perplexity)]
+    for share, value in guard.perplexity_by_share.items():
+        rows.append((f"{share}{' (used)' if float(share) == guard.share else ''}", value))
+    within = "within the bound" if guard.within_bound else "above the bound"
+    caption = f"Benign perplexity by guarded share of the width; {within}"
+    return Table(caption, columns("share", "perplexity", unit=None), rows, stack=False)
+
+
+def forecast_table(figures: Mapping[str, Interval | None], words: Words) -> Table | None:
+    """The figures that were known before the edit."""
+    if not figures:
+        return None
+    labels = _FORECAST | {name: name for name in figures if name not in _FORECAST}
+    rows = [(label, figures.get(name)) for name, label in labels.items()]
+    caption = f"Figures that need no {words.noun} label of the target"
+    return Table(caption, columns("", "value"), rows, stack=False)
+
+
+def forecast_lines(forecast: Forecast | None) -> list[str]:
+    """What the forecast said, in sentences."""
+    if forecast is None:
+        return []
+    word = "passed" if forecast.passed else "rejected the transfer"
+    covered = f"{forecast.covered_share:.0%} of the recipe's latents fire in the transfer text."
+    proxies = [
+        f"Proxy transfer {p.name}: success {format_number(p.success)}." for p in forecast.proxies
+    ]
+    return [f"The forecast {word}.", *forecast.reasons, covered, *proxies]
+
+
+def route_table(transfer: Transfer | None) -> Table | None:
+    """Agreement of each route by target layer, on the sites that layers are chosen on."""
+    if transfer is None or not transfer.layers:
+        return None
+    routes = list(transfer.layers[0].selection_by_route)
+    rows: list[Row] = [
+        (
+            f"{row.target}{' (used at all layers)' if row.target == transfer.plan.shared else ''}",
+            *(row.selection_by_route[route] for route in routes),
+        )
+        for row in transfer.layers
+    ]
+    caption = "Projection agreement by route, on the sites that routes and layers are chosen on"
+    return Table(caption, columns("target layer", *routes), rows, stack=False)
+
+
+def ledger_table(ledger: Sequence[Shown]) -> Table | None:
+    """What the target was shown before the evaluation."""
+    rows = [(entry.text_class.replace("_", " "), entry.texts, entry.sites) for entry in ledger]
+    head, caption = columns("class", "texts", "sites"), "Text by class before evaluation"
+    return Table(caption, head, rows, stack=False) if rows else None
+
+
+def time_table(provenance: Mapping[str, Provenance]) -> Table | None:
+    """Seconds by stage."""
+    if not provenance:
+        return None
+    rows: list[Row] = [(n, p.seconds, p.device, str(p.seed)) for n, p in provenance.items()]
+    rows.append(("all", sum(p.seconds for p in provenance.values()), "", ""))
+    head = [Column("stage"), Column("seconds", spec=".1f"), Column("device"), Column("seed")]
+    return Table("Seconds by stage", head, rows, stack=False)
+
+
+def version_table(provenance: Mapping[str, Provenance]) -> Table | None:
+    """Versions of libraries; a resumed run may have mixed ones."""
+    found: dict[str, dict[str, None]] = {}  # an ordered set
+    for entry in provenance.values():
+        for name, version in entry.versions.items():
+            found.setdefault(name, {})[version] = None
+    rows = [(name, ", ".join(versions)) for name, versions in found.items()]
+    return Table("Versions", columns("package", "version"), rows, stack=False) if rows else None
+
+
+def hash_table(provenance: Mapping[str, Provenance]) -> Table | None:
+    """Hashes of what stages read and wrote."""
+    body: list[Row | Group] = []
+    for name, entry in provenance.items():
+        body.append(Group(name))
+        body += [(f"input {file}", hash_) for file, hash_ in entry.inputs.items()]
+        body += [(f"output {file}", hash_) for file, hash_ in entry.outputs.items()]
+    return Table("SHA-256", columns("file", "hash"), body, stack=False) if body else None
