@@ -133,7 +133,7 @@ def _memory_table(memory: dict[str, Any]) -> Table:
 
 
 def _writer_cells(group: dict[str, Any], facts: dict[str, Any]) -> list[str]:
-    refused = facts["refusal"] is not None and group["kind"] != "embedding"
+    refused = facts["obstacle"] is not None
     return [
         group["kind"].removesuffix("_expert"),
         group["path"],
@@ -167,7 +167,7 @@ def _facts_table(facts: dict[str, Any]) -> Table:
 
 def _edits(facts: dict[str, Any]) -> list[Text]:
     hooks = Text(f"edited by hooks:   {facts['by_hooks']}")
-    if facts["refusal"] is None:
+    if facts["obstacle"] is None:
         return [hooks, Text(f"edited by weights: {facts['by_weights']}")]
-    reason = f"edited by weights: embedding only, since {facts['refusal']}"
+    reason = f"weights are not edited, since {facts['obstacle']}"
     return [hooks, Text(reason, style="yellow")]

@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 import torch
-
 from conceptbasis.evaluation.conditions import Parts
+from conceptbasis.stages.lines import LineRoute, cut_recipes, line_conditions
+
 from conceptbasis.stages.baselines import run_baselines
 from conceptbasis.stages.guard import run_guard
-from conceptbasis.stages.lines import LineRoute, cut_recipes, line_conditions
 from conceptbasis.stages.replay import run_replay
 from conceptbasis.stages.transfer import run_transfer
 
@@ -21,8 +21,8 @@ def route(request, ready, sides, tmp_path_factory):
     from micro import QUIET
     from steps import steps_of
 
-    from conceptbasis.study.ledger import Ledger
     from conceptbasis.runs.stage import Run
+    from conceptbasis.study.ledger import Ledger
     from conceptbasis.study.study import Study
 
     config = ready.config(guard={"forced": request.param}, evaluate={"baselines": []})
