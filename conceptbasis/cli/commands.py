@@ -107,8 +107,8 @@ def run_audit(options: argparse.Namespace) -> None:
 def run_replay(options: argparse.Namespace) -> None:
     """Prints answers before and after a finished transfer, side by side."""
     from conceptbasis.cli.capability import open_finished
-    from conceptbasis.report.model_tables import answers_table
     from conceptbasis.edits.finished import answer_both
+    from conceptbasis.report.model_tables import answers_table
 
     loaded, intervention = open_finished(options)
     prompts, redacted = _replay_prompts(options)

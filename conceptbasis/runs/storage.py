@@ -109,7 +109,7 @@ class _Reader:
     tensors: Mapping[str, Tensor] | None
 
     def read(self, kind: Any, plain: Any, place: str) -> Any:
-        if isinstance(plain, dict) and plain.keys() == {_MARK} and kind is not Any:
+        if isinstance(plain, dict) and plain.keys() == {_MARK}:
             return self._tensor(plain[_MARK])
         origin, args = typing.get_origin(kind), typing.get_args(kind)
         if dataclasses.is_dataclass(kind):

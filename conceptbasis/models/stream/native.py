@@ -57,6 +57,7 @@ def end_activations(
     """
     n_positions = len(end_of_prompt_ids(loaded.tokenizer))
     layers = range(loaded.architecture.n_layers)
+    loaded.show(prompts)
     rows = prompt_ids(loaded.tokenizer, list(prompts), max_length=loaded.max_length)
     parts = []
 
