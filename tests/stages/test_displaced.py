@@ -4,59 +4,62 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 
-from conceptbasis.evaluation import conditions
-
-
-def parts_of(layers, single, edited=None):
-    return SimpleNamespace(
-        guarded=SimpleNamespace(single=single),
-        transfer=SimpleNamespace(layers=layers),
-        intervention=SimpleNamespace(layers=edited or layers),
-        harvest=SimpleNamespace(read_reported_ends=lambda *_: None),
-        study=SimpleNamespace(
-            target=SimpleNamespace(n_layers=8, loaded=None),
-            config=SimpleNamespace(
-                replay=SimpleNamespace(mode="affine", early_fraction=0.8), harvest=None
-            ),
-            reporter=None,
-        ),
-    )
+from conceptbasis.methods.far_layers import far_layers, native_far
+from conceptbasis.results.layers import LayerPlan
 
 
 def rows(n):
     return torch.arange(n).float()[:, None].expand(n, 3)
 
 
-def plan_and_look(monkeypatch):
-    seen = []
+def bridge_of(plan: LayerPlan, mapped, directions: str):
+    """A bridge that says which layer's direction each edited layer would get."""
 
-    def plan(parts, layers, directions, kept):
-        seen.append((tuple(layers), directions[:, 0].tolist(), tuple(kept)))
-        return SimpleNamespace(restrict=lambda kept: None)
+    def edit_along(plan, by_layer):
+        return {layer: float(by_layer[source][0]) for layer, source in plan.source}
 
-    monkeypatch.setattr(conditions, "_plan_on", plan)
-    return seen
-
-
-def test_own_and_transferred_directions_come_from_the_same_layer(monkeypatch):
-    seen = plan_and_look(monkeypatch)
-    parts = parts_of((1, 2, 3, 4, 5), single=5)
-    conditions.native_conditions(parts, {"native_trajectory": rows(8)})
-    assert seen[-1] == ((1, 2, 3, 4, 5), [1.0] * 5, (1, 2, 3, 4, 5))
-    conditions._displaced_edit(parts, 10 * rows(8)[1:6])
-    assert seen[-1] == ((1, 2, 3, 4, 5), [10.0] * 5, (1, 2, 3, 4, 5))
+    return SimpleNamespace(
+        edit=SimpleNamespace(plan=plan),
+        replay=SimpleNamespace(directions=directions),
+        native={"native_per_layer": rows(8)},
+        transfer=SimpleNamespace(
+            by_layer=lambda: {layer: 10 * rows(8)[layer] for layer in mapped},
+            layer_map=[(layer, layer) for layer in mapped],
+        ),
+        edit_along=edit_along,
+    )
 
 
-def test_directions_of_their_own_are_displaced_among_edited_layers(monkeypatch):
-    seen = plan_and_look(monkeypatch)
-    parts = parts_of((1, 2, 3, 4), single=None, edited=(2, 3))
-    conditions.native_conditions(parts, {"native_trajectory": rows(8)})
-    assert seen[-1] == ((2, 3), [3.0, 2.0], (2, 3))
+def test_own_and_transferred_directions_come_from_the_same_layer():
+    plan = LayerPlan.single((1, 2, 3, 4, 5), 5)
+    bridge = bridge_of(plan, (1, 2, 3, 4, 5), "single")
+    [own], [ours] = native_far(bridge), far_layers(bridge)
+    assert own.edit == dict.fromkeys((1, 2, 3, 4, 5), 1.0)
+    assert ours.edit == dict.fromkeys((1, 2, 3, 4, 5), 10.0)
 
 
-def test_one_layer_cannot_be_displaced(monkeypatch):
-    plan_and_look(monkeypatch)
-    found = conditions.native_conditions(parts_of((5,), single=5), {"native_trajectory": rows(8)})
-    assert [condition.name for condition in found] == ["native_trajectory"]
+def test_directions_of_their_own_are_displaced_among_edited_layers():
+    bridge = bridge_of(LayerPlan.per_layer((2, 3)), (1, 2, 3, 4), "per_layer")
+    [own] = native_far(bridge)
+    assert own.edit == {2: 3.0, 3: 2.0}
+
+
+def test_one_layer_cannot_be_displaced():
+    for directions in ("single", "per_layer"):
+        bridge = bridge_of(LayerPlan.per_layer((5,)), (5,), directions)
+        assert list(native_far(bridge)) == []
+        assert list(far_layers(bridge)) == []
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 6, 24])
+def test_a_displaced_direction_is_from_half_of_the_layers_away(n):
+    far = LayerPlan.per_layer(range(n)).displaced(range(n))
+    distances = [abs(layer - source) for layer, source in far.source]
+    assert far.layers == tuple(range(n))
+    assert all(distance >= n // 2 for distance in distances)
+    assert sum(distance < n / 2 for distance in distances) == n % 2
+    # The layer in the middle gets the last direction.
+    assert [source for _, source in far.source] == [0 if 2 * i >= n else n - 1 for i in range(n)]
