@@ -209,11 +209,10 @@ class Tracker:
             run.log({"sae_quality": table})
             for row in plain:
                 section = f"layer_{row.pop('layer'):02d}"
-                drawn = histograms.get(int(section[6:]), {}).items()
-                made = {n: (np.array(counts), np.array(edges)) for n, (counts, edges) in drawn}
-                run.log(
-                    {f"{section}/{n}": wandb.Histogram(np_histogram=h) for n, h in made.items()}
-                )
+                drawn = histograms.get(int(section[6:]), {})
+                for name, counted in drawn.items():
+                    histogram = wandb.Histogram(np_histogram=tuple(map(np.array, counted)))
+                    run.log({f"{section}/{name}": histogram})
                 run.summary.update({f"{section}/quality/{k}": v for k, v in row.items()})
 
         self._log("SAE quality", log)
