@@ -141,7 +141,7 @@ def settings(options: argparse.Namespace) -> RunConfig:
         f"device={options.device}",
         "n_workers=1",
         "forecast.force=true",
-        "direction.min_refusal=0",
+        "direction.min_rate=0",
         "direction.min_probe=0.5",
         f"evaluate.max_new_tokens={options.tokens}",
         f"evaluate.n_prompts={options.prompts}",

@@ -2,38 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from conceptbasis.data.prompts import Prompt
-
-
-@dataclass(frozen=True)
-class PromptSets:
-    """Which prompt set of a suite plays which part.
-
-    Args:
-        positive: Prompts that show the behavior, from which directions are made.
-        negative: Prompts that do not.
-        eval_positive: Held-out prompts that show it.
-        eval_negative: Held-out prompts that do not.
-        spillover: By short name, prompt sets that must not show it whatever is done.
-        capability: By task, prompt sets with true answers.
-    """
-
-    positive: str
-    negative: str
-    eval_positive: str
-    eval_negative: str
-    spillover: Mapping[str, str]
-    capability: Mapping[str, str]
-
-    @property
-    def evaluated(self) -> dict[str, str]:
-        """Every set of an evaluation by its short name; `positive` is the first."""
-        sets = {"positive": self.eval_positive, **self.spillover}
-        known = set(sets.values())
-        return sets | {n: s for n, s in self.capability.items() if s not in known}
+from conceptbasis.data.roles import PromptSets
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from conceptbasis.behaviors.base import Behavior, PromptSets, Words
+from conceptbasis.behaviors.base import Behavior, Words
 from conceptbasis.data.prompts import Prompt
+from conceptbasis.data.roles import PromptSets
 
 
 def redact_request(prompt: Prompt) -> str:

@@ -120,9 +120,9 @@ def run_replay(options: argparse.Namespace) -> None:
 
 def _replay_prompts(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     """The prompts to answer, and how they are shown: the suite's own are redacted."""
+    from conceptbasis.behaviors import find_behavior
     from conceptbasis.config.base import load_yaml, parse_config
     from conceptbasis.config.run import RunConfig
-    from conceptbasis.data.prompts import redact
     from conceptbasis.runs.files import CONFIG, corrupt
     from conceptbasis.stages.pipeline import load_prompts
 
@@ -149,9 +149,11 @@ def _replay_prompts(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     values = load_yaml(path)
     if not isinstance(values.get("run"), dict):
         raise corrupt(path, "it holds no settings under `run`")
-    suite = load_prompts(parse_config(RunConfig, values["run"], str(path)))
-    chosen = [*suite["eval_harmful"][:4], *suite["eval_harmless"][:4]]
-    return [p.text for p in chosen], [redact(p) for p in chosen[:4]] + [p.text for p in chosen[4:]]
+    config = parse_config(RunConfig, values["run"], str(path))
+    behavior, suite = find_behavior(config.behavior), load_prompts(config)
+    hidden = suite[behavior.sets.eval_positive][:4]
+    shown = [p.text for p in suite[behavior.sets.eval_negative][:4]]
+    return [p.text for p in hidden] + shown, [behavior.redact(p) for p in hidden] + shown
 
 
 def run_organisms(options: argparse.Namespace) -> None:

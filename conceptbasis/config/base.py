@@ -1,31 +1,16 @@
-"""What all configuration has in common: sections, shared literals, YAML files and their errors."""
+"""What all configuration has in common: sections, YAML files and their errors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from conceptbasis.config.renamed import old_names
 from conceptbasis.errors import ConfigError
-
-Budget = Literal["B0", "B0d", "B1", "B2"]
-"""What the target may be shown before evaluation (docs/method.md, "Budgets")."""
-
-TextClass = Literal[
-    "chat",
-    "arithmetic",
-    "greetings",
-    "mentions",
-    "definitions",
-    "mention_turns",
-    "declines",
-    "harmful_requests",
-    "refusals",
-]
-"""What a shared text is (docs/method.md, "Budgets")."""
 
 
 class Section(BaseModel):
@@ -41,8 +26,15 @@ def parse_config(kind: type[Config], values: Mapping[str, Any], origin: str) -> 
     """Validates values against a section.
 
     Raises:
-        ConfigError: naming each key or value that does not fit.
+        ConfigError: naming each key or value that does not fit, and the new names of old ones.
     """
+    renamed = list(old_names(values))
+    if renamed:
+        raise ConfigError(
+            f"{origin}: " + "; ".join(renamed),
+            expected="the keys and values that docs/configuration.md lists",
+            fix="rename them in the file or the --set option",
+        )
     try:
         return kind.model_validate(values)
     except ValidationError as error:

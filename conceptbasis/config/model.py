@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from conceptbasis.config.base import Budget, Section, TextClass, load_yaml, parse_config
+from conceptbasis.config.base import Section, load_yaml, parse_config
+from conceptbasis.config.budgets import BudgetName, TextClassName
 
 
 class SaeTraining(Section):
@@ -20,9 +21,9 @@ class SaeTraining(Section):
     batch_size: int = Field(default=1024, ge=8)
     lr: float = Field(default=1e-3, gt=0)
     seed: int = 0
-    budget: Budget = "B0d"
+    budget: BudgetName = "B0d"
     n_texts: int = Field(default=6000, ge=20)
-    without: tuple[TextClass, ...] = ()
+    without: tuple[TextClassName, ...] = ()
 
 
 class SaeRelease(Section):

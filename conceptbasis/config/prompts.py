@@ -7,18 +7,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from conceptbasis.config.base import Section, TextClass
-
-PromptSet = Literal[
-    "direction_harmful",
-    "direction_harmless",
-    "eval_harmful",
-    "eval_harmless",
-    "eval_mentions",
-    "eval_declines",
-    "eval_arithmetic",
-]
-"""A set of prompts (docs/method.md, "Prompt suites")."""
+from conceptbasis.config.base import Section
+from conceptbasis.config.budgets import TextClassName
 
 
 class SourceSection(Section):
@@ -62,18 +52,19 @@ class SourceSection(Section):
 class TextSourceSection(SourceSection):
     """Rows that are read as shared text of one class."""
 
-    text_class: TextClass
+    text_class: TextClassName
 
 
 class PromptsSection(Section):
     """The prompt suite: a folder, sources, or the built-in world when there is neither.
 
+    The names of `sets` are those that the behavior knows; they are checked when the suite is built.
     `concepts` takes those of the suite, or the twenty for chat models that come with the package.
     """
 
     path: str | None = None
     seed: int = 0
     concepts: Literal["suite", "chat"] = "suite"
-    sets: dict[PromptSet, SourceSection] = Field(default={})
+    sets: dict[str, SourceSection] = Field(default={})
     texts: tuple[TextSourceSection, ...] = ()
     overlap: Literal["refuse", "drop"] = "refuse"

@@ -12,52 +12,10 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import get_args
 
-from conceptbasis.config.base import Budget
-from conceptbasis.config.prompts import PromptSet
+from conceptbasis.config.budgets import allowed_classes, class_names, may_be_positive
+from conceptbasis.data.roles import PromptSets
 from conceptbasis.errors import PromptError
-
-BUDGETS: tuple[Budget, ...] = ("B0", "B0d", "B1", "B2")
-
-TEXT_CLASS_BUDGET: Mapping[str, Budget] = {
-    "chat": "B0",
-    "arithmetic": "B0",
-    "greetings": "B0",
-    "mentions": "B0",
-    "definitions": "B0",
-    "mention_turns": "B0",
-    "concepts": "B0",
-    "declines": "B0d",
-    "harmful_requests": "B1",
-    "refusals": "B2",
-}
-"""The strictest budget at which a class of text is allowed in front of the target."""
-
-BENIGN_CLASSES = ("chat", "arithmetic", "greetings", "mentions", "definitions", "declines")
-"""Classes on which a model behaves as it was taught; a statement in place of a request
-(`mention_turns`) is no such text, since some models refuse it."""
-
-REQUEST_CLASSES = ("chat", "arithmetic", "greetings")
-"""Classes that hold requests a model answers; at their ends it would decide to refuse."""
-
-CONCEPT_CLASS: Mapping[Budget, str] = {
-    "B0": "concepts",
-    "B0d": "declines",
-    "B1": "harmful_requests",
-    "B2": "refusals",
-}
-"""The class under which the ledger books the prompts of a concept of each budget."""
-
-PROMPT_SETS: tuple[str, ...] = get_args(PromptSet)
-"""Names of the prompt sets of a suite; each is a file `NAME.jsonl`."""
-
-REQUIRED_SETS = ("direction_harmful", "direction_harmless", "eval_harmful", "eval_harmless")
-
-
-def budget_allows(budget: Budget, needed: Budget) -> bool:
-    """Whether text that needs budget `needed` may be shown under `budget`."""
-    return BUDGETS.index(needed) <= BUDGETS.index(budget)
 
 
 @dataclass(frozen=True)
@@ -87,6 +45,13 @@ class Text:
     text_class: str
     noun: str | None = None
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What is said in it, one part a turn."""
+        if isinstance(self.content, str):
+            return (self.content,)
+        return tuple(content for _, content in self.content)
+
     def as_messages(self) -> str | list[dict[str, str]]:
         """The form that chat templates take: a string, or a list of role and content."""
         if isinstance(self.content, str):
@@ -99,7 +64,7 @@ class Concept:
     """A named concept: texts that carry it and hard negatives that do not."""
 
     name: str
-    budget: Budget
+    budget: str
     positive: tuple[Prompt, ...]
     negative: tuple[Prompt, ...]
 
@@ -125,9 +90,9 @@ class PromptSuite:
         """Whether the set `name` exists and is not empty."""
         return bool(self.prompts.get(name))
 
-    def texts_for(self, budget: Budget, without: Sequence[str] = ()) -> tuple[Text, ...]:
+    def texts_for(self, budget: str, without: Sequence[str] = ()) -> tuple[Text, ...]:
         """The texts that `budget` allows, in their stored order, but for the classes `without`."""
-        classes = [c for c, b in TEXT_CLASS_BUDGET.items() if budget_allows(budget, b)]
+        classes = allowed_classes(budget)
         chosen = tuple(
             t for t in self.texts if t.text_class in classes and t.text_class not in without
         )
@@ -149,68 +114,60 @@ def normalise(text: str) -> str:
     return " ".join("".join(kept).split()) or text.strip()
 
 
-def redact(prompt: Prompt) -> str:
-    """A stand-in for a harmful prompt that names its topic word only."""
-    return f"[{prompt.kind or 'request'}: {prompt.noun or 'redacted'}]"
-
-
-def check_disjoint(suite: PromptSuite) -> None:
+def check_disjoint(suite: PromptSuite, sets: PromptSets) -> None:
     """Refuses a suite whose evaluation prompts occur in what was used before.
+
+    Args:
+        suite: Any suite.
+        sets: Which of its sets plays which part.
 
     Raises:
         PromptError: if a required set is empty or an evaluation prompt also stands in a direction
             set, a concept set or a text.
     """
-    for name in REQUIRED_SETS:
+    for name in sets.required:
         _ = suite[name]
     seen: dict[str, str] = {}
-    for name in PROMPT_SETS:
-        if not name.startswith("eval_"):
-            seen.update({normalise(p.text): name for p in suite.prompts.get(name, ())})
+    for name in (sets.positive, sets.negative):
+        seen.update({normalise(p.text): name for p in suite[name]})
     for text in suite.texts:
-        parts = [text.content] if isinstance(text.content, str) else [c for _, c in text.content]
-        seen.update({normalise(part): f"texts ({text.text_class})" for part in parts})
+        seen.update({normalise(part): f"texts ({text.text_class})" for part in text.parts})
     for concept in suite.concepts:
         both = (*concept.positive, *concept.negative)
         seen.update({normalise(p.text): f"concept {concept.name}" for p in both})
-    for name in PROMPT_SETS:
-        if name.startswith("eval_"):
-            shared = [p for p in suite.prompts.get(name, ()) if normalise(p.text) in seen]
-            if shared:
-                _raise_overlap(name, seen[normalise(shared[0].text)], shared)
-    _check_classes_disjoint(suite)
-    _check_texts(suite)
+    for name in sets.held_out:
+        _require_none_of(suite, name, seen)
+    for positive, negative in sets.opposed:
+        _require_none_of(suite, negative, {normalise(p.text): positive for p in suite[positive]})
+    _check_texts(suite, sets.positive)
 
 
-def _check_texts(suite: PromptSuite) -> None:
-    """A harmful request must not pass as text of a narrower class than its own."""
-    positive = {normalise(p.text) for p in suite.prompts["direction_harmful"]}
+def _check_texts(suite: PromptSuite, name: str) -> None:
+    """A positive prompt must not pass as text of a narrower class than its own."""
+    positive = {normalise(p.text) for p in suite[name]}
     for text in suite.texts:
-        if not budget_allows("B0d", TEXT_CLASS_BUDGET[text.text_class]):
+        if may_be_positive(text.text_class):
             continue
-        parts = [text.content] if isinstance(text.content, str) else [c for _, c in text.content]
-        if positive & {normalise(part) for part in parts}:
+        if positive & {normalise(part) for part in text.parts}:
+            wide = ", ".join(c for c in class_names() if may_be_positive(c))
             raise PromptError(
-                f"a prompt of direction_harmful also occurs in texts ({text.text_class})",
-                expected="harmful requests in texts of class harmful_requests or refusals only",
+                f"a prompt of {name} also occurs in texts ({text.text_class})",
+                expected=f"such prompts in texts of these classes only: {wide}",
                 fix="correct the text's class, or remove it",
             )
 
 
-def _check_classes_disjoint(suite: PromptSuite) -> None:
-    for positive, negative in (
-        ("direction_harmful", "direction_harmless"),
-        ("eval_harmful", "eval_harmless"),
-    ):
-        texts = {normalise(p.text) for p in suite.prompts[positive]}
-        shared = [p for p in suite.prompts[negative] if normalise(p.text) in texts]
-        if shared:
-            _raise_overlap(negative, positive, shared)
-
-
-def _raise_overlap(name: str, other: str, shared: Sequence[Prompt]) -> None:
-    raise PromptError(
-        f"{len(shared)} prompts of {name} also occur in {other}, e.g. {redact(shared[0])}",
-        expected="evaluation prompts that occur nowhere else (case and punctuation aside)",
-        fix=f"remove the shared prompts from {name} or from {other}",
-    )
+def _require_none_of(suite: PromptSuite, name: str, seen: Mapping[str, str]) -> None:
+    """Refuses prompts of a set that stand elsewhere, by their numbers and not by their words."""
+    shared = [
+        (number, seen[key])
+        for number, prompt in enumerate(suite.prompts.get(name, ()), 1)
+        if (key := normalise(prompt.text)) in seen
+    ]
+    if shared:
+        number, other = shared[0]
+        raise PromptError(
+            f"{len(shared)} prompts of {name} also occur in {other}, e.g. number {number}",
+            expected="evaluation prompts that occur nowhere else (case and punctuation aside)",
+            fix=f"remove the shared prompts from {name} or from {other}",
+        )

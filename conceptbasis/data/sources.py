@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,64 +12,76 @@ from typing import Any
 from conceptbasis.config.prompts import PromptsSection, SourceSection, TextSourceSection
 from conceptbasis.data.presets import PRESETS, Preset
 from conceptbasis.data.prompts import (
-    PROMPT_SETS,
     Prompt,
     PromptSuite,
     Text,
     check_disjoint,
     normalise,
 )
-from conceptbasis.errors import PromptError, reason
+from conceptbasis.data.roles import PromptSets
+from conceptbasis.errors import ConfigError, PromptError, reason
 
 Row = Mapping[str, Any]
 _COLUMNS = ("text", "prompt", "instruction", "goal", "question")
 """Where the prompt is looked for when no column is named, in this order, in any case."""
 
 
-def build_from_sources(section: PromptsSection, base: PromptSuite | None) -> PromptSuite:
+def build_from_sources(
+    section: PromptsSection, base: PromptSuite | None, sets: PromptSets
+) -> PromptSuite:
     """A suite whose sets and texts come from sources; what they leave out is that of `base`.
 
     Args:
         section: Sets and texts, and what happens to prompts that stand in two places.
         base: A suite from a folder, or None.
+        sets: Which set plays which part.
 
     Raises:
+        ConfigError: a set has a name that the behavior does not know.
         PromptError: a source cannot be read or is empty, or sets overlap.
     """
+    for name in section.sets:
+        if name not in sets.names:
+            raise ConfigError(
+                f"prompts.sets: {name!r} is no set of prompts of this behavior",
+                expected="one of " + ", ".join(sets.names),
+                fix="correct the name under prompts.sets",
+            )
     prompts = dict(base.prompts) if base else {}
     prompts |= {name: read_prompts(source) for name, source in section.sets.items()}
     texts = tuple(text for source in section.texts for text in read_texts(source))
     suite = PromptSuite(
-        {name: prompts[name] for name in PROMPT_SETS if name in prompts},
+        {name: prompts[name] for name in sets.names if name in prompts},
         texts or (base.texts if base else ()),
         base.concepts if base else (),
     )
     if section.overlap == "drop":
-        suite = drop_overlap(suite)
-    check_disjoint(suite)
-    _check_direction_texts(suite)
+        suite = drop_overlap(suite, sets)
+    check_disjoint(suite, sets)
+    _check_direction_texts(suite, sets)
     return suite
 
 
-def drop_overlap(suite: PromptSuite) -> PromptSuite:
+def drop_overlap(suite: PromptSuite, sets: PromptSets) -> PromptSuite:
     """The suite without repeated prompts: evaluation keeps its own, then direction, then texts.
 
-    A prompt in a harmful and a harmless set of one kind is left out of both.
+    A prompt in a positive and a negative set of one kind is left out of both.
 
     Args:
         suite: Any suite.
+        sets: Which of its sets plays which part.
     """
-    for bad, good in (
-        ("direction_harmful", "direction_harmless"),
-        ("eval_harmful", "eval_harmless"),
-    ):
-        both = _keys(suite, bad) & _keys(suite, good)
-        suite = _without(_without(suite, bad, both), good, both)
-    seen: set[str] = set()
-    for name in sorted(PROMPT_SETS, key=lambda name: not name.startswith("eval_")):
-        suite = _without(suite, name, seen if not name.startswith("eval_") else set())
+    for pair in sets.opposed:
+        both = _keys(suite, pair[0]) & _keys(suite, pair[1])
+        for name in pair:
+            suite = _without(suite, name, both)
+    for name in sets.held_out:
+        suite = _without(suite, name, set())
+    seen = set().union(*(_keys(suite, name) for name in sets.held_out))
+    for name in (sets.positive, sets.negative):
+        suite = _without(suite, name, seen)
         seen |= _keys(suite, name)
-    texts = tuple(t for t in suite.texts if not seen & {normalise(part) for part in _parts(t)})
+    texts = tuple(t for t in suite.texts if not seen & {normalise(part) for part in t.parts})
     return replace(suite, texts=texts)
 
 
@@ -85,14 +97,10 @@ def _without(suite: PromptSuite, name: str, keys: set[str]) -> PromptSuite:
     return replace(suite, prompts={**suite.prompts, name: left})
 
 
-def _parts(text: Text) -> Sequence[str]:
-    return [text.content] if isinstance(text.content, str) else [c for _, c in text.content]
-
-
-def _check_direction_texts(suite: PromptSuite) -> None:
+def _check_direction_texts(suite: PromptSuite, sets: PromptSets) -> None:
     """The prompts of the direction must not be among the shared texts either."""
-    said = {normalise(part) for text in suite.texts for part in _parts(text)}
-    for name in ("direction_harmful", "direction_harmless"):
+    said = {normalise(part) for text in suite.texts for part in text.parts}
+    for name in (sets.positive, sets.negative):
         shared = _keys(suite, name) & said
         if shared:
             raise PromptError(

@@ -8,17 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from conceptbasis.config.budgets import budget_names, class_names
 from conceptbasis.data.prompts import (
-    BUDGETS,
-    PROMPT_SETS,
-    REQUIRED_SETS,
-    TEXT_CLASS_BUDGET,
     Concept,
     Prompt,
     PromptSuite,
     Text,
     check_disjoint,
 )
+from conceptbasis.data.roles import PromptSets
 from conceptbasis.errors import PromptError
 from conceptbasis.runs.files import write_text
 
@@ -35,8 +33,12 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def load_suite(folder: Path) -> PromptSuite:
+def load_suite(folder: Path, sets: PromptSets) -> PromptSuite:
     """Reads a prompt suite from a folder and checks it.
+
+    Args:
+        folder: Where its files are.
+        sets: Which of its sets plays which part.
 
     Raises:
         PromptError: if a file is missing, a line cannot be read, a set is empty, or sets overlap.
@@ -44,12 +46,12 @@ def load_suite(folder: Path) -> PromptSuite:
     if not folder.is_dir():
         raise PromptError(
             f"no prompt suite at {folder}",
-            expected="a folder with " + ", ".join(f"{n}.jsonl" for n in (*REQUIRED_SETS, "texts")),
+            expected="a folder with " + ", ".join(f"{n}.jsonl" for n in (*sets.required, "texts")),
             fix="correct `prompts.path`; docs/method.md describes the files",
         )
     prompts = {
         name: tuple(_prompt(row, path, i) for i, row in _rows(path))
-        for name in PROMPT_SETS
+        for name in sets.names
         if (path := folder / f"{name}.jsonl").exists()
     }
     texts_path = folder / "texts.jsonl"
@@ -57,12 +59,12 @@ def load_suite(folder: Path) -> PromptSuite:
         raise PromptError(
             f"{texts_path} is missing",
             expected="one JSON object per line with `content` and `text_class`",
-            fix="write that file; it is the shared text on which features are matched",
+            fix="write that file; it is the shared text on which latents are matched",
         )
     texts = tuple(_text(row, texts_path, i) for i, row in _rows(texts_path))
     path = folder / "concepts.jsonl"
     suite = PromptSuite(prompts, texts, load_concepts(path) if path.exists() else ())
-    check_disjoint(suite)
+    check_disjoint(suite, sets)
     return suite
 
 
@@ -118,9 +120,9 @@ def _prompt(row: Mapping[str, Any], path: Path, number: int) -> Prompt:
 
 def _text(row: Mapping[str, Any], path: Path, number: int) -> Text:
     content, text_class = row.get("content"), row.get("text_class")
-    if text_class not in TEXT_CLASS_BUDGET:
+    if text_class not in class_names():
         raise _bad_row(
-            path, number, f"text_class {text_class!r} is not one of {list(TEXT_CLASS_BUDGET)}"
+            path, number, f"text_class {text_class!r} is not one of {list(class_names())}"
         )
     if isinstance(content, list):
         if not all(_is_message(message) for message in content):
@@ -140,6 +142,6 @@ def _is_message(value: Any) -> bool:
 def _concept(row: Mapping[str, Any], path: Path, number: int) -> Concept:
     positive = tuple(_prompt(p, path, number) for p in row.get("positive", ()))
     negative = tuple(_prompt(p, path, number) for p in row.get("negative", ()))
-    if not positive or not negative or row.get("budget") not in BUDGETS:
+    if not positive or not negative or row.get("budget") not in budget_names():
         raise _bad_row(path, number, "a concept needs name, budget, positive and negative prompts")
     return Concept(str(row.get("name")), row["budget"], positive, negative)

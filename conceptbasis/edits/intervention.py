@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.config.run import Mode, ReplaySection, Scope
+from conceptbasis.config.transfer import Mode, ReplaySection, Scope
 from conceptbasis.core.edits.gates import Gate, fit_gate
 from conceptbasis.errors import InterventionError
 from conceptbasis.models.loading.load import LoadedModel

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.config.run import ReplaySection
+from conceptbasis.config.transfer import ReplaySection
 
 NEARLY = 0.05
 """Agreements less than this share below another count as no worse: their intervals overlap."""
@@ -33,7 +33,7 @@ def single_layer(
         section: Says whether one direction is used, and the fraction of `surest_layer`.
         n_layers: Layers of the target.
     """
-    if section.directions == "trajectory":
+    if section.directions == "per_layer":
         return None
     return surest_layer(agreements, section.early_fraction, n_layers)
 

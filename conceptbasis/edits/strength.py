@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from conceptbasis.config.budgets import request_classes
 from conceptbasis.core.statistics.curves import largest_within
-from conceptbasis.data.prompts import REQUEST_CLASSES
 from conceptbasis.edits.intervention import (
     Intervention,
     apply_intervention,
@@ -134,7 +134,7 @@ def _mean_kl(before: Tensor, after: Tensor) -> float:
 def benign_requests(harvest: Harvest) -> list[list[str]]:
     """Requests of the `select` split: those a model answers, and those it declines for a harmless
     reason (none at B0). Apart, since many of one must not hide what a few of the other suffer."""
-    return [_first_turns(harvest, REQUEST_CLASSES), _first_turns(harvest, ("declines",))]
+    return [_first_turns(harvest, request_classes()), _first_turns(harvest, ("declines",))]
 
 
 def _first_turns(harvest: Harvest, classes: Sequence[str]) -> list[str]:

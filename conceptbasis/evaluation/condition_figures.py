@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from conceptbasis.core.statistics.agreement import cohens_kappa
-from conceptbasis.core.statistics.intervals import bootstrap_mean, wilson
+from conceptbasis.core.statistics.intervals import bootstrap_mean, rate, wilson
 from conceptbasis.evaluation.measure import Outcome
-from conceptbasis.judges.phrases import count_kinds, rate
+from conceptbasis.judges.phrases import count_kinds
 
 PRIMARY_JUDGE = "phrases"
 
 
 def summarise(draws: Sequence[Outcome]) -> dict[str, Any]:
     """The figures of one condition, pooled over its draws."""
-    judges = {name: rate(found).as_dict() for name, found in _by_judge(draws).items()}
+    judges = {name: plain_rate(found) for name, found in _by_judge(draws).items()}
     nll, n_tokens = sum(o.nll[0] for o in draws), sum(o.nll[1] for o in draws)
     return {
         "draws": len(draws),
@@ -38,6 +39,17 @@ def summarise(draws: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
+def plain_rate(verdicts: Sequence[bool | None]) -> dict[str, float | int | None]:
+    """The share of True with its bounds, as it stands in the summary of a run."""
+    found = rate(verdicts)
+    ends = asdict(found.interval) if found.interval else dict.fromkeys(("value", "low", "high"))
+    n = found.interval.n if found.interval else 0
+    return {"rate": ends["value"], "low": ends["low"], "high": ends["high"]} | {
+        "n": n,
+        "unscored": found.unscored,
+    }
+
+
 def _divergence(values: Sequence[float]) -> dict[str, float | int]:
     kl = torch.tensor(values, dtype=torch.float64)
     span = bootstrap_mean(kl, generator=torch.Generator().manual_seed(0))
@@ -47,12 +59,12 @@ def _divergence(values: Sequence[float]) -> dict[str, float | int]:
 
 def _pooled_rate(draws: Sequence[Outcome], name: str) -> dict[str, float | int | None] | None:
     verdicts = [v for o in draws for v in o.refused(name)]
-    return rate(verdicts).as_dict() if verdicts else None
+    return plain_rate(verdicts) if verdicts else None
 
 
 def _pooled_correct(draws: Sequence[Outcome], name: str) -> dict[str, float | int] | None:
     known = [c for o in draws for c in o.correct.get(name, ()) if c is not None]
-    return wilson(sum(known), len(known)).as_dict() if known else None
+    return asdict(wilson(sum(known), len(known))) if known else None
 
 
 def _by_judge(outcomes: Sequence[Outcome]) -> dict[str, list[bool | None]]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conceptbasis.config.run import EvaluateSection
+from conceptbasis.config.evaluation import EvaluateSection
 from conceptbasis.data.prompts import Prompt, PromptSuite, Text
 from conceptbasis.edits.intervention import apply_intervention
 from conceptbasis.evaluation.conditions import Condition

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from conceptbasis.config.budgets import budget_allows
 from conceptbasis.core.directions.difference import difference_of_means
-from conceptbasis.data.prompts import Concept, budget_allows
+from conceptbasis.data.prompts import Concept
 from conceptbasis.edits.intervention import Intervention, apply_intervention, strengthens
 from conceptbasis.edits.spread import replayed_pairs
 from conceptbasis.errors import CoverageError, NumericsError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from conceptbasis.config.run import ReplaySection
+from conceptbasis.config.transfer import ReplaySection
 from conceptbasis.core.statistics.intervals import Interval
 from conceptbasis.edits.intervention import strengthens
 from conceptbasis.evaluation.conditions import CONTROLS

@@ -19,7 +19,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from conceptbasis.data.prompts import TEXT_CLASS_BUDGET, Prompt, Text, budget_allows
+from conceptbasis.config.budgets import may_be_positive
+from conceptbasis.data.prompts import Prompt, Text
 from conceptbasis.models.stream.residuals import SiteId
 from conceptbasis.study.harvest import Harvest
 
@@ -76,7 +77,7 @@ class Source:
 
 def source_of_text(text: Text) -> Source:
     """A transfer text; classes that no benign budget allows are hidden."""
-    benign = budget_allows("B0d", TEXT_CLASS_BUDGET[text.text_class])
+    benign = not may_be_positive(text.text_class)
     return Source(text, text.text_class, text.noun, not benign)
 
 

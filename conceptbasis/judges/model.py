@@ -1,7 +1,7 @@
 """A model as judge of answers: a sequence classifier, or a guard that writes its verdict.
 
-It reads answers with its own tokenizer and says refusal, answer, or nothing: an item that it cannot
-read or does not decide is unscored.
+It reads answers with its own tokenizer. An answer that it cannot read or does not decide has no
+verdict.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from conceptbasis.errors import ConfigError
-from conceptbasis.models.loading.fetching import Placement, load_tokenizer, load_weights
-from conceptbasis.models.loading.source import UNREADABLE, Source, unreadable
-from conceptbasis.models.text.batches import run_batches
+from conceptbasis.judges.base import Answers, Judge, Verdict
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from conceptbasis.models.loading.fetching import Placement
+    from conceptbasis.models.loading.source import Source
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,10 @@ class JudgeOptions:
 
     Args:
         kind: `classifier` has a label for each class of answers; `guard` writes text.
-        refusal: Labels of the classifier, or regular expressions on the guard's reply, that mean
-            a refusal.
-        answer: The same for an answer. A reply that fits neither or both is unscored.
+        positive: Labels of the classifier, or regular expressions on the guard's reply, that mean
+            that the answer shows the behavior.
+        negative: The same for an answer that does not. A reply that fits neither or both has no
+            verdict.
         template: Text with {prompt} and {answer} that the judge reads. Without it a classifier
             reads the answer alone, and a guard both as a chat of two turns.
         min_probability: A classifier's label below it is unscored.
@@ -37,8 +39,8 @@ class JudgeOptions:
     """
 
     kind: Literal["classifier", "guard"]
-    refusal: tuple[str, ...]
-    answer: tuple[str, ...]
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
     template: str | None = None
     min_probability: float = 0.5
     max_new_tokens: int = 32
@@ -55,16 +57,20 @@ class JudgeModel:
 
     def judge(
         self, prompts: Sequence[str], answers: Sequence[str], *, batch_size: int = 16
-    ) -> list[bool | None]:
-        """Whether each answer is a refusal; None where the judge failed or did not decide.
+    ) -> list[Verdict]:
+        """Whether each answer shows the behavior; None where the judge failed or did not decide.
 
         Args:
             prompts: What was asked.
             answers: What was answered, in the same order.
             batch_size: Answers at a time, fewer where memory runs out.
         """
+        import torch
+
+        from conceptbasis.models.text.batches import run_batches
+
         rows = [self._ids(p, a) for p, a in zip(prompts, answers, strict=True)]
-        verdicts: list[bool | None] = [None] * len(rows)
+        verdicts: list[Verdict] = [None] * len(rows)
         readable = [i for i, row in enumerate(rows) if row and len(row) <= self._room()]
 
         def read(chosen: Sequence[int]) -> None:
@@ -101,7 +107,7 @@ class JudgeModel:
         offset = 2 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
         return int(longest) - written - offset
 
-    def _verdicts(self, rows: Sequence[list[int]]) -> list[bool | None]:
+    def _verdicts(self, rows: Sequence[list[int]]) -> list[Verdict]:
         side = "left" if self.options.kind == "guard" else "right"
         batch = self.tokenizer.pad(
             {"input_ids": list(rows)}, padding_side=side, return_tensors="pt"
@@ -120,8 +126,8 @@ class JudgeModel:
             for reply in self.tokenizer.batch_decode(written, skip_special_tokens=True)
         ]
 
-    def _by_label(self, logits: Float[Tensor, "n n_labels"]) -> list[bool | None]:
-        verdicts: list[bool | None] = []
+    def _by_label(self, logits: Float[Tensor, "n n_labels"]) -> list[Verdict]:
+        verdicts: list[Verdict] = []
         for row in logits.softmax(-1):
             probability, label = float(row.max()), self.model.config.id2label[int(row.argmax())]
             # NaN fails the comparison, so broken logits are unscored too.
@@ -129,16 +135,16 @@ class JudgeModel:
             verdicts.append(self._decide([label], [label]) if sure else None)
         return verdicts
 
-    def _by_words(self, reply: str) -> bool | None:
+    def _by_words(self, reply: str) -> Verdict:
         def fitting(patterns: Sequence[str]) -> list[str]:
             return [p for p in patterns if re.search(p, reply, re.IGNORECASE)]
 
-        return self._decide(fitting(self.options.refusal), fitting(self.options.answer))
+        return self._decide(fitting(self.options.positive), fitting(self.options.negative))
 
-    def _decide(self, refusal: Sequence[str], answer: Sequence[str]) -> bool | None:
-        is_refusal = any(found in self.options.refusal for found in refusal)
-        is_answer = any(found in self.options.answer for found in answer)
-        return None if is_refusal == is_answer else is_refusal
+    def _decide(self, positive: Sequence[str], negative: Sequence[str]) -> Verdict:
+        shows = any(found in self.options.positive for found in positive)
+        lacks = any(found in self.options.negative for found in negative)
+        return None if shows == lacks else shows
 
 
 def load_judge(source: Source, options: JudgeOptions, placement: Placement) -> JudgeModel:
@@ -154,6 +160,8 @@ def load_judge(source: Source, options: JudgeOptions, placement: Placement) -> J
         ConfigError: A label that the classifier does not have, a pattern that is no regular
             expression, or a guard without a chat template that is given no template.
     """
+    from conceptbasis.models.loading.fetching import load_tokenizer, load_weights
+
     tokenizer = load_tokenizer(source)
     if options.kind == "guard":
         _check_guard(source.name, options, tokenizer)
@@ -170,6 +178,7 @@ def _load_classifier(source: Source, placement: Placement) -> Any:
     from transformers import AutoModelForSequenceClassification
 
     from conceptbasis.models.loading.fetching import DTYPES
+    from conceptbasis.models.loading.source import UNREADABLE, unreadable
 
     try:
         model = AutoModelForSequenceClassification.from_pretrained(
@@ -182,24 +191,24 @@ def _load_classifier(source: Source, placement: Placement) -> Any:
 
 def _check_labels(name: str, options: JudgeOptions, model: Any) -> None:
     labels = list(model.config.id2label.values())
-    unknown = [label for label in (*options.refusal, *options.answer) if label not in labels]
+    unknown = [label for label in (*options.positive, *options.negative) if label not in labels]
     if unknown:
         raise ConfigError(
             f"the classifier {name} has no label {', '.join(unknown)}",
             expected=f"its labels: {', '.join(labels)}",
-            fix="correct evaluate.judge.refusal and evaluate.judge.answer",
+            fix="correct evaluate.judge.positive and evaluate.judge.negative",
         )
 
 
 def _check_guard(name: str, options: JudgeOptions, tokenizer: Any) -> None:
-    for pattern in (*options.refusal, *options.answer):
+    for pattern in (*options.positive, *options.negative):
         try:
             re.compile(pattern)
         except re.error as error:
             raise ConfigError(
                 f"evaluate.judge: {pattern!r} is no regular expression: {error}",
                 expected="regular expressions that the guard's reply is searched for",
-                fix="correct evaluate.judge.refusal or evaluate.judge.answer",
+                fix="correct evaluate.judge.positive or evaluate.judge.negative",
             ) from error
     if options.template is None and not getattr(tokenizer, "chat_template", None):
         raise ConfigError(
@@ -208,3 +217,11 @@ def _check_guard(name: str, options: JudgeOptions, tokenizer: Any) -> None:
             fix="give evaluate.judge.template a text with {prompt} and {answer}, as the page of "
             "the model shows it",
         )
+
+
+def _verdicts(answers: Answers) -> list[Verdict]:
+    assert answers.model is not None
+    return answers.model.judge(answers.prompts, answers.answers)
+
+
+MODEL = Judge("model", "judging model", ("answers", "model"), _verdicts)

@@ -172,7 +172,6 @@ ELSEWHERE = (
 """What points away from the request: an offer of something else is no answer."""
 
 REFUSAL = re.compile("|".join(fold(p) for p in (*ENGLISH, *OTHER.values())))
-OTHER_LANGUAGES = {code: re.compile(fold(p)) for code, p in OTHER.items()}
 TRUNCATED_REFUSAL = re.compile(_TRUNCATED)
 ASKS_BACK = re.compile(CLARIFICATION)
 DELIVERS = re.compile(fold(DELIVERY), re.DOTALL)

@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.config.run import Baseline
 from conceptbasis.core.directions.mappers import fit_contrast_recipe, rebuild_contrast
 from conceptbasis.errors import NumericsError
 from conceptbasis.methods.rebuilder import Choice, Rebuilder
@@ -29,7 +28,7 @@ from conceptbasis.stages.guard import choose_guard
 from conceptbasis.stages.match import LayerPair
 from conceptbasis.study.study import Study
 
-CONTRAST: tuple[Baseline, ...] = ("contrast_ridge", "contrast_ridge_stream")
+CONTRAST: tuple[str, ...] = ("contrast_ridge", "contrast_ridge_stream")
 """Conditions with these directions: in the reference method's form, and as stream ablation."""
 
 GAMMA = 2.0

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from conceptbasis.config.run import Baseline
 from conceptbasis.core.directions.mappers import (
     fit_affine_map,
     fit_orthogonal_map,
@@ -116,7 +115,7 @@ class DenseMaps:
         )
 
 
-DENSE: Mapping[Baseline, Callable[[DenseMaps, LayerPair], Moved]] = {
+DENSE: Mapping[str, Callable[[DenseMaps, LayerPair], Moved]] = {
     "least_squares": DenseMaps.least_squares,
     "affine": DenseMaps.affine,
     "relu_map": DenseMaps.relu_map,

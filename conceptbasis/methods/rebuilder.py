@@ -188,7 +188,7 @@ class Rebuilder:
             direction: The donor direction that agreement is measured against.
             rebuild: Gives the direction of a strength.
         """
-        tried = {s: rebuild(s) for s in sorted(self.study.config.transfer.strengths)}
+        tried = {s: rebuild(s) for s in sorted(self.study.config.transfer.ridges)}
         by_strength = {
             s: self.agreement(pair, direction, r.direction, "select") for s, r in tried.items()
         }

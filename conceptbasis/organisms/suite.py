@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from conceptbasis.config.base import Budget
 from conceptbasis.data.prompts import Concept, Prompt, PromptSuite, Text
 from conceptbasis.organisms import world
 from conceptbasis.organisms.vocabulary import HARMFUL, HARMLESS, REFUSAL
@@ -110,7 +109,7 @@ def _concepts(key: str) -> list[Concept]:
     """
     harmless = partial(requests, HARMLESS_NOUNS, held_out=False)
     weapons = HARMFUL[0].name
-    found: dict[str, tuple[Budget, Iterable[Prompt], Iterable[Prompt]]] = {
+    found: dict[str, tuple[str, Iterable[Prompt], Iterable[Prompt]]] = {
         topic.name: ("B0", *_of_topic(HARMLESS_NOUNS, topic.name)) for topic in HARMLESS
     }
     for kind in KINDS:
@@ -147,7 +146,7 @@ def _opened(prompt: Prompt) -> Prompt:
 
 
 def _concept(
-    key: str, name: str, budget: Budget, positive: Iterable[Prompt], negative: Iterable[Prompt]
+    key: str, name: str, budget: str, positive: Iterable[Prompt], negative: Iterable[Prompt]
 ) -> Concept:
     return Concept(
         name,

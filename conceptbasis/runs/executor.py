@@ -1,57 +1,128 @@
-"""Independent pieces of work on several processes that inherit models and data by fork."""
+"""Independent pieces of work, one after the other or on several processes.
+
+An executor applies one function of a module to many items, beside state that all items share.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 import torch
 from threadpoolctl import threadpool_limits
 
+Shared = TypeVar("Shared")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Work = Callable[[Any, Any], Any]
 
-_WORK: tuple[Callable[[Any], Any], Sequence[Any]] | None = None
-"""Set before the workers are forked, so that nothing has to be copied to them."""
+
+class Executor(Protocol):
+    """Applies a function to items; one file each, registered in `EXECUTORS`."""
+
+    def __call__(
+        self, function: Work, shared: Any, items: Sequence[Any], workers: int
+    ) -> Iterator[tuple[int, Any]]:
+        """Yields (place of the item, result) as results come."""
+        ...
+
+
+def serial(
+    function: Work, shared: Any, items: Sequence[Any], workers: int
+) -> Iterator[tuple[int, Any]]:
+    """One item after the other, in this process."""
+    for index, item in enumerate(items):
+        yield index, function(shared, item)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Several processes with one thread each.
+
+    Args:
+        start: `fork` inherits the shared state without a copy; `spawn` sends it once a process.
+    """
+
+    start: str = "fork"
+
+    def __call__(
+        self, function: Work, shared: Any, items: Sequence[Any], workers: int
+    ) -> Iterator[tuple[int, Any]]:
+        """Yields (place of the item, result) as results come."""
+        context = multiprocessing.get_context(self.start)
+        # Items and results go by value: shared memory would keep one file open per tensor.
+        sent = ((index, pickle.dumps(item)) for index, item in enumerate(items))
+        with context.Pool(workers, _begin, (function, shared)) as pool:
+            for index, result in pool.imap_unordered(_apply, sent):
+                yield index, pickle.loads(result)
+
+
+EXECUTORS: dict[str, Executor] = {"serial": serial, "processes": Processes()}
+"""Every executor by name."""
+
+
+def run_all(
+    function: Callable[[Shared, Item], Result],
+    shared: Shared,
+    items: Sequence[Item],
+    *,
+    workers: int,
+    device: str,
+) -> Iterator[tuple[int, Result]]:
+    """Applies a function to items and yields (place of the item, result) as results come.
+
+    Args:
+        function: A function of a module, called with the shared state and an item.
+        shared: What all items need, such as a model. It is not changed.
+        items: What can be sent to another process.
+        workers: Processes; one item or one worker runs in this process.
+        device: A process that uses an accelerator cannot be forked, so only `cpu` has several.
+
+    Raises:
+        TypeError: if the function is a lambda or lives inside another function.
+    """
+    _require_sendable(function)
+    workers = min(workers, len(items))
+    name = "processes" if workers > 1 and device == "cpu" else "serial"
+    yield from EXECUTORS[name](function, shared, items, workers)
+
+
+def _require_sendable(function: Callable[..., Any]) -> None:
+    try:
+        pickle.dumps(function)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise TypeError(
+            f"{getattr(function, '__qualname__', function)} cannot be sent to another process; "
+            "give a function at the top level of a module and put what it needs into `shared`"
+        ) from error
+
+
+_STATE: dict[str, Any] = {}
+"""In a worker process: its function and the shared state, put there by `_begin`."""
+
+
+def _begin(function: Work, shared: Any) -> None:
+    # The parent's thread pool does not survive a fork; one thread needs none. numpy and scipy
+    # have pools of their own, which would put several threads on each core.
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+    _STATE.update(function=function, shared=shared)
+
+
+def _apply(sent: tuple[int, bytes]) -> tuple[int, bytes]:
+    index, item = sent
+    return index, pickle.dumps(_STATE["function"](_STATE["shared"], pickle.loads(item)))
 
 
 def map_unordered(
     work: Callable[[Item], Result], items: Sequence[Item], *, n_workers: int, device: str
 ) -> Iterator[tuple[int, Result]]:
-    """Applies `work` to items and yields (index, result) as results come.
-
-    Args:
-        work: May close over models and data; its results are pickled back.
-        items: What it is applied to.
-        n_workers: Processes, each with one thread; one runs in this process.
-        device: A process that uses an accelerator cannot be forked, so only `cpu` is.
-    """
-    global _WORK
-    if min(n_workers, len(items)) < 2 or device != "cpu":
-        for index, item in enumerate(items):
-            yield index, work(item)
-        return
-    _WORK = (work, items)
-    try:
-        context = multiprocessing.get_context("fork")
-        with context.Pool(min(n_workers, len(items)), _single_thread) as pool:
-            for index, result in pool.imap_unordered(_apply, range(len(items))):
-                yield index, pickle.loads(result)
-    finally:
-        _WORK = None
+    """The older form for closures, until every caller uses `run_all`."""
+    return run_all(_call, work, items, workers=n_workers, device=device)
 
 
-def _single_thread() -> None:
-    # The parent's thread pool does not survive the fork; one thread needs none. numpy and scipy
-    # have pools of their own, which would put several threads on each core.
-    torch.set_num_threads(1)
-    threadpool_limits(1)
-
-
-def _apply(index: int) -> tuple[int, bytes]:
-    assert _WORK is not None
-    work, items = _WORK
-    # By value: shared memory would keep one file open per tensor.
-    return index, pickle.dumps(work(items[index]))
+def _call(work: Callable[[Any], Any], item: Any) -> Any:
+    return work(item)

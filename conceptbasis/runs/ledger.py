@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from conceptbasis.config.base import Budget
-from conceptbasis.data.prompts import TEXT_CLASS_BUDGET, Text, budget_allows
+from conceptbasis.config.budgets import budget_allows, find_class
+from conceptbasis.data.prompts import Text
 from conceptbasis.errors import PromptError
 
 
@@ -20,8 +20,8 @@ class Ledger:
         budget: What is allowed before the seal.
     """
 
-    def __init__(self, budget: Budget) -> None:
-        self.budget: Budget = budget
+    def __init__(self, budget: str) -> None:
+        self.budget = budget
         self.hashes: Mapping[str, str] | None = None
         self._entries: dict[str, list[int]] = {}
 
@@ -31,7 +31,7 @@ class Ledger:
         Raises:
             PromptError: if the budget does not allow that class.
         """
-        needed = TEXT_CLASS_BUDGET[text_class]
+        needed = find_class(text_class).needs
         if not budget_allows(self.budget, needed):
             raise PromptError(
                 f"text of class {text_class!r} would reach the target at budget {self.budget}",

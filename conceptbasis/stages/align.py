@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from conceptbasis.config.budgets import budget_allows, concept_class
 from conceptbasis.core.directions.difference import difference_of_means
 from conceptbasis.core.features.matching import Matches
 from conceptbasis.core.layers.alignment import (
@@ -30,7 +31,7 @@ from conceptbasis.core.layers.similarity import (
     linear_cka,
 )
 from conceptbasis.core.layers.svcca import svcca, svcca_null
-from conceptbasis.data.prompts import CONCEPT_CLASS, Concept, budget_allows
+from conceptbasis.data.prompts import Concept
 from conceptbasis.errors import CoverageError
 from conceptbasis.models.stream.native import end_activations
 from conceptbasis.runs.files import value_hash
@@ -100,7 +101,7 @@ def run_align(
     concepts = allowed_concepts(study)
     for concept in concepts:
         n_prompts = len(concept.positive) + len(concept.negative)
-        study.ledger.show(CONCEPT_CLASS[concept.budget], n_prompts, 0)
+        study.ledger.show(concept_class(concept.budget), n_prompts, 0)
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
         scores = _Scores(study, harvest, codes, matches, direction)

@@ -14,7 +14,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from conceptbasis.config.run import AtomsSection
+from conceptbasis.config.evaluation import AtomsSection
 from conceptbasis.core.directions.guard import overlap_curve
 from conceptbasis.core.directions.recipe import Recipe
 from conceptbasis.core.features.evidence import spread_choice, word_separation

@@ -14,7 +14,8 @@ from conceptbasis.config.model import ModelConfig
 from conceptbasis.config.run import RunConfig
 from conceptbasis.data.prompts import PromptSuite
 from conceptbasis.errors import ModelError
-from conceptbasis.judges.phrases import judge_phrases, rate
+from conceptbasis.evaluation.condition_figures import plain_rate
+from conceptbasis.judges.phrases import judge_phrases
 from conceptbasis.models.loading.load import LoadedModel
 from conceptbasis.models.stream.hooks import Edit, intervene
 from conceptbasis.models.stream.native import ablation_everywhere, end_activations, measure_native
@@ -52,7 +53,7 @@ def audit_model(
     positive = [p.text for p in suite["direction_harmful"]]
     negative = [p.text for p in suite["direction_harmless"]]
     baseline = require_behavior(
-        loaded, "model", positive[: section.n_select], n_tokens, section.min_refusal
+        loaded, "model", positive[: section.n_select], n_tokens, section.min_rate
     )
     native = measure_native(
         loaded,
@@ -106,5 +107,5 @@ def _row(
                 answers = generate(loaded, texts, max_new_tokens=max_new_tokens)
         else:
             answers = generate(loaded, texts, max_new_tokens=max_new_tokens)
-        row[key] = rate([judge_phrases(a) for a in answers]).as_dict()
+        row[key] = plain_rate([judge_phrases(a) for a in answers])
     return row

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.config.run import Baseline, ReplaySection
+from conceptbasis.config.evaluation import EvaluateSection
+from conceptbasis.config.transfer import ReplaySection
 from conceptbasis.edits.intervention import (
     Intervention,
     chosen_layers,
@@ -24,7 +25,7 @@ from conceptbasis.edits.intervention import (
 )
 from conceptbasis.edits.spread import single_layer, spread
 from conceptbasis.edits.strength import settle
-from conceptbasis.errors import NumericsError
+from conceptbasis.errors import ConfigError, NumericsError
 from conceptbasis.methods.contrast import CONTRAST, GAMMA, guarded_contrast
 from conceptbasis.methods.dense_maps import DENSE, DenseMaps, Moved
 from conceptbasis.methods.rebuilder import Rebuilder
@@ -36,7 +37,7 @@ from conceptbasis.stages.match import LayerPair
 from conceptbasis.study.harvest import Harvest
 from conceptbasis.study.study import Study
 
-OWN_FORM: Mapping[Baseline, ReplaySection] = {
+OWN_FORM: Mapping[str, ReplaySection] = {
     "affine": ReplaySection(mode="affine"),
     "contrast_ridge": ReplaySection(
         mode="orthogonalise", scope="writers", gamma=GAMMA, which="attention"
@@ -45,6 +46,27 @@ OWN_FORM: Mapping[Baseline, ReplaySection] = {
 }
 """Baselines that are replayed in a form of their own; the others as the run replays its transfer.
 All of these remove a direction, so they have no place in a run that strengthens refusal."""
+
+
+DEFAULT = ("least_squares", "affine", "procrustes", "contrast_ridge", "contrast_ridge_stream")
+
+
+def chosen(section: EvaluateSection) -> tuple[str, ...]:
+    """Names of the baselines that a run makes.
+
+    Raises:
+        ConfigError: if one is unknown.
+    """
+    known = (*DENSE, *CONTRAST)
+    names = DEFAULT if section.baselines is None else section.baselines
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"unknown baseline {unknown[0]!r}",
+            expected="one of " + ", ".join(known),
+            fix="correct evaluate.baselines",
+        )
+    return names
 
 
 @dataclass(frozen=True)
@@ -68,7 +90,7 @@ class Method:
 class Baselines:
     """All baselines by name; those that could not be made are left out, with the reason."""
 
-    methods: Mapping[Baseline, Method]
+    methods: Mapping[str, Method]
     left_out: Mapping[str, str]
     output: StageOutput
 
@@ -77,7 +99,7 @@ def run_baselines(
     study: Study, rebuilder: Rebuilder, direction: DonorDirection, alignment: Alignment
 ) -> Baselines:
     """Runs or reuses the stage."""
-    names = study.config.evaluate.baselines
+    names = chosen(study.config.evaluate)
     harvest = rebuilder.harvest
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -100,7 +122,7 @@ def run_baselines(
         "baselines",
         config={
             "names": list(names),
-            "strengths": list(transfer.strengths),
+            "strengths": list(transfer.ridges),
             "end_of_prompt_share": transfer.end_of_prompt_share,
             **study.config.guard.model_dump(),
         },
@@ -131,7 +153,7 @@ def _dense(
     study: Study, rebuilder: Rebuilder, direction: DonorDirection, alignment: Alignment
 ) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, str]]:
     """Every dense baseline at every mapped pair; several layers at a time."""
-    names = [name for name in study.config.evaluate.baselines if name in DENSE]
+    names = [name for name in chosen(study.config.evaluate) if name in DENSE]
     pairs = alignment.layer_map.pairs
 
     def at(pair: LayerPair) -> dict[str, Moved | str]:
@@ -222,9 +244,7 @@ def left_out(study: Study, baselines: Baselines) -> dict[str, str]:
     return found
 
 
-def _form(
-    study: Study, name: Baseline, method: Method
-) -> tuple[ReplaySection, int | None, list[int]]:
+def _form(study: Study, name: str, method: Method) -> tuple[ReplaySection, int | None, list[int]]:
     """How a baseline is replayed, the layer whose direction all layers get, and the layers."""
     replay, n_layers = study.config.replay, study.target.n_layers
     section = OWN_FORM.get(name, replay)

@@ -8,14 +8,14 @@ levels of the first-token KL, once for a rise of perplexity. Then refusal is mea
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.config.run import CurveSection
+from conceptbasis.config.evaluation import CurveSection
 from conceptbasis.core.statistics.curves import area_weights, level_where, strength_at, value_at
 from conceptbasis.core.statistics.intervals import bootstrap_mean, paired_bootstrap
 from conceptbasis.edits.intervention import apply_intervention, plan_intervention, strengthens
@@ -266,7 +266,7 @@ def _interval(study: Study, area: Float[Tensor, " n"]) -> dict[str, Any] | None:
     known = area[~area.isnan()]
     if not len(known):
         return None
-    return bootstrap_mean(known, generator=study.generator(91_000)).as_dict()
+    return asdict(bootstrap_mean(known, generator=study.generator(91_000)))
 
 
 def _difference(
@@ -277,4 +277,4 @@ def _difference(
     if not bool(known.any()):
         return None
     change = paired_bootstrap(transfer[known], other[known], generator=study.generator(92_000))
-    return change.as_dict()
+    return asdict(change)

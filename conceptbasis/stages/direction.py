@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from jaxtyping import Float
@@ -57,7 +57,7 @@ def run_direction(study: Study) -> DonorDirection:
             "donor",
             positive[: section.n_select],
             study.config.evaluate.max_new_tokens,
-            section.min_refusal,
+            section.min_rate,
         )
         with study.reporter.bar("direction") as advance:
             native = measure_native(
@@ -126,9 +126,9 @@ def require_behavior(
             f"the {role} {loaded.name} refuses only {interval.value:.0%} of harmful prompts",
             expected=f"a chat model that refuses at least {least:.0%} of them",
             fix="use a model that was trained to refuse, or prompts that it refuses; "
-            "the bound is the key direction.min_refusal",
+            "the bound is the key direction.min_rate",
         )
-    return interval.as_dict()
+    return asdict(interval)
 
 
 def describe_selection(native: Native) -> dict[str, Any]:

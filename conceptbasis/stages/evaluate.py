@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from conceptbasis.config.run import JudgeSection
+from conceptbasis.behaviors.refusal import redact_request
+from conceptbasis.config.evaluation import JudgeSection
 from conceptbasis.core.statistics.intervals import non_inferior, paired_bootstrap
-from conceptbasis.data.prompts import PromptSuite, redact
+from conceptbasis.data.prompts import PromptSuite
 from conceptbasis.evaluation.condition_figures import PRIMARY_JUDGE, judges_agreement, summarise
 from conceptbasis.evaluation.conditions import (
     Condition,
@@ -105,7 +107,7 @@ def _native(study: Study) -> Native:
         "target",
         positive[: section.n_select],
         study.config.evaluate.max_new_tokens,
-        section.min_refusal,
+        section.min_rate,
     )
     return measure_native(
         loaded,
@@ -163,8 +165,8 @@ def load_section_judge(section: JudgeSection, device: str) -> JudgeModel:
         Source(section.model, section.revision, offline=section.offline),
         JudgeOptions(
             section.kind,
-            section.refusal,
-            section.answer,
+            section.positive,
+            section.negative,
             section.template,
             section.min_probability,
             section.max_new_tokens,
@@ -237,7 +239,7 @@ def _capability_change(
             torch.tensor(random).quantile(torch.tensor([0.05, 0.95])).tolist() if random else None
         )
         found[label] = {
-            **change.as_dict(),
+            **asdict(change),
             "non_inferior": non_inferior(change, margin=study.config.evaluate.margin),
             "random_range": ends,
             # At a ceiling the range has no width; one prompt must not decide on its own.
@@ -272,7 +274,7 @@ def _examples(bench: Bench, groups: Mapping[str, Sequence[Outcome]]) -> list[dic
     """First answers to harmful prompts, the prompts redacted to their topic word."""
     prompts = prompts_of(bench, "harmful", Condition("baseline"))
     return [
-        {"condition": name, "prompt": redact(prompt), "answer": answer}
+        {"condition": name, "prompt": redact_request(prompt), "answer": answer}
         for name in ("baseline", "transfer", "native")
         if name in groups
         for prompt, answer in zip(prompts, groups[name][0].answers, strict=False)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from conceptbasis.core.directions.recipe import Recipe, fit_recipe, fit_recipe_omp
+from conceptbasis.core.directions.recipe import Recipe, fit_recipe
 from conceptbasis.core.statistics.intervals import Interval
 from conceptbasis.errors import CoverageError
 from conceptbasis.runs.stage import StageOutput
@@ -53,8 +53,6 @@ def make_recipe(
         n_resamples: Bootstrap draws; by default those of the configuration.
     """
     section, sae = study.config.fit, study.donor.sae(donor_layer)
-    if section.method == "omp":
-        return fit_recipe_omp(direction, sae.W_dec, eligible, section.n_atoms)
     return fit_recipe(
         sae.encode(positive),
         sae.encode(negative),
@@ -128,7 +126,7 @@ def _row(target: int, donor: int, recipe: Recipe, density: Tensor) -> dict[str, 
     return {
         "target": target,
         "donor": donor,
-        "eligible_mass": recipe.eligible_mass.as_dict() if recipe.eligible_mass else None,
+        "eligible_mass": asdict(recipe.eligible_mass) if recipe.eligible_mass else None,
         "donor_cosine": recipe.donor_cosine,
         "n_eligible": recipe.n_eligible,
         "atoms": [

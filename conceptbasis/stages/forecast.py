@@ -8,6 +8,7 @@ declines for harmless reasons.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -135,19 +136,15 @@ def _mean(study: Study, values: Sequence[float], salt: int) -> dict[str, float |
     if not values:
         return None
     tensor = torch.tensor(values, dtype=torch.float32)
-    return bootstrap_mean(tensor, generator=study.generator(salt)).as_dict()
+    return asdict(bootstrap_mean(tensor, generator=study.generator(salt)))
 
 
 def _mean_of_intervals(intervals: Sequence[Interval]) -> dict[str, float | int] | None:
     if len(intervals) < 2:
-        return intervals[0].as_dict() if intervals else None
+        return asdict(intervals[0]) if intervals else None
     n = len(intervals)
-    return Interval(
-        sum(i.value for i in intervals) / n,
-        sum(i.low for i in intervals) / n,
-        sum(i.high for i in intervals) / n,
-        n,
-    ).as_dict()
+    value, low, high = (sum(getattr(i, e) for i in intervals) / n for e in ("value", "low", "high"))
+    return asdict(Interval(value, low, high, n))
 
 
 def _coverage(
@@ -183,9 +180,9 @@ def _reasons(study: Study, figures: dict[str, Any], covered: float, unseen: list
             f"projections agree at {agreement['value']:.2f} (least {section.min_agreement:.2f})"
         )
     effect = figures["decline_effect"]
-    if effect is not None and effect["value"] < section.min_decline_effect:
+    if effect is not None and effect["value"] < section.min_neighbour_effect:
         reasons.append(
             f"the edit takes away {effect['value']:.0%} of the target's harmless declines "
-            f"(least {section.min_decline_effect:.0%})"
+            f"(least {section.min_neighbour_effect:.0%})"
         )
     return reasons

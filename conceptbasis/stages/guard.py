@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from conceptbasis.config.budgets import allowed_classes, benign_classes
 from conceptbasis.core.directions.guard import apply_guard, guard_basis, overlap_curve
-from conceptbasis.data.prompts import BENIGN_CLASSES, TEXT_CLASS_BUDGET, Text
+from conceptbasis.data.prompts import Text
 from conceptbasis.edits.intervention import apply_intervention
 from conceptbasis.edits.spread import single_layer, spread
 from conceptbasis.edits.strength import settled_intervention
@@ -71,7 +72,7 @@ def benign_texts(harvest: Harvest, split: str) -> list[Text]:
     The guard chooses on `select`; the evaluation measures on `report`.
     """
     texts = harvest.split_texts(split)
-    allowed = [c for c in BENIGN_CLASSES if TEXT_CLASS_BUDGET[c] == "B0"]
+    allowed = [c for c in benign_classes() if c in allowed_classes("B0")]
     return [t for t in texts if t.text_class in allowed][:MAX_TEXTS]
 
 

@@ -2,13 +2,13 @@
 
 A line is one concept, traced over layers. The recipe is rebuilt without a line at all of its
 layers, and from that line alone, by the route and the guard of the transfer; refusal is measured
-under both. It is off unless `lines.n_lines` is set, since it explains a result and changes none.
+under both. It is off unless `flows.n_flows` is set, since it explains a result and changes none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -101,18 +101,18 @@ def _cut(recipe: Recipe, features: Collection[int], *, keep: bool) -> Recipe:
 def run_lines(
     study: Study, parts: Parts, atoms: StageOutput, evaluation: StageOutput
 ) -> StageOutput | None:
-    """Runs or reuses the stage; None where `lines.n_lines` is 0.
+    """Runs or reuses the stage; None where `flows.n_flows` is 0.
 
     Raises:
         PromptError: if the transfer was not sealed before.
     """
-    section = study.config.lines
-    if section.n_lines == 0:
+    section = study.config.flows
+    if section.n_flows == 0:
         return None
     study.ledger.require_sealed()
 
     def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        lines = atoms.result["lines"][: section.n_lines]
+        lines = atoms.result["lines"][: section.n_flows]
         bench = make_bench(study, parts, evaluation.tensors["refusal_tokens"])
         prompts = {name: bench.suite[name] for name in _READ}
         bench = replace(bench, suite=PromptSuite(prompts, ()))
@@ -192,4 +192,4 @@ def _change(
     found = paired_bootstrap(
         values[:, 0], values[:, 1], generator=generator, clusters=clusters[known]
     )
-    return found.as_dict()
+    return asdict(found)

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from conceptbasis.behaviors import find_behavior
 from conceptbasis.config.model import ModelConfig
 from conceptbasis.config.run import RunConfig
 from conceptbasis.data.prompts import PromptSuite, check_disjoint
@@ -67,10 +68,10 @@ class Finished:
 def load_prompts(config: RunConfig) -> PromptSuite:
     """The suite that `prompts` names: a folder, sources, or the built-in world; with concepts of
     its own or with those for chat models."""
-    section = config.prompts
-    folder = None if section.path is None else load_suite(Path(section.path).expanduser())
+    section, sets = config.prompts, find_behavior(config.behavior).sets
+    folder = None if section.path is None else load_suite(Path(section.path).expanduser(), sets)
     if section.sets or section.texts:
-        suite = build_from_sources(section, folder)
+        suite = build_from_sources(section, folder, sets)
         check_direction_sets(suite)
     elif folder is not None:
         suite = folder
@@ -80,7 +81,7 @@ def load_prompts(config: RunConfig) -> PromptSuite:
     if section.concepts == "chat":
         shipped = resources.files("conceptbasis") / "chat_concepts" / "concepts.jsonl"
         suite = replace(suite, concepts=load_concepts(Path(str(shipped))))
-    check_disjoint(suite)
+    check_disjoint(suite, sets)
     return suite
 
 

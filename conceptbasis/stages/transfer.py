@@ -103,7 +103,7 @@ def choose_basis(study: Study, layers: Sequence[int], found: Sequence[Mapping[st
         layers: Target layers.
         found: What each basis gave at each of them.
     """
-    wanted = study.config.transfer.basis
+    wanted = study.config.transfer.route
     if wanted != "auto":
         return wanted
     n_layers, fraction = study.target.n_layers, study.config.replay.early_fraction

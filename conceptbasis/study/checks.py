@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from conceptbasis.behaviors.refusal import redact_request
+from conceptbasis.config.budgets import budget_allows, budget_names
 from conceptbasis.config.model import ModelConfig
 from conceptbasis.config.run import RunConfig
-from conceptbasis.data.prompts import BUDGETS, Prompt, PromptSuite, budget_allows, redact
+from conceptbasis.data.prompts import Prompt, PromptSuite
 from conceptbasis.errors import ConfigError, PromptError
 from conceptbasis.models.loading.load import LoadedModel
 
@@ -32,7 +34,7 @@ def check_budget(target: ModelConfig, config: RunConfig) -> None:
             f"but the transfer's budget is {config.budget}",
             expected=f"saes.train.budget of at most {config.budget}",
             fix=f"set saes.train.budget: {config.budget} in the target's file, or widen `budget` "
-            f"(order: {' < '.join(BUDGETS)})",
+            f"(order: {' < '.join(budget_names())})",
         )
 
 
@@ -63,7 +65,7 @@ def _check_lengths(loaded: LoadedModel, where: str, prompts: tuple[Prompt, ...],
     for number, (prompt, row) in enumerate(zip(prompts, rows, strict=True), 1):
         if len(row) > room:
             raise PromptError(
-                f"prompt {number} of {where}, {redact(prompt)}, has {len(row)} tokens",
+                f"prompt {number} of {where}, {redact_request(prompt)}, has {len(row)} tokens",
                 expected=f"at most {room}: the context of {loaded.name}, {loaded.max_length}, "
                 "without evaluate.max_new_tokens",
                 fix="shorten the prompt, lower evaluate.max_new_tokens, or use a model with a "

@@ -20,8 +20,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from conceptbasis.config.run import HarvestSection, RunConfig
-from conceptbasis.data.prompts import BENIGN_CLASSES, REQUEST_CLASSES, PromptSuite, Text
+from conceptbasis.config.budgets import benign_classes, request_classes
+from conceptbasis.config.run import RunConfig
+from conceptbasis.config.transfer import HarvestSection
+from conceptbasis.data.prompts import PromptSuite, Text
 from conceptbasis.errors import NumericsError, PromptError
 from conceptbasis.models.loading.fetching import DTYPES
 from conceptbasis.models.loading.load import LoadedModel
@@ -85,7 +87,7 @@ class Harvest:
     @functools.cached_property
     def benign_rows(self) -> Int[Tensor, " n_rows"]:
         """Report sites of benign texts."""
-        return self._rows_of("report", BENIGN_CLASSES)
+        return self._rows_of("report", benign_classes())
 
     def benign_ends(self, split: str, layer: int) -> Float[Tensor, "n_rows d_model"]:
         """The target's residuals where benign requests end.
@@ -95,9 +97,9 @@ class Harvest:
         return self.residuals("target", layer)[self._end_rows(split)].float()
 
     def _end_rows(self, split: str) -> Int[Tensor, " n_rows"]:
-        ends = self._rows_of(split, REQUEST_CLASSES)
+        ends = self._rows_of(split, request_classes())
         ends = ends[self.end_of_prompt[ends]]
-        return ends if len(ends) else self._rows_of(split, BENIGN_CLASSES)
+        return ends if len(ends) else self._rows_of(split, benign_classes())
 
     def reported_ends(self, layer: int) -> Float[Tensor, "n_rows d_model"]:
         """`benign_ends` of the report sites, read once per layer."""

@@ -209,10 +209,12 @@ class Tracker:
             run.log({"sae_quality": table})
             for row in plain:
                 section = f"layer_{row.pop('layer'):02d}"
-                drawn = histograms.get(int(section[6:]), {})
-                for name, counted in drawn.items():
-                    histogram = wandb.Histogram(np_histogram=tuple(map(np.array, counted)))
-                    run.log({f"{section}/{name}": histogram})
+                counted = histograms.get(int(section[6:]), {})
+                drawn = {
+                    f"{section}/{name}": wandb.Histogram(np_histogram=(np.array(n), np.array(ends)))
+                    for name, (n, ends) in counted.items()
+                }
+                run.log(drawn)
                 run.summary.update({f"{section}/quality/{k}": v for k, v in row.items()})
 
         self._log("SAE quality", log)

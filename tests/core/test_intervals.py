@@ -142,16 +142,3 @@ def test_non_inferiority_needs_the_whole_interval():
     assert non_inferior(Interval(0.0, -0.019, 0.01, 9), margin=0.02)
     assert not non_inferior(Interval(0.0, -0.021, 0.01, 9), margin=0.02)
     assert not non_inferior(Interval(0.0, -0.02, 0.01, 9), margin=0.02)
-
-
-def test_disjoint_is_strict_and_symmetric():
-    low, high = Interval(0.1, 0.0, 0.2, 9), Interval(0.5, 0.3, 0.6, 9)
-    touching = Interval(0.3, 0.2, 0.4, 9)
-    assert low.disjoint_from(high)
-    assert high.disjoint_from(low)
-    assert not low.disjoint_from(touching)
-    assert not touching.disjoint_from(high)
-
-
-def test_interval_as_dict():
-    assert Interval(0.1, 0.0, 0.2, 9).as_dict() == {"value": 0.1, "low": 0.0, "high": 0.2, "n": 9}

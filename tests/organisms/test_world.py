@@ -7,7 +7,9 @@ from collections import Counter
 import pytest
 import torch
 
-from conceptbasis.data.prompts import BUDGETS, PROMPT_SETS, Text, budget_allows, check_disjoint
+from conceptbasis.behaviors import find_behavior
+from conceptbasis.config.budgets import budget_allows, budget_names
+from conceptbasis.data.prompts import Text, check_disjoint
 from conceptbasis.organisms import corpus, training
 from conceptbasis.organisms import suite as suite_module
 from conceptbasis.organisms.corpus import Mixture
@@ -24,7 +26,8 @@ from conceptbasis.organisms.world import (
     declines,
 )
 
-EVAL_SETS = [name for name in PROMPT_SETS if name.startswith("eval_")]
+SETS = find_behavior("refusal").sets
+EVAL_SETS = list(SETS.held_out)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +141,7 @@ def test_texts_below_b1_hold_no_harmful_request_and_no_refusal(suite):
 
 def test_there_are_twenty_concepts_and_a_budget_shows_its_own_only(suite):
     assert len({c.name for c in suite.concepts}) == len(suite.concepts) == 20
-    by_budget = {b: {c.name for c in suite.concepts if c.budget == b} for b in BUDGETS}
+    by_budget = {b: {c.name for c in suite.concepts if c.budget == b} for b in budget_names()}
     assert len(by_budget["B0"]) == 17
     assert by_budget["B0d"] == {"decline"}
     assert by_budget["B1"] == {"weapons"}
@@ -163,7 +166,7 @@ def test_negatives_of_a_concept_are_no_positives(suite):
 
 
 def test_built_in_suite_is_disjoint(suite):
-    check_disjoint(suite)
+    check_disjoint(suite, SETS)
 
 
 # Answers
@@ -253,7 +256,7 @@ def test_suite_is_drawn_from_its_seed(suite):
     other = build_suite(1)
     assert other["eval_harmful"] != suite["eval_harmful"]
     assert other.texts != suite.texts
-    check_disjoint(other)
+    check_disjoint(other, SETS)
 
 
 def test_a_change_of_one_set_leaves_the_others_as_they_are(suite, monkeypatch):

@@ -10,7 +10,8 @@ import torch
 from micro import QUIET
 from steps import harvest_of
 
-from conceptbasis.data.prompts import TEXT_CLASS_BUDGET, Text
+from conceptbasis.config.budgets import find_class
+from conceptbasis.data.prompts import Text
 from conceptbasis.errors import NumericsError, PromptError
 from conceptbasis.models.stream import residuals as residuals_stage
 from conceptbasis.models.stream.residuals import Residuals, read_residuals
@@ -197,7 +198,7 @@ def test_no_text_is_chosen_twice_and_small_classes_are_kept(ready):
     texts = choose_texts(ready.suite.texts_for("B0d"), 200, 0)
     assert len({t.content for t in texts}) == len(texts) <= 200
     assert {t.text_class for t in texts} == {
-        t.text_class for t in ready.suite.texts if TEXT_CLASS_BUDGET[t.text_class] in ("B0", "B0d")
+        t.text_class for t in ready.suite.texts if find_class(t.text_class).needs in ("B0", "B0d")
     }
     assert choose_texts(ready.suite.texts_for("B0d"), 200, 0) == texts
     assert choose_texts(ready.suite.texts_for("B0d"), 200, 1) != texts

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from conceptbasis.config.run import JudgeSection, load_run_config
+from conceptbasis.config.evaluation import JudgeSection
+from conceptbasis.config.run import load_run_config
 from conceptbasis.errors import ConfigError
 from conceptbasis.evaluation.conditions import Condition
 from conceptbasis.evaluation.measure import Bench, measure_condition
@@ -40,7 +41,7 @@ def classifier(tmp_path_factory, ready):
 
 
 def section(folder, **more):
-    given = {"kind": "classifier", "refusal": ("REFUSAL",), "answer": ("ANSWER",)}
+    given = {"kind": "classifier", "positive": ("REFUSAL",), "negative": ("ANSWER",)}
     return JudgeSection(model=str(folder), **{**given, **more})
 
 
@@ -72,9 +73,9 @@ def test_its_verdicts_stand_beside_the_phrases(classifier, ready, sides):
 
 def test_a_wrong_section_is_named(classifier):
     with pytest.raises(ConfigError, match="no label YES"):
-        load_section_judge(section(classifier, refusal=("YES",)), "cpu")
+        load_section_judge(section(classifier, positive=("YES",)), "cpu")
     with pytest.raises(ConfigError, match=r"evaluate\.judge[\s\S]*must hold {answer}"):
         load_run_config(
             None,
-            ["evaluate.judge={model: a, kind: guard, refusal: [x], answer: [y], template: hello}"],
+            ["evaluate.judge={model: a, kind: guard, positive: [x], negative: [y], template: x}"],
         )

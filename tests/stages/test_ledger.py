@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 from micro import QUIET
 
-from conceptbasis.data.prompts import BUDGETS, TEXT_CLASS_BUDGET, Text, budget_allows
+from conceptbasis.config.budgets import budget_allows, budget_names, class_names, find_class
+from conceptbasis.data.prompts import Text
 from conceptbasis.errors import ConfigError, PromptError
 from conceptbasis.organisms.vocabulary import REFUSAL
 from conceptbasis.runs.ledger import Ledger
@@ -20,11 +21,11 @@ SMALL = {"n_prompts": 12, "n_random": 1, "n_shuffled": 1, "n_control_prompts": 4
 # The ledger itself
 
 
-@pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("text_class", list(TEXT_CLASS_BUDGET))
+@pytest.mark.parametrize("budget", budget_names())
+@pytest.mark.parametrize("text_class", class_names())
 def test_a_class_beyond_the_budget_is_refused(budget, text_class):
     ledger = Ledger(budget)
-    if budget_allows(budget, TEXT_CLASS_BUDGET[text_class]):
+    if budget_allows(budget, find_class(text_class).needs):
         ledger.show(text_class, 3, 10)
         assert ledger.as_list() == [{"class": text_class, "texts": 3, "sites": 10}]
     else:

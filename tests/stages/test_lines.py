@@ -93,8 +93,8 @@ def test_without_and_alone_share_no_atom_and_hold_all(route):
 def test_the_stage_measures_the_largest_lines(ready, finished, tmp_path):
     shutil.copytree(finished.folder, tmp_path / "run")
     assert not (finished.folder / "lines").exists()
-    settings = {"n_lines": 2, "n_prompts": 12}
-    again = ready.run(tmp_path / "run", curve={"measure": True}, lines=settings)
+    settings = {"n_flows": 2, "n_prompts": 12}
+    again = ready.run(tmp_path / "run", curve={"measure": True}, flows=settings)
     assert again.summary == finished.summary
     found = json.loads((tmp_path / "run" / "lines" / "result.json").read_text())
     lines = json.loads((tmp_path / "run" / "atoms" / "result.json").read_text())["lines"]

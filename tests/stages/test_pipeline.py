@@ -308,7 +308,7 @@ def test_configuration_of_a_run_is_written_beside_it(ready, finished):
 
 def test_a_run_can_replay_each_layers_own_direction(ready, finished, tmp_path):
     section = {"n_random": 1, "n_shuffled": 1, "n_unrelated": 1, "n_prompts": 10, "baselines": []}
-    found = run(ready, tmp_path / "run", replay={"directions": "trajectory"}, evaluate=section)
+    found = run(ready, tmp_path / "run", replay={"directions": "per_layer"}, evaluate=section)
     intervention, _ = load_intervention(tmp_path / "run")
     assert not torch.equal(intervention.directions[0], intervention.directions[-1])
     names = {row["name"] for row in found.summary["conditions"]}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from steps import harvest_of
 
-from conceptbasis.config.run import ReplaySection
-from conceptbasis.data.prompts import BENIGN_CLASSES, REQUEST_CLASSES
+from conceptbasis.config.budgets import benign_classes, request_classes
+from conceptbasis.config.transfer import ReplaySection
 from conceptbasis.edits.intervention import (
     Intervention,
     apply_intervention,
@@ -150,10 +150,10 @@ def test_plan_measures_means_and_amounts_on_benign_report_sites(harvest):
     r = directions(40, 2)
     section = ReplaySection(mode="add", alpha=-4.0)
     planned = plan_intervention(harvest, [0, 2], r, section)
-    benign = torch.tensor([t.text_class in BENIGN_CLASSES for t in harvest.texts])
+    benign = torch.tensor([t.text_class in benign_classes() for t in harvest.texts])
     assert not benign.all()
     rows = harvest.rows("report")
-    asked = torch.tensor([t.text_class in REQUEST_CLASSES for t in harvest.texts])
+    asked = torch.tensor([t.text_class in request_classes() for t in harvest.texts])
     ends = rows[asked[harvest.text[rows]] & harvest.end_of_prompt[rows]]
     rows = rows[benign[harvest.text[rows]]]
     assert 0 < len(ends) < len(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from conceptbasis.config.run import ReplaySection
+from conceptbasis.config.transfer import ReplaySection
 from conceptbasis.edits.spread import single_layer, spread
 
 SINGLE = ReplaySection(directions="single", early_fraction=0.8)
@@ -26,7 +26,7 @@ def test_the_deepest_of_the_surest_layers_below_the_fraction_is_taken(agreements
 
 
 def test_a_trajectory_has_no_single_layer():
-    assert single_layer({1: 0.5}, ReplaySection(directions="trajectory"), 8) is None
+    assert single_layer({1: 0.5}, ReplaySection(directions="per_layer"), 8) is None
 
 
 def test_the_direction_of_the_single_layer_is_used_at_every_layer():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from steps import harvest_of
 
-from conceptbasis.data.prompts import REQUEST_CLASSES
+from conceptbasis.config.budgets import request_classes
 from conceptbasis.edits import strength as module
 from conceptbasis.edits.intervention import apply_intervention, edits_of, plan_intervention
 from conceptbasis.edits.strength import Strength, benign_requests, settle
@@ -83,7 +83,7 @@ def test_only_benign_requests_of_the_selection_split_are_read(made, monkeypatch)
     allowed = {
         t.content[0][1]
         for t in harvest.split_texts("select")
-        if t.text_class in (*REQUEST_CLASSES, "declines") and not isinstance(t.content, str)
+        if t.text_class in (*request_classes(), "declines") and not isinstance(t.content, str)
     }
     assert seen
     assert seen <= allowed

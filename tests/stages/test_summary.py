@@ -6,15 +6,15 @@ import json
 
 import pytest
 
-from conceptbasis.config.run import EvaluateSection
 from conceptbasis.core.statistics.intervals import wilson
 from conceptbasis.runs import files as artifacts
 from conceptbasis.runs.stage import load_stage
+from conceptbasis.stages.baselines import DEFAULT
 from conceptbasis.stages.stability import FIGURES
 
 INTERVAL = {"value", "low", "high", "n"}
 RATE = {"rate", "low", "high", "n", "unscored"}
-BASELINES = EvaluateSection().baselines
+BASELINES = DEFAULT
 DRAWS = {"random_direction": 2, "shuffled_atoms": 2, "far_layers": 1, "unrelated_recipe": 1}
 CONDITIONS = {
     "baseline",

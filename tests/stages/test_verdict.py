@@ -2,7 +2,7 @@
 
 import pytest
 
-from conceptbasis.config.run import ReplaySection
+from conceptbasis.config.transfer import ReplaySection
 from conceptbasis.core.statistics.intervals import wilson
 from conceptbasis.evaluation.conditions import CONTROLS
 from conceptbasis.evaluation.verdict import judge_transfer as judge

@@ -1,6 +1,6 @@
 """Intervals for rates, means and paired differences."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import torch
@@ -8,28 +8,11 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from conceptbasis.core.statistics.finite import require_finite
+from conceptbasis.core.statistics.interval import Interval, Rate
 from conceptbasis.errors import NumericsError
 
 # Largest number of resampled indices held at once.
 CHUNK = 1 << 22
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A point value with its interval and the number of items behind it."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def as_dict(self) -> dict[str, float | int]:
-        """Return the four fields under the names that result files use."""
-        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
-
-    def disjoint_from(self, other: "Interval") -> bool:
-        """Tell whether no number lies in both intervals (touching ends are not disjoint)."""
-        return self.high < other.low or other.high < self.low
 
 
 def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
@@ -65,6 +48,13 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == n else centre + half
     return Interval(rate, low, high, n)
+
+
+def rate(verdicts: Sequence[bool | None]) -> Rate:
+    """The share of True among scored verdicts; no interval where none is scored."""
+    scored = [v for v in verdicts if v is not None]
+    interval = wilson(sum(scored), len(scored)) if scored else None
+    return Rate(interval, len(verdicts) - len(scored))
 
 
 def bootstrap_mean(

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.config.run import HarvestSection
+from conceptbasis.config.transfer import HarvestSection
 from conceptbasis.data.prompts import Text
 from conceptbasis.errors import NumericsError
 from conceptbasis.models.loading.load import LoadedModel

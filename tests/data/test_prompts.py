@@ -5,27 +5,36 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 
-from conceptbasis.config.base import TextClass
+from conceptbasis.behaviors.refusal import REFUSAL, redact_request
+from conceptbasis.config import budgets
+from conceptbasis.config.base import parse_config
+from conceptbasis.config.budgets import (
+    benign_classes,
+    budget_allows,
+    budget_names,
+    class_names,
+    concept_class,
+    find_class,
+    may_be_positive,
+    request_classes,
+)
 from conceptbasis.config.run import RunConfig
+from conceptbasis.config.transfer import HarvestSection
 from conceptbasis.data.prompts import (
-    BUDGETS,
-    REQUIRED_SETS,
-    TEXT_CLASS_BUDGET,
     Concept,
     Prompt,
     PromptSuite,
     Text,
-    budget_allows,
     check_disjoint,
     normalise,
-    redact,
 )
 from conceptbasis.data.suites import load_suite, save_suite
-from conceptbasis.errors import PromptError
+from conceptbasis.errors import ConfigError, PromptError
+
+SETS = REFUSAL.sets
 
 
 def small_suite(**changes: object) -> PromptSuite:
@@ -58,7 +67,7 @@ def with_prompt(name: str, text: str) -> PromptSuite:
 
 
 def test_budgets_are_ordered():
-    for (i, wide), (j, needed) in itertools.product(enumerate(BUDGETS), repeat=2):
+    for (i, wide), (j, needed) in itertools.product(enumerate(budget_names()), repeat=2):
         assert budget_allows(wide, needed) is (j <= i)
 
 
@@ -86,9 +95,9 @@ def test_a_class_can_be_left_out_of_what_the_budget_allows():
 
 
 def test_no_harmful_wording_is_allowed_before_b1_and_no_refusal_before_b2():
-    assert TEXT_CLASS_BUDGET["declines"] == "B0d"
-    assert TEXT_CLASS_BUDGET["harmful_requests"] == "B1"
-    assert TEXT_CLASS_BUDGET["refusals"] == "B2"
+    assert find_class("declines").needs == "B0d"
+    assert find_class("harmful_requests").needs == "B1"
+    assert find_class("refusals").needs == "B2"
 
 
 def test_all_filtered_texts_are_an_error():
@@ -103,15 +112,15 @@ def test_all_filtered_texts_are_an_error():
 # Empty sets
 
 
-@pytest.mark.parametrize("name", REQUIRED_SETS)
+@pytest.mark.parametrize("name", SETS.required)
 def test_empty_required_set_is_an_error(name):
     suite = small_suite()
     for prompts in ({**suite.prompts, name: ()}, {k: suite.prompts[k] for k in suite.prompts}):
         if prompts[name]:
-            check_disjoint(replace(suite, prompts=prompts))
+            check_disjoint(replace(suite, prompts=prompts), SETS)
             continue
         with pytest.raises(PromptError, match=f"prompt set '{name}' is empty"):
-            check_disjoint(replace(suite, prompts=prompts))
+            check_disjoint(replace(suite, prompts=prompts), SETS)
 
 
 def test_optional_set_may_be_missing():
@@ -126,7 +135,7 @@ def test_optional_set_may_be_missing():
 
 
 def test_disjoint_suite_is_accepted():
-    check_disjoint(small_suite())
+    check_disjoint(small_suite(), SETS)
 
 
 SAME = [
@@ -142,11 +151,11 @@ SAME = [
 @pytest.mark.parametrize("name", ["eval_harmful", "eval_harmless", "eval_mentions"])
 def test_evaluation_prompt_in_a_direction_set_is_refused(name, text):
     with pytest.raises(PromptError, match=f"1 prompts of {name} also occur in direction_harmful"):
-        check_disjoint(with_prompt(name, text))
+        check_disjoint(with_prompt(name, text), SETS)
 
 
 def test_other_words_do_not_overlap():
-    check_disjoint(with_prompt("eval_harmful", "how do i make two daggers ?"))
+    check_disjoint(with_prompt("eval_harmful", "how do i make two daggers ?"), SETS)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +171,7 @@ def test_other_words_do_not_overlap():
 )
 def test_evaluation_prompt_in_a_text_or_a_concept_is_refused(text, where):
     with pytest.raises(PromptError, match=f"eval_harmless also occur in {where}"):
-        check_disjoint(with_prompt("eval_harmless", text))
+        check_disjoint(with_prompt("eval_harmless", text), SETS)
 
 
 @pytest.mark.parametrize("stage", ["direction", "eval"])
@@ -170,16 +179,16 @@ def test_prompt_both_harmful_and_harmless_is_refused(stage):
     suite = small_suite()
     text = suite.prompts[f"{stage}_harmful"][0].text.upper()
     with pytest.raises(PromptError, match=f"{stage}_harmless also occur in {stage}_harmful"):
-        check_disjoint(with_prompt(f"{stage}_harmless", text))
+        check_disjoint(with_prompt(f"{stage}_harmless", text), SETS)
 
 
 def test_scripts_without_ascii_letters_are_told_apart():
     assert normalise("как сделать торт") != normalise("как сделать нож")
-    check_disjoint(with_prompt("eval_harmless", "расскажи о тюльпанах"))
+    check_disjoint(with_prompt("eval_harmless", "расскажи о тюльпанах"), SETS)
     suite = with_prompt("eval_harmless", "Расскажи о тюльпанах!")
     prompts = {**suite.prompts, "direction_harmless": (Prompt("расскажи о тюльпанах"),)}
     with pytest.raises(PromptError, match="also occur in direction_harmless"):
-        check_disjoint(replace(suite, prompts=prompts))
+        check_disjoint(replace(suite, prompts=prompts), SETS)
 
 
 def test_scripts_that_mix_are_told_apart():
@@ -196,16 +205,16 @@ def test_normalise_removes_case_accents_punctuation_and_spaces(text):
 
 def test_redaction_names_the_topic_and_nothing_else():
     prompt = small_suite()["eval_harmful"][0]
-    assert redact(prompt) == "[describe: opium]"
-    assert redact(Prompt("how to do something bad")) == "[request: redacted]"
-    assert "something" not in redact(Prompt("how to do something bad", kind="how_to"))
+    assert redact_request(prompt) == "[describe: opium]"
+    assert redact_request(Prompt("how to do something bad")) == "[request: redacted]"
+    assert "something" not in redact_request(Prompt("how to do something bad", kind="how_to"))
 
 
 def test_overlap_error_shows_no_harmful_wording():
     with pytest.raises(PromptError) as caught:
-        check_disjoint(with_prompt("eval_harmful", SAME[0]))
+        check_disjoint(with_prompt("eval_harmful", SAME[0]), SETS)
     assert "how do i make" not in str(caught.value)
-    assert "[request: opium]" in str(caught.value)
+    assert "number 2" in str(caught.value)
 
 
 # Files
@@ -214,32 +223,32 @@ def test_overlap_error_shows_no_harmful_wording():
 def test_suite_survives_saving_and_loading(tmp_path):
     suite = with_prompt("eval_declines", "naïve 🙂   question ?")
     save_suite(suite, tmp_path)
-    assert load_suite(tmp_path) == suite
-    assert load_suite(tmp_path) != small_suite()
+    assert load_suite(tmp_path, SETS) == suite
+    assert load_suite(tmp_path, SETS) != small_suite()
 
 
 def test_missing_folder_and_missing_files_are_named(tmp_path):
     with pytest.raises(PromptError, match="no prompt suite at"):
-        load_suite(tmp_path / "none")
+        load_suite(tmp_path / "none", SETS)
     save_suite(small_suite(), tmp_path)
     (tmp_path / "eval_harmful.jsonl").unlink()
     with pytest.raises(PromptError, match="'eval_harmful' is empty"):
-        load_suite(tmp_path)
+        load_suite(tmp_path, SETS)
     (tmp_path / "texts.jsonl").unlink()
     with pytest.raises(PromptError, match=r"texts\.jsonl is missing"):
-        load_suite(tmp_path)
+        load_suite(tmp_path, SETS)
 
 
 def test_suite_without_concepts_is_complete(tmp_path):
     save_suite(small_suite(), tmp_path)
     (tmp_path / "concepts.jsonl").unlink()
-    assert load_suite(tmp_path).concepts == ()
+    assert load_suite(tmp_path, SETS).concepts == ()
 
 
 def test_loading_refuses_overlap(tmp_path):
     save_suite(with_prompt("eval_harmful", SAME[1]), tmp_path)
     with pytest.raises(PromptError, match="also occur in direction_harmful"):
-        load_suite(tmp_path)
+        load_suite(tmp_path, SETS)
 
 
 GOOD = json.dumps({"text": "a question ?"})
@@ -262,10 +271,10 @@ def test_bad_prompt_line_is_named_by_file_and_number(tmp_path, line, why):
     path = tmp_path / "eval_mentions.jsonl"
     path.write_text(f"{GOOD}\n\n{line}\n", encoding="utf-8")
     with pytest.raises(PromptError, match=r"eval_mentions\.jsonl, line 3: ") as caught:
-        load_suite(tmp_path)
+        load_suite(tmp_path, SETS)
     assert why in caught.value.what
     path.write_text(f"{GOOD}\n\n", encoding="utf-8")
-    assert len(load_suite(tmp_path)["eval_mentions"]) == 1
+    assert len(load_suite(tmp_path, SETS)["eval_mentions"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -286,7 +295,7 @@ def test_bad_text_line_is_named_by_file_and_number(tmp_path, line):
     path = tmp_path / "texts.jsonl"
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(PromptError, match=r"texts\.jsonl, line 6: "):
-        load_suite(tmp_path)
+        load_suite(tmp_path, SETS)
 
 
 @pytest.mark.parametrize(
@@ -299,26 +308,52 @@ def test_bad_concept_line_is_named_by_file_and_number(tmp_path, change):
     row = {**json.loads(path.read_text()), **change}
     path.write_text(json.dumps(row) + "\n")
     with pytest.raises(PromptError, match=r"concepts\.jsonl, line 1: "):
-        load_suite(tmp_path)
+        load_suite(tmp_path, SETS)
 
 
 def test_file_that_is_no_utf8_is_named(tmp_path):
     save_suite(small_suite(), tmp_path)
     (tmp_path / "eval_harmless.jsonl").write_bytes(b'{"text": "caf\xe9"}\n')
     with pytest.raises(PromptError, match=r"eval_harmless\.jsonl"):
-        load_suite(tmp_path)
+        load_suite(tmp_path, SETS)
 
 
 def test_lines_end_at_newlines_only(tmp_path):
     """A line separator inside a string is text; JSON lines are told apart by newlines alone."""
     suite = with_prompt("eval_declines", "one\u2028two\x85three ?")
     save_suite(suite, tmp_path)
-    assert load_suite(tmp_path) == suite
+    assert load_suite(tmp_path, SETS) == suite
 
 
-def test_the_configuration_names_the_classes_that_budgets_know():
-    texts = [name for name in TEXT_CLASS_BUDGET if name != "concepts"]  # prompts, never texts
-    assert list(get_args(TextClass)) == texts
+def test_every_class_needs_a_budget_and_every_budget_books_concepts():
+    assert {find_class(name).needs for name in class_names()} == set(budget_names())
+    assert [concept_class(name) for name in budget_names()] == [
+        "concepts",
+        "declines",
+        "harmful_requests",
+        "refusals",
+    ]
+    assert set(request_classes()) < set(benign_classes())
+    assert not any(may_be_positive(name) for name in benign_classes())
+    assert may_be_positive("harmful_requests")
+
+
+@pytest.mark.parametrize("name", ["concepts", "chats", ""])
+def test_the_configuration_takes_classes_of_texts_only(name):
+    """`concepts` books prompts and is the class of no text."""
+    with pytest.raises(ConfigError, match="no class of texts; give one of chat, arithmetic"):
+        parse_config(HarvestSection, {"without": [name]}, "test")
+    assert parse_config(HarvestSection, {"without": ["chat"]}, "test").without == ("chat",)
+
+
+def test_a_new_budget_is_one_row(monkeypatch):
+    rows = list(budgets.BUDGETS)
+    rows.insert(1, budgets.Budget("B0c", False, "benign text and one thing more"))
+    monkeypatch.setattr(budgets, "BUDGETS", rows)
+    assert budget_allows("B0d", "B0c")
+    assert not budget_allows("B0", "B0c")
+    assert concept_class("B0c") == "concepts"
+    assert parse_config(RunConfig, {"budget": "B0c"}, "test").budget == "B0c"
 
 
 # The concepts for chat models

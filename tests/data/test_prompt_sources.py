@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from conceptbasis.behaviors.refusal import REFUSAL
 from conceptbasis.config.base import parse_config
 from conceptbasis.config.prompts import PromptsSection, SourceSection, TextSourceSection
 from conceptbasis.config.run import load_run_config
@@ -20,6 +21,9 @@ from conceptbasis.data.sources import build_from_sources, read_prompts, read_tex
 from conceptbasis.data.suites import save_suite
 from conceptbasis.errors import ConfigError, PromptError
 from conceptbasis.stages.pipeline import load_prompts
+
+SETS = REFUSAL.sets
+
 
 ROWS = [
     {"goal": "Name a “red” flower.", "topic": "tulip", "label": "safe", "reply": "A tulip."},
@@ -179,13 +183,13 @@ def section(tmp_path, **more):
 
 
 def test_a_suite_of_sources(tmp_path):
-    suite = build_from_sources(section(tmp_path), None)
+    suite = build_from_sources(section(tmp_path), None, SETS)
     assert [len(suite[name]) for name in suite.prompts] == [12] * 4
     assert len(suite.texts_for("B0")) == 30
 
 
 def test_sources_stand_in_place_of_the_folders_sets(tmp_path):
-    base = build_from_sources(section(tmp_path), None)
+    base = build_from_sources(section(tmp_path), None, SETS)
     save_suite(base, tmp_path / "folder")
     rows = [{"text": f"Name another {i}."} for i in range(11)]
     other = {"eval_harmful": {"file": str(write(tmp_path / "other.csv", rows))}}
@@ -219,9 +223,9 @@ def test_overlap_is_refused_or_dropped_as_the_user_says(tmp_path, where, message
         values["sets"][where]["file"] = file
         values["sets"][where]["noun"] = None
     with pytest.raises(PromptError, match=message):
-        build_from_sources(parse_config(PromptsSection, values, "test"), None)
+        build_from_sources(parse_config(PromptsSection, values, "test"), None, SETS)
     kept = build_from_sources(
-        parse_config(PromptsSection, values | {"overlap": "drop"}, "test"), None
+        parse_config(PromptsSection, values | {"overlap": "drop"}, "test"), None, SETS
     )
     sizes = {name: len(kept[name]) for name in kept.prompts} | {"texts": len(kept.texts)}
     left = {"direction_harmless": 11} if where != "texts" else {"texts": 12}
@@ -231,15 +235,15 @@ def test_overlap_is_refused_or_dropped_as_the_user_says(tmp_path, where, message
 
 
 def test_a_harmful_request_is_no_text_of_a_narrower_class(tmp_path):
-    suite = build_from_sources(section(tmp_path), None)
+    suite = build_from_sources(section(tmp_path), None, SETS)
     prompt = suite["direction_harmful"][0].text
     for text_class, refused in (("chat", True), ("declines", True), ("harmful_requests", False)):
         texts = (*suite.texts, Text((("user", prompt.upper()),), text_class))
         if refused:
             with pytest.raises(PromptError, match=f"texts \\({text_class}\\)"):
-                prompt_sources.check_disjoint(replace(suite, texts=texts))
+                prompt_sources.check_disjoint(replace(suite, texts=texts), SETS)
         else:
-            prompt_sources.check_disjoint(replace(suite, texts=texts))
+            prompt_sources.check_disjoint(replace(suite, texts=texts), SETS)
 
 
 def test_unknown_keys_of_a_source_are_named_with_those_it_knows(tmp_path):

@@ -7,7 +7,9 @@ import yaml
 from pydantic import ValidationError
 
 from conceptbasis.config.base import load_yaml, parse_config
+from conceptbasis.config.evaluation import JudgeSection
 from conceptbasis.config.model import ModelConfig, load_model_config
+from conceptbasis.config.renamed import RENAMED
 from conceptbasis.config.run import RunConfig, load_run_config
 from conceptbasis.errors import ConfigError
 
@@ -23,7 +25,7 @@ def write(path, text):
 
 # Unknown keys and wrong values
 
-FIT_KEYS = "keys of fit: n_atoms, mass, n_resamples, method"
+FIT_KEYS = "keys of fit: n_atoms, mass, n_resamples"
 TYPES = "values of the types that docs/configuration.md names"
 
 
@@ -38,7 +40,7 @@ TYPES = "values of the types that docs/configuration.md names"
         ({"fit": 3}, "fit: ", TYPES),
         ({"budget": "B3"}, "budget: ", TYPES),
         ({"match": {"r_min": 1.5}}, "match.r_min: ", TYPES),
-        ({"transfer": {"basis": "omp"}}, "transfer.basis: ", TYPES),
+        ({"transfer": {"route": "omp"}}, "transfer.route: ", TYPES),
         ({"harvest": {"splits": [0.5, 0.5]}}, "harvest.splits.2: ", TYPES),
     ],
 )
@@ -72,8 +74,8 @@ def test_splits_must_be_three_shares_of_one(splits):
 @pytest.mark.parametrize(
     "values",
     [
-        {"transfer": {"strengths": []}},
-        {"transfer": {"strengths": [0.1, -1.0]}},
+        {"transfer": {"ridges": []}},
+        {"transfer": {"ridges": [0.1, -1.0]}},
         {"guard": {"shares": []}},
         {"guard": {"shares": [0.0, 1.5]}},
     ],
@@ -88,6 +90,31 @@ def test_configuration_is_frozen():
     config = RunConfig()
     with pytest.raises(ValidationError):
         config.seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_old_keys_are_refused_with_the_new_name(old, new):
+    *sections, key = old.split(".")
+    values = {key: {}}
+    for section in reversed(sections):
+        values = {section: values}
+    with pytest.raises(ConfigError) as caught:
+        parse(values)
+    assert (
+        f"{old!r} is called {new!r} now" in caught.value.what if new else "is gone" in str(caught)
+    )
+
+
+def test_old_values_are_refused_with_the_new_name():
+    with pytest.raises(ConfigError, match="'trajectory' is called 'per_layer' now"):
+        load_run_config(None, ["replay.directions=trajectory"])
+
+
+def test_new_names_are_keys_of_the_configuration():
+    for new in filter(None, RENAMED.values()):
+        kind = RunConfig
+        for part in new.split("."):
+            kind = {"judge": JudgeSection}.get(part) or kind.model_fields[part].annotation
 
 
 # Sections with rules of their own
@@ -188,10 +215,10 @@ def test_empty_file_means_defaults(tmp_path):
 def test_overrides_lie_on_top_of_the_file(tmp_path):
     path = write(tmp_path / "c.yaml", "budget: B0\nfit: {n_atoms: 8, n_resamples: 20}\n")
     config = load_run_config(
-        path, ["fit.n_atoms=16", "transfer.strengths=[0.1, 1]", "forecast.force=true"]
+        path, ["fit.n_atoms=16", "transfer.ridges=[0.1, 1]", "forecast.force=true"]
     )
     assert (config.budget, config.fit.n_atoms, config.fit.n_resamples) == ("B0", 16, 20)
-    assert config.transfer.strengths == (0.1, 1.0)
+    assert config.transfer.ridges == (0.1, 1.0)
     assert config.forecast.force is True
 
 
@@ -220,7 +247,7 @@ def test_override_with_an_unknown_key_or_a_wrong_value_is_refused(item):
 
 def test_override_whose_value_is_no_yaml_is_refused():
     with pytest.raises(ConfigError, match="transfer"):
-        load_run_config(None, ["transfer.strengths=[0.1, 1"])
+        load_run_config(None, ["transfer.ridges=[0.1, 1"])
 
 
 # Round trip

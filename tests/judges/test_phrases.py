@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conceptbasis.judges.phrases import KINDS, count_kinds, judge_phrases, rate, read_answer
+from conceptbasis.core.statistics.intervals import rate
+from conceptbasis.judges.phrases import KINDS, count_kinds, judge_phrases, read_answer
 
 ANSWERS = yaml.safe_load(Path(__file__).with_name("judged_answers.yaml").read_text("utf-8"))
 CASES = [(kind, name) for kind, group in ANSWERS.items() for name in group]
