@@ -33,6 +33,6 @@ def replay(model: Any, folder: str | PathLike[str]) -> AbstractContextManager[Ed
     """
     from pathlib import Path
 
-    from conceptbasis.stages.replay import replay_folder
+    from conceptbasis.edits.finished import replay_folder
 
     return replay_folder(model, Path(folder))

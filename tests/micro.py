@@ -22,7 +22,7 @@ from conceptbasis.organisms import corpus, tokenizers, training
 from conceptbasis.organisms.families import ChatTags, Family
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.runs.progress import Reporter
-from conceptbasis.stages.pipeline import Finished, run_pipeline
+from conceptbasis.pipeline import Finished, run_pipeline
 
 QUIET = Reporter(quiet=True)
 CONCEPTS = ("fruit", "how_to", "translate", "decline")
@@ -191,7 +191,7 @@ class World:
         """Small settings with the small suite."""
         return run_config(self.prompts, **sections)
 
-    def run(self, folder: Path, *, on_stage: Any = None, **sections: Any) -> Finished:
+    def run(self, folder: Path, **sections: Any) -> Finished:
         """The whole pipeline on donor and target."""
         config = self.config(**sections)
         return run_pipeline(
@@ -200,7 +200,6 @@ class World:
             config,
             folder,
             QUIET,
-            **({"on_stage": on_stage} if on_stage else {}),
         )
 
 

@@ -60,8 +60,7 @@ def run_train_saes(options: argparse.Namespace) -> None:
     """Trains or loads the SAEs of one model and prints their quality."""
     from conceptbasis.config.model import load_model_config
     from conceptbasis.report.model_tables import quality_table
-    from conceptbasis.stages.pipeline import load_prompts, open_model
-    from conceptbasis.study.sides import add_saes
+    from conceptbasis.study.opening import add_saes, load_prompts, open_model
     from conceptbasis.tracking.saes import SaeLog
 
     silence()
@@ -89,7 +88,7 @@ def run_audit(options: argparse.Namespace) -> None:
     from conceptbasis.report.model_tables import audit_tables
     from conceptbasis.runs.files import folder_lock
     from conceptbasis.stages.audit import audit_model
-    from conceptbasis.stages.pipeline import load_prompts, open_model
+    from conceptbasis.study.opening import load_prompts, open_model
 
     silence()
     config, model = read_run_config(options), load_model_config(options.model_config)
@@ -109,7 +108,7 @@ def run_replay(options: argparse.Namespace) -> None:
     """Prints answers before and after a finished transfer, side by side."""
     from conceptbasis.cli.capability import open_finished
     from conceptbasis.report.model_tables import answers_table
-    from conceptbasis.stages.replay import answer_both
+    from conceptbasis.edits.finished import answer_both
 
     loaded, intervention = open_finished(options)
     prompts, redacted = _replay_prompts(options)
@@ -124,7 +123,7 @@ def _replay_prompts(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     from conceptbasis.config.base import load_yaml, parse_config
     from conceptbasis.config.run import RunConfig
     from conceptbasis.runs.files import CONFIG, corrupt
-    from conceptbasis.stages.pipeline import load_prompts
+    from conceptbasis.study.opening import load_prompts
 
     given = list(options.prompt or [])
     if options.file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -17,7 +17,9 @@ from conceptbasis.models.loading.load import LoadedModel
 from conceptbasis.models.stream.edit_report import EditReport
 from conceptbasis.models.stream.hooks import Edit, intervene
 from conceptbasis.models.stream.weights import orthogonalise_weights
-from conceptbasis.study.harvest import Harvest
+from conceptbasis.results.edit import Replayed
+from conceptbasis.results.layers import LayerPlan
+from conceptbasis.study.sites import Sites
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class Intervention:
     """Everything that is needed to edit a model, and nothing else.
 
     Args:
-        layers: Edited layers.
-        directions: Unit direction of each.
+        plan: Edited layers, and whose direction each gets.
+        directions: Unit direction of each edited layer.
         mode: See docs/method.md.
         scope: `stream` or `writers`.
         gamma: Strength of every mode but `add`: 1 removes, 2 reflects, below 0 strengthens.
@@ -38,7 +40,7 @@ class Intervention:
         thresholds: Above which reading `raise` acts.
     """
 
-    layers: tuple[int, ...]
+    plan: LayerPlan
     directions: Float[Tensor, "n_edited d_model"]
     mode: Mode = "ablate"
     scope: Scope = "stream"
@@ -49,22 +51,22 @@ class Intervention:
     gates: Float[Tensor, "n_edited d_model"] | None = None
     thresholds: tuple[float, ...] = ()
 
-    def restrict(self, layers: Sequence[int]) -> Intervention:
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The edited layers."""
+        return self.plan.layers
+
+    def restrict(self, layers: Iterable[int]) -> Intervention:
         """The same intervention on some of its layers.
 
         Raises:
             InterventionError: if none of them is edited.
         """
-        kept = [i for i, layer in enumerate(self.layers) if layer in set(layers)]
-        if not kept:
-            raise InterventionError(
-                f"none of the layers {sorted(layers)} is edited by this transfer",
-                expected=f"some of {list(self.layers)}",
-                fix="choose other layers (key replay.layers)",
-            )
+        plan = self.plan.restrict(layers)
+        kept = [self.layers.index(layer) for layer in plan.layers]
         return replace(
             self,
-            layers=tuple(self.layers[i] for i in kept),
+            plan=plan,
             directions=self.directions[kept],
             amounts=tuple(self.amounts[i] for i in kept) if self.amounts else (),
             means=self.means[kept] if self.means is not None else None,
@@ -150,11 +152,11 @@ def _raising(intervention: Intervention, place: int) -> Edit:
 
 
 def plan_intervention(
-    harvest: Harvest,
-    layers: Sequence[int],
-    directions: Float[Tensor, "n_edited d_model"],
+    sites: Sites,
+    plan: LayerPlan,
+    by_layer: Mapping[int, Float[Tensor, " d_model"]],
     section: ReplaySection,
-    means: Float[Tensor, "n_edited d_model"] | None = None,
+    means: Mapping[int, Float[Tensor, " d_model"]] | None = None,
 ) -> Intervention:
     """An intervention along directions, with amounts (mode `add`) and means of benign sites.
 
@@ -166,79 +168,84 @@ def plan_intervention(
     as −1, for `strength.settle` to scale.
 
     Args:
-        harvest: Gives the target's residuals on benign text.
-        layers: Target layers.
-        directions: Unit directions of those layers.
+        sites: Gives the target's residuals on benign text.
+        plan: Edited layers, and whose direction each gets.
+        by_layer: Unit directions of the layers that the plan takes them from.
         section: Mode, scope and strength.
-        means: Other means than those of the benign requests.
+        means: Other means than those of the benign requests, by edited layer.
     """
+    directions = torch.stack([by_layer[source] for _, source in plan.source])
+    along = list(zip(plan.layers, directions, strict=True))
     amounts: list[float] = []
     if section.mode == "add":
-        rows = harvest.benign_rows
-        for layer, r in zip(layers, directions, strict=True):
-            x = harvest.residuals("target", layer)[rows]
+        rows = sites.benign_rows
+        for layer, r in along:
+            x = sites.residuals("target", layer)[rows]
             amounts.append(section.alpha * float((x @ r).double().std()))
-    ends = [harvest.reported_ends(layer) for layer in layers]
-    if means is None:
-        means = torch.stack([x.double().mean(0).float() for x in ends])
-    gates = _gates(harvest, layers, directions, section) if section.mode == "raise" else []
-    if gates:
-        means = torch.stack([gate.mean for gate in gates])
+    gates = [_gate(sites, layer, r, section) for layer, r in along if section.mode == "raise"]
     gamma = -1.0 if section.gamma == "auto" else section.gamma
-    if section.mode == "affine" and gamma > 0:
-        spreads = torch.stack([(x @ r).std() for x, r in zip(ends, directions, strict=True)])
-        means = means - section.offset * spreads[:, None] * directions
     return Intervention(
-        tuple(layers),
+        plan,
         directions,
         section.mode,
         section.scope,
         gamma,
         tuple(amounts),
-        means,
+        torch.stack([gate.mean for gate in gates])
+        if gates
+        else _means(sites, plan, directions, section, means),
         section.which,
         torch.stack([gate.weights for gate in gates]) if gates else None,
         tuple(gate.threshold for gate in gates),
     )
 
 
-def _gates(
-    harvest: Harvest, layers: Sequence[int], directions: Tensor, section: ReplaySection
-) -> list[Gate]:
-    return [
-        fit_gate(
-            r,
-            harvest.benign_ends("fit", layer),
-            quantile=section.threshold,
-            shrinkage=section.benign_shrinkage,
-        )
-        for layer, r in zip(layers, directions, strict=True)
-    ]
+def _means(
+    sites: Sites,
+    plan: LayerPlan,
+    directions: Float[Tensor, "n_edited d_model"],
+    section: ReplaySection,
+    given: Mapping[int, Float[Tensor, " d_model"]] | None,
+) -> Float[Tensor, "n_edited d_model"]:
+    ends = [sites.reported_ends(layer) for layer in plan.layers]
+    means = torch.stack(
+        [x.double().mean(0).float() for x in ends]
+        if given is None
+        else [given[layer] for layer in plan.layers]
+    )
+    if section.mode != "affine" or section.gamma == "auto" or section.gamma <= 0:
+        return means
+    spreads = torch.stack([(x @ r).std() for x, r in zip(ends, directions, strict=True)])
+    return means - section.offset * spreads[:, None] * directions
+
+
+def _gate(sites: Sites, layer: int, r: Tensor, section: ReplaySection) -> Gate:
+    return fit_gate(
+        r,
+        sites.benign_ends("fit", layer),
+        quantile=section.threshold,
+        shrinkage=section.benign_shrinkage,
+    )
+
+
+def intervention_of(replayed: Replayed) -> Intervention:
+    """The intervention that a finished replay stage describes."""
+    return Intervention(
+        replayed.plan,
+        replayed.directions,
+        replayed.mode,  # type: ignore[arg-type]
+        replayed.scope,  # type: ignore[arg-type]
+        replayed.gamma,
+        replayed.amounts,
+        replayed.means,
+        replayed.which,
+        replayed.gates,
+        replayed.thresholds,
+    )
 
 
 def strengthens(replay: ReplaySection) -> bool:
-    """Whether an intervention is meant to raise refusal."""
+    """Whether an intervention is meant to strengthen the behavior."""
     if replay.mode == "add":
         return replay.alpha > 0
     return replay.gamma == "auto" or replay.gamma < 0
-
-
-def chosen_layers(
-    section: ReplaySection, layers: Sequence[int], n_layers: int, single: int | None
-) -> list[int]:
-    """The layers that `replay.layers` leaves: all, those below 0.8 L, or the last one.
-
-    Args:
-        section: Says which.
-        layers: Layers that have a direction.
-        n_layers: Of the model.
-        single: The layer whose direction all of them share, None where each has its own; `raise`
-            begins there, since earlier layers do not tell harmful requests from benign ones yet.
-    """
-    if section.mode == "raise" and single is not None:
-        layers = [layer for layer in layers if layer >= single]
-    if section.layers == "early":
-        return [layer for layer in layers if layer < int(section.early_fraction * n_layers)]
-    if section.layers == "last":
-        return [layer for layer in layers if layer == n_layers - 1]
-    return list(layers)

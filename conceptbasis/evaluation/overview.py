@@ -19,7 +19,7 @@ from conceptbasis.models.loading.fetching import DTYPES
 from conceptbasis.models.loading.memory import Load, estimate_memory, model_size, most_at_once
 from conceptbasis.models.stream.capture import forward_body
 from conceptbasis.models.text.chat import encode_texts
-from conceptbasis.study.harvest import shared_texts
+from conceptbasis.data.texts import shared_texts
 from conceptbasis.study.study import Side
 
 _SAMPLE = 64

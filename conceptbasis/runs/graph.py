@@ -152,14 +152,26 @@ class Graph:
         stage.check(context.config, done.figures())
         return done
 
+    def is_up_to_date(self, context: Context) -> bool:
+        """Whether every stage that the settings want can be reused; nothing is computed."""
+        for stage in self.stages:
+            if not stage.wanted(context.config):
+                continue
+            folder = self.folder / stage.name
+            if reason_to_compute(folder, self.key(stage, context)) is not None:
+                return False
+            done = self.done[stage.name] = load_done(stage, folder)
+            stage.check(context.config, done.figures())
+        return True
+
     def _compute(
         self, stage: Stage[R], context: Context, key: Mapping[str, Any], folder: Path
     ) -> Done[R]:
         given: list[Any] = [self._of(kind).result for kind in stage.needs]
+        (folder / PROVENANCE).unlink(missing_ok=True)
         started = time.perf_counter()
         result = stage.compute(context, *given)
         seconds = time.perf_counter() - started
-        (folder / PROVENANCE).unlink(missing_ok=True)
         write_result(folder, result)
         outputs = {name: file_hash(folder / name) for name in (TENSORS, RESULT)}
         provenance = {**key, "outputs": outputs, "versions": versions()}
@@ -230,6 +242,23 @@ def load_done(stage: Stage[R], folder: Path) -> Done[R]:
     Raises:
         ArtifactError: if it is missing, unfinished, corrupt or was changed by hand.
     """
+    provenance = verify(folder)
+    digest = value_hash(provenance["outputs"])
+    return Done(stage, folder, digest, float(provenance.get("seconds", 0.0)), True)
+
+
+def load_result(run: Path, name: str, kind: type[R], *, tensors: bool = True) -> R:
+    """The result of a finished stage of a run folder, verified against the recorded hashes.
+
+    Raises:
+        ArtifactError: if it is missing, unfinished, corrupt or was changed by hand.
+    """
+    verify(run / name)
+    return read_result(run / name, kind, tensors=tensors)
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """The provenance of a finished stage, once its files are found to be those it names."""
     provenance = read_json(folder / PROVENANCE)
     if not isinstance(provenance, dict) or not set(_SECTIONS) <= provenance.keys():
         raise corrupt(folder / PROVENANCE, f"it has not the sections {', '.join(_SECTIONS)}")
@@ -241,4 +270,4 @@ def load_done(stage: Stage[R], folder: Path) -> Done[R]:
             raise corrupt(folder / name, "missing")
         if file_hash(folder / name) != outputs[name]:
             raise corrupt(folder / name, "its hash is not the one recorded")
-    return Done(stage, folder, value_hash(outputs), float(provenance.get("seconds", 0.0)), True)
+    return provenance

@@ -1,222 +1,60 @@
-"""Stage `guard`: keeps the rebuilt directions out of the target's high-variance weight subspaces.
-
-The share of d_model that is kept out is the smallest one that holds the rise of benign perplexity
-within its bound; it is 0 when the bound already holds without a guard.
-"""
+"""Stage `guard`: keeps rebuilt directions out of the target's high-variance weight subspaces."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.config.budgets import allowed_classes, benign_classes
-from conceptbasis.core.directions.guard import apply_guard, guard_basis, overlap_curve
-from conceptbasis.data.prompts import Text
-from conceptbasis.edits.intervention import apply_intervention
-from conceptbasis.edits.spread import single_layer, spread
-from conceptbasis.edits.strength import settled_intervention
-from conceptbasis.errors import NumericsError
-from conceptbasis.models.loading.load import LoadedModel
-from conceptbasis.models.stream.weights import writer_matrices
-from conceptbasis.models.text.generation import text_nll
-from conceptbasis.runs.stage import StageOutput
-from conceptbasis.stages.transfer import Transfer
-from conceptbasis.study.harvest import Harvest
+from conceptbasis.core.directions.guard import overlap_curve
+from conceptbasis.edits.guard import choose_guard, describe
+from conceptbasis.edits.intervention import apply_intervention, plan_intervention
+from conceptbasis.edits.strength import settle
+from conceptbasis.results.edit import Guarded, GuardedLayer
+from conceptbasis.results.harvest import Harvest
+from conceptbasis.results.recipe import Transfer
+from conceptbasis.runs.graph import Stage
 from conceptbasis.study.study import Study
 
-MAX_TEXTS = 128
 
-
-@dataclass(frozen=True)
-class Guarded:
-    """Guarded unit directions, one row per edited layer.
-
-    Args:
-        layers: Edited layers.
-        directions: The direction of each.
-        single: The layer whose direction all of them share, None where each has its own.
-        output: The finished stage.
-    """
-
-    layers: tuple[int, ...]
-    directions: Float[Tensor, "n_edited d_target"]
-    single: int | None
-    output: StageOutput
-
-    def keep_out(
-        self, directions: Float[Tensor, "n_some d_target"], layers: Sequence[int]
-    ) -> Float[Tensor, "n_some d_target"]:
-        """Other directions under the guard that was chosen for the transfer.
-
-        Args:
-            directions: Unit directions, one row per layer.
-            layers: Some of the edited layers.
-        """
-        k = self.output.result["k"]
-        if not k:
-            return directions
-        bases = [self.output.tensors["basis"][self.layers.index(layer)] for layer in layers]
-        return _guarded(directions, bases, k)
-
-
-def benign_texts(harvest: Harvest, split: str) -> list[Text]:
-    """Texts of a split that every budget allows, for perplexity.
-
-    The guard chooses on `select`; the evaluation measures on `report`.
-    """
-    texts = harvest.split_texts(split)
-    allowed = [c for c in benign_classes() if c in allowed_classes("B0")]
-    return [t for t in texts if t.text_class in allowed][:MAX_TEXTS]
-
-
-def perplexity(loaded: LoadedModel, texts: list[Text]) -> float:
-    """exp of the mean negative log-likelihood per token.
-
-    Raises:
-        NumericsError: if it is not finite.
-    """
-    nll, tokens = text_nll(loaded, [t.as_messages() for t in texts], batch_size=128)
-    value = math.exp(min(700.0, float(nll.sum() / tokens.sum())))
-    if not math.isfinite(value):
-        raise NumericsError(
-            f"the perplexity of {loaded.name} is {value}",
-            expected="a finite number",
-            fix="reduce the strength of the intervention",
-        )
-    return value
-
-
-@dataclass(frozen=True)
-class GuardChoice:
-    """The smallest share of d_model that keeps benign perplexity within its bound, or a forced one.
-
-    Args:
-        share: The share, 0 where none is needed or none is enough.
-        k: Directions that are kept out.
-        within: Whether the bound holds.
-        baseline: Benign perplexity of the untouched target.
-        by_share: Benign perplexity under each share that was tried.
-        directions: The guarded unit directions.
-        bases: Guard directions of each layer, strongest first.
-    """
-
-    share: float
-    k: int
-    within: bool
-    baseline: float
-    by_share: Mapping[float, float]
-    directions: Float[Tensor, "n_edited d_target"]
-    bases: Sequence[Float[Tensor, "d_target k_max"]]
-
-
-Under = Callable[[Float[Tensor, "n_edited d_target"]], AbstractContextManager[Any]]
-"""Puts the target under the edit of some directions."""
-
-
-def choose_guard(
-    study: Study, harvest: Harvest, layers: Sequence[int], directions: Tensor, under: Under
-) -> GuardChoice:
-    """Tries shares from the smallest until the edited target's perplexity is within its bound.
-
-    Args:
-        study: Gives the target and the shares.
-        harvest: Gives the benign texts.
-        layers: Edited layers.
-        directions: Their unit directions.
-        under: The edit.
-    """
-    section, loaded = study.config.guard, study.target.loaded
-    d_model = loaded.architecture.d_model
-    shares = sorted(section.shares) if section.forced is None else [section.forced]
-    k_max = max(1, round(max(*section.shares, *shares) * d_model))
-    bases = [
-        guard_basis(writer_matrices(loaded, layer), k=k_max, generator=study.generator(layer))
-        for layer in layers
-    ]
-    texts = benign_texts(harvest, "select")
-    baseline = perplexity(loaded, texts)
-    by_share: dict[float, float] = {}
-    chosen, within = 0.0, False
-    with study.reporter.bar("guard") as advance:
-        for done, share in enumerate(shares, 1):
-            with under(_guarded(directions, bases, round(share * d_model))):
-                by_share[share] = perplexity(loaded, texts)
-            advance(done, len(shares), f"share {share:g}")
-            within = by_share[share] <= baseline * (1 + section.max_perplexity_rise)
-            if within or share == section.forced:
-                chosen = share
-                break
-    k = round(chosen * d_model)
-    return GuardChoice(chosen, k, within, baseline, by_share, _guarded(directions, bases, k), bases)
-
-
-def run_guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
-    """Runs or reuses the stage."""
-    replay, layers = study.config.replay, transfer.layers
-    single = single_layer(transfer.selections(transfer.basis), replay, study.target.n_layers)
-    directions = spread(transfer.output.tensors["direction"], layers, single)
+def guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
+    """The smallest guard under which the transfer's edit leaves benign perplexity alone."""
+    plan, sites = transfer.plan, study.sites(harvest)
+    by_layer = transfer.by_layer()
+    directions = torch.stack([by_layer[source] for _, source in plan.source])
 
     def under(safe: Tensor) -> AbstractContextManager[Any]:
-        edit, _ = settled_intervention(study, harvest, layers, safe, single)
+        own = plan.per_layer(plan.layers)
+        rows = dict(zip(plan.layers, safe, strict=True))
+        edit, _ = settle(study, sites, plan_intervention(sites, own, rows, study.config.replay))
         return apply_intervention(study.target.loaded, edit)
 
-    def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        found = choose_guard(study, harvest, layers, directions, under)
-        study.reporter.say(_describe(found))
-        curves = [overlap_curve(r, u) for r, u in zip(directions, found.bases, strict=True)]
-        result = {
-            "single_layer": single,
-            "share": found.share,
-            "k": found.k,
-            "within_bound": found.within,
-            "perplexity": {
-                "baseline": found.baseline,
-                "by_share": {str(s): p for s, p in found.by_share.items()},
-            },
-            "layers": [
-                {
-                    "target": layer,
-                    "overlap_curve": curve.tolist(),
-                    "overlap_energy": float(curve[found.k - 1]) if found.k else 0.0,
-                }
-                for layer, curve in zip(layers, curves, strict=True)
-            ],
-        }
-        return {"direction": found.directions, "basis": torch.stack(list(found.bases))}, result
-
-    output = study.run.stage(
-        "guard",
-        config={**study.config.guard.model_dump(), "replay": replay.model_dump()},
-        inputs={
-            "transfer": transfer.output.hash,
-            "target": study.target.model_hash,
-            "harvest": harvest.hash,
-        },
-        compute=compute,
-        seed=study.config.seed,
-        device=study.config.device,
+    found = choose_guard(study, sites, plan.layers, directions, under)
+    study.reporter.say(describe(found))
+    curves = [overlap_curve(r, u) for r, u in zip(directions, found.bases, strict=True)]
+    rows = tuple(
+        GuardedLayer(layer, tuple(curve.tolist()), float(curve[found.k - 1]) if found.k else 0.0)
+        for layer, curve in zip(plan.layers, curves, strict=True)
     )
-    return Guarded(layers, output.tensors["direction"], single, output)
-
-
-def _guarded(directions: Tensor, bases: Sequence[Tensor], k: int) -> Tensor:
-    return torch.stack(
-        [apply_guard(r, u, k=k).direction for r, u in zip(directions, bases, strict=True)]
+    return Guarded(
+        found.share,
+        found.k,
+        found.within,
+        found.baseline,
+        {str(share): p for share, p in found.by_share.items()},
+        rows,
+        found.directions,
+        torch.stack(list(found.bases)),
     )
 
 
-def _describe(found: GuardChoice) -> str:
-    rise = found.by_share[found.share] / found.baseline - 1
-    if found.within or found.share > 0:  # a forced guard is used whatever it costs
-        return f"guard: k = {found.k}, benign perplexity {rise:+.2%}"
-    return (
-        f"guard: no tried share holds the perplexity bound; none is used (rise {rise:+.2%}, "
-        f"tried {', '.join(f'{s:g}' for s in found.by_share)})"
-    )
+GUARD = Stage(
+    "guard",
+    Guarded,
+    guard,
+    needs=(Harvest, Transfer),
+    sources=("target",),
+    config=("guard", "replay"),
+)

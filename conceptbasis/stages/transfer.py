@@ -1,162 +1,122 @@
-"""Stage `transfer`: recipes rebuilt in the target, in three bases, without any target label."""
+"""Stage `transfer`: recipes rebuilt in the target by every route, without any target label."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from conceptbasis.core.directions.recipe import Recipe
 from conceptbasis.core.features.matching import Matches
-from conceptbasis.edits.spread import NEARLY, surest_layer
-from conceptbasis.methods.rebuilder import BASES, Choice, Rebuilder
-from conceptbasis.runs.stage import StageOutput
-from conceptbasis.stages.align import Alignment
-from conceptbasis.stages.direction import DonorDirection
-from conceptbasis.stages.fit import RecipeSet
-from conceptbasis.stages.match import LayerPair
+from conceptbasis.edits.plan import NEARLY, plan_layers, surest_layer
+from conceptbasis.methods.rebuilder import ROUTES, Choice, Rebuilder
+from conceptbasis.results.direction import DonorDirection
+from conceptbasis.results.harvest import Harvest
+from conceptbasis.results.matching import Alignment, MatchSet
+from conceptbasis.results.recipe import (
+    DonorAtom,
+    LayerRecipe,
+    LayerTransfer,
+    RecipeSet,
+    TargetAtom,
+    Transfer,
+)
+from conceptbasis.runs.graph import Stage
+from conceptbasis.study.recipes import recipe_of
 from conceptbasis.study.study import Study
 
-
-@dataclass(frozen=True)
-class Transfer:
-    """Unit directions in the target by basis, one row per edited layer."""
-
-    layers: tuple[int, ...]
-    directions: Mapping[str, Float[Tensor, "n_edited d_target"]]
-    steering: Float[Tensor, "n_edited d_target"]
-    output: StageOutput
-
-    @property
-    def basis(self) -> str:
-        """The basis of the transfer; the others are ablations."""
-        return str(self.output.result["basis"])
-
-    def selections(self, basis: str) -> dict[int, float]:
-        """Projection agreement of a basis by target layer, on the sites of the choices."""
-        rows = self.output.result["layers"]
-        return {row["target"]: row["selection_by_basis"][basis] for row in rows}
+Choices = Mapping[str, Choice]
+"""What each route gave at one layer."""
 
 
-def run_transfer(
+def transfer(
     study: Study,
-    rebuilder: Rebuilder,
-    recipes: RecipeSet,
+    harvest: Harvest,
     direction: DonorDirection,
+    matches: MatchSet,
     alignment: Alignment,
+    recipes: RecipeSet,
 ) -> Transfer:
-    """Runs or reuses the stage."""
-    pairs = alignment.layer_map.pairs
-    section = study.config.transfer
-
-    def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        found: list[dict[str, Choice]] = []
-        with study.reporter.bar("transfer") as advance:
-            for pair in pairs:
-                recipe, r = recipes.recipes[pair[0]], direction.trajectory[pair[1]]
-                found.append({b: rebuilder.rebuild(b, pair, recipe, r) for b in BASES})
-                advance(len(found), len(pairs), "")
-        basis = choose_basis(study, [target for target, _ in pairs], found)
-        units = {b: torch.stack([f[b].rebuilt.direction for f in found]) for b in BASES}
-        tensors = {f"{b}.direction": directions for b, directions in units.items()} | {
-            "direction": units[basis].clone(),
-            "steering": torch.stack([f[basis].rebuilt.steering for f in found]),
-        }
-        rows = [
-            _row(rebuilder, pair, recipes.recipes[pair[0]], choices, basis)
-            for pair, choices in zip(pairs, found, strict=True)
-        ]
-        return tensors, {"basis": basis, "class_shares": rebuilder.weigh.shares, "layers": rows}
-
-    output = study.run.stage(
-        "transfer",
-        config={**section.model_dump(), "early_fraction": study.config.replay.early_fraction},
-        inputs={
-            "fit": recipes.output.hash,
-            "harvest": rebuilder.harvest.hash,
-            "target_saes": study.target.saes.hash,
-        },
-        compute=compute,
-        seed=study.config.seed,
-        device=study.config.device,
-    )
+    """Rebuilds every recipe by every route, then picks the route and the plan of layers."""
+    rebuilder = Rebuilder.of(study, harvest, direction, matches)
+    found: list[Choices] = []
+    with study.reporter.bar("transfer") as advance:
+        for row in recipes.layers:
+            pair, r = (row.target, row.donor), direction.per_layer[row.donor]
+            recipe = recipe_of(row)
+            found.append({name: rebuilder.rebuild(name, pair, recipe, r) for name in ROUTES})
+            advance(len(found), len(recipes.layers), "")
+    route = choose_route(study, [row.target for row in recipes.layers], found)
+    rows = [_row(rebuilder, row, c, route) for row, c in zip(recipes.layers, found, strict=True)]
+    selections = {row.target: row.selection_by_route[route] for row in rows}
     return Transfer(
-        tuple(target for target, _ in pairs),
-        {name: output.tensors[f"{name}.direction"] for name in BASES},
-        output.tensors["steering"],
-        output,
+        route,
+        plan_layers(selections, study.config.replay, study.target.n_layers),
+        rebuilder.weigh.shares,
+        tuple(rows),
+        {name: torch.stack([f[name].rebuilt.direction for f in found]) for name in ROUTES},
+        torch.stack([f[route].rebuilt.steering for f in found]),
     )
 
 
-def choose_basis(study: Study, layers: Sequence[int], found: Sequence[Mapping[str, Choice]]) -> str:
-    """The basis of `transfer.basis`; under `auto` the first readable one that loses nothing.
+def choose_route(study: Study, layers: Sequence[int], found: Sequence[Choices]) -> str:
+    """The route of `transfer.route`; under `auto` the first readable one that loses nothing.
 
-    `code_map` names features on both sides. Where the target's codes hold too little of what the
+    `code_map` names latents on both sides. Where the target's codes hold too little of what the
     donor's say, its agreement falls below that of `transported`, which goes to residuals directly.
 
     Args:
         study: Says what is wanted.
         layers: Target layers.
-        found: What each basis gave at each of them.
+        found: What each route gave at each of them.
     """
     wanted = study.config.transfer.route
     if wanted != "auto":
         return wanted
     n_layers, fraction = study.target.n_layers, study.config.replay.early_fraction
     best = {}
-    for basis in ("code_map", "transported"):
-        selections = {
-            layer: choices[basis].selection for layer, choices in zip(layers, found, strict=True)
-        }
-        best[basis] = selections[surest_layer(selections, fraction, n_layers)]
+    for route in ("code_map", "transported"):
+        selections = {n: choices[route].selection for n, choices in zip(layers, found, strict=True)}
+        best[route] = selections[surest_layer(selections, fraction, n_layers)]
     loses = best["code_map"] < best["transported"] - NEARLY * abs(best["transported"])
     return "transported" if loses else "code_map"
 
 
-def _row(
-    rebuilder: Rebuilder,
-    pair: LayerPair,
-    recipe: Recipe,
-    choices: Mapping[str, Choice],
-    basis: str,
-) -> dict[str, Any]:
-    chosen = choices[basis]
-    matches = rebuilder.matches.pairs[pair]
-    density = (rebuilder.codes("target", pair[0]) != 0).mean(axis=0).A1
-    return {
-        "target": pair[0],
-        "donor": pair[1],
-        "strength": chosen.strength,
-        "agreement": chosen.agreement,
-        "agreement_by_basis": {name: c.agreement for name, c in choices.items()},
-        "selection_by_basis": {name: c.selection for name, c in choices.items()},
-        "agreement_by_strength": {str(s): a for s, a in chosen.by_strength.items()},
-        "donor_atoms": [
-            _donor_atom(feature, float(recipe.coefficients[i]), matches)
-            for i, feature in enumerate(recipe.feature_ids.tolist())
-        ],
-        "target_atoms": [
-            {"feature": f, "coefficient": float(c), "density": float(density[f])}
-            for f, c in zip(
-                chosen.rebuilt.target_ids.tolist(),
-                chosen.rebuilt.target_coefficients.tolist(),
-                strict=True,
-            )
-        ],
-    }
+def _row(rebuilder: Rebuilder, recipe: LayerRecipe, choices: Choices, route: str) -> LayerTransfer:
+    chosen, pair = choices[route], (recipe.target, recipe.donor)
+    matches = rebuilder.matches[pair]
+    density = rebuilder.codes.density("target", recipe.target)
+    written = chosen.rebuilt.target_ids.tolist(), chosen.rebuilt.target_coefficients.tolist()
+    return LayerTransfer(
+        *pair,
+        chosen.ridge,
+        chosen.agreement,
+        {name: c.agreement for name, c in choices.items()},
+        {name: c.selection for name, c in choices.items()},
+        {str(ridge): agreement for ridge, agreement in chosen.by_ridge.items()},
+        tuple(_donor_atom(atom.latent, atom.coefficient, matches) for atom in recipe.atoms),
+        tuple(TargetAtom(i, float(c), density[i]) for i, c in zip(*written, strict=True)),
+    )
 
 
-def _donor_atom(feature: int, coefficient: float, matches: Matches) -> dict[str, Any]:
-    best = matches.best_target(feature)
-    row = ((matches.donor_ids == feature) & (matches.target_ids == best)).nonzero()[0, 0]
-    return {
-        "feature": feature,
-        "coefficient": coefficient,
-        "target_feature": best,
-        "r_heldout": float(matches.r_heldout[row]),
-        "null_quantile": float(matches.null_quantile[row]),
-    }
+def _donor_atom(latent: int, coefficient: float, matches: Matches) -> DonorAtom:
+    best = matches.best_target(latent)
+    row = ((matches.donor_ids == latent) & (matches.target_ids == best)).nonzero()[0, 0]
+    null = float(matches.null_quantile[row])
+    return DonorAtom(latent, coefficient, best, float(matches.r_heldout[row]), null)
+
+
+TRANSFER = Stage(
+    "transfer",
+    Transfer,
+    transfer,
+    needs=(Harvest, DonorDirection, MatchSet, Alignment, RecipeSet),
+    sources=("donor.saes", "target.saes"),
+    config=(
+        "transfer",
+        "match.end_of_prompt_share",
+        "replay.directions",
+        "replay.layers",
+        "replay.mode",
+        "replay.early_fraction",
+    ),
+)

@@ -17,7 +17,7 @@ def ready(world):
     """The world with all SAEs in the cache."""
     from micro import QUIET, once
 
-    from conceptbasis.stages.pipeline import open_side
+    from conceptbasis.study.opening import open_side
 
     def fill_cache(folder):
         open_side(world.donor_config(), world.config(), world.suite, QUIET)
@@ -33,7 +33,7 @@ def sides(ready):
     """Donor and target, opened once a worker; tests must leave them as they were."""
     from micro import QUIET
 
-    from conceptbasis.stages.pipeline import open_side
+    from conceptbasis.study.opening import open_side
 
     configs = (ready.donor_config(), ready.target_config())
     donor, target = (open_side(c, ready.config(), ready.suite, QUIET) for c in configs)
@@ -45,14 +45,13 @@ def make_study(ready, sides, tmp_path):
     """Makes a study in a new run folder; keywords are sections of the configuration."""
     from micro import QUIET
 
-    from conceptbasis.runs.ledger import Ledger
-    from conceptbasis.runs.stage import Run
+    from conceptbasis.study.ledger import Ledger
     from conceptbasis.study.study import Study
 
-    def make(*, donor=None, target=None, suite=None, **sections):
+    def make(*, donor=None, target=None, suite=None, folder=None, **sections):
         config = ready.config(**sections)
         return Study(
-            Run(tmp_path / "run", lambda line: None),
+            folder or tmp_path / "run",
             config,
             donor or sides.donor,
             target or sides.target,

@@ -1,60 +1,90 @@
-"""The stages in their order, up to the transfer."""
+"""The stages of a study in their order, as far as a test needs them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from conceptbasis.methods.rebuilder import Rebuilder
-from conceptbasis.stages.align import Alignment, run_align
-from conceptbasis.stages.direction import DonorDirection, run_direction
-from conceptbasis.stages.fit import RecipeSet, run_fit
-from conceptbasis.stages.match import MatchSet, run_match
-from conceptbasis.study.harvest import Harvest, run_harvest
-from conceptbasis.study.site_weights import SiteWeights
-from conceptbasis.study.study import Codes, Study
+from conceptbasis.results.direction import DonorDirection
+from conceptbasis.results.edit import Guarded, Replayed
+from conceptbasis.results.harvest import Harvest
+from conceptbasis.results.matching import Alignment, MatchSet
+from conceptbasis.results.recipe import RecipeSet, Transfer
+from conceptbasis.runs.graph import Graph
+from conceptbasis.stages import STAGES
+from conceptbasis.study.codes import Codes
+from conceptbasis.study.sites import Sites
+from conceptbasis.study.study import Study
+from conceptbasis.study.weights import SiteWeights
 
 
 @dataclass
 class Steps:
-    """What the stages before the transfer give."""
+    """Results of the stages, each computed when it is first asked for."""
 
     study: Study
-    harvest: Harvest
-    codes: Codes
-    matches: MatchSet
-    direction: DonorDirection
-    alignment: Alignment
-    recipes: RecipeSet
-    weigh: SiteWeights
+    graph: Graph = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.graph = Graph(self.study.folder, STAGES)
+
+    def get(self, kind):
+        """The result of a class, with all stages before it."""
+        for stage in STAGES:
+            if stage.name not in self.graph.done:
+                if stage.reads_labels and self.study.ledger.hashes is None:
+                    self.study.ledger.seal({n: d.hash for n, d in self.graph.done.items()})
+                self.graph.run(stage, self.study)
+            if stage.result is kind:
+                return self.graph.get(kind)
+        raise KeyError(kind)
+
+    @cached_property
+    def harvest(self) -> Harvest:
+        return self.get(Harvest)
+
+    @cached_property
+    def direction(self) -> DonorDirection:
+        return self.get(DonorDirection)
+
+    @cached_property
+    def matches(self) -> MatchSet:
+        return self.get(MatchSet)
+
+    @cached_property
+    def alignment(self) -> Alignment:
+        return self.get(Alignment)
+
+    @cached_property
+    def recipes(self) -> RecipeSet:
+        return self.get(RecipeSet)
+
+    @cached_property
+    def transfer(self) -> Transfer:
+        return self.get(Transfer)
+
+    @cached_property
+    def guarded(self) -> Guarded:
+        return self.get(Guarded)
+
+    @cached_property
+    def replayed(self) -> Replayed:
+        return self.get(Replayed)
 
     @property
+    def sites(self) -> Sites:
+        return self.study.sites(self.harvest)
+
+    @property
+    def codes(self) -> Codes:
+        return self.study.codes(self.harvest)
+
+    @property
+    def weigh(self) -> SiteWeights:
+        return self.study.weights(self.harvest, self.direction)
+
+    @cached_property
     def rebuilder(self) -> Rebuilder:
-        """The route into the target."""
-        return Rebuilder(self.study, self.harvest, self.codes, self.matches, self.weigh)
-
-
-def harvest_of(study: Study) -> Harvest:
-    """Stage `harvest`."""
-    sides = {"donor": study.donor, "target": study.target}
-    return run_harvest(
-        study.run,
-        study.config,
-        {name: side.loaded for name, side in sides.items()},
-        {name: side.model_hash for name, side in sides.items()},
-        {name: list(side.saes.saes) for name, side in sides.items()},
-        study.suite,
-        study.ledger,
-        study.reporter,
-    )
-
-
-def steps_of(study: Study) -> Steps:
-    """Stages `harvest` to `fit`."""
-    harvest = harvest_of(study)
-    codes = Codes(study, harvest)
-    direction = run_direction(study)
-    weigh = SiteWeights(harvest, direction)
-    matches = run_match(study, harvest, codes, weigh)
-    alignment = run_align(study, harvest, codes, matches, direction)
-    recipes = run_fit(study, codes, matches, direction, alignment)
-    return Steps(study, harvest, codes, matches, direction, alignment, recipes, weigh)
+        """The way into the target."""
+        return Rebuilder.of(self.study, self.harvest, self.direction, self.matches)

@@ -11,7 +11,7 @@ from conceptbasis.config.budgets import budget_allows, budget_names, class_names
 from conceptbasis.data.prompts import Text
 from conceptbasis.errors import ConfigError, PromptError
 from conceptbasis.organisms.vocabulary import REFUSAL
-from conceptbasis.runs.ledger import Ledger
+from conceptbasis.study.ledger import Ledger
 from conceptbasis.stages import pipeline
 from conceptbasis.stages.pipeline import run_pipeline
 

@@ -21,7 +21,7 @@ def route(request, ready, sides, tmp_path_factory):
     from micro import QUIET
     from steps import steps_of
 
-    from conceptbasis.runs.ledger import Ledger
+    from conceptbasis.study.ledger import Ledger
     from conceptbasis.runs.stage import Run
     from conceptbasis.study.study import Study
 

@@ -13,7 +13,7 @@ from test_ledger import SMALL
 from conceptbasis.errors import ArtifactError, CoverageError
 from conceptbasis.evaluation import measure
 from conceptbasis.runs import files as artifacts
-from conceptbasis.runs.ledger import Ledger
+from conceptbasis.study.ledger import Ledger
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.stage import PROVENANCE, load_stage
 from conceptbasis.stages import evaluate

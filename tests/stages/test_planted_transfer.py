@@ -13,7 +13,7 @@ from conceptbasis.core.directions.mappers import fit_contrast_recipe, rebuild_co
 from conceptbasis.methods.contrast import warped_pairs
 from conceptbasis.methods.dense_maps import DenseMaps
 from conceptbasis.methods.rebuilder import Rebuilder
-from conceptbasis.runs.ledger import Ledger
+from conceptbasis.study.ledger import Ledger
 from conceptbasis.runs.stage import Run
 from conceptbasis.stages.pipeline import open_side
 from conceptbasis.study.study import Codes, Study

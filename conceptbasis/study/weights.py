@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from conceptbasis.stages.direction import DonorDirection
-from conceptbasis.study.harvest import Harvest
+from conceptbasis.results.direction import DonorDirection
+from conceptbasis.study.sites import Sites
 
 _MIN_ENDS = 20
 """Classes of text with fewer ends of prompts than this have no weight of their own."""
@@ -22,18 +22,18 @@ class SiteWeights:
     """Weights of the shared sites; each set of them is computed once.
 
     Args:
-        harvest: The shared texts and their sites.
+        sites: The shared texts and their sites.
         direction: The donor's direction, labels of the donor only.
     """
 
-    harvest: Harvest
+    sites: Sites
     direction: DonorDirection
     _known: dict[tuple[str, float], Tensor] = field(default_factory=dict, init=False)
 
     @functools.cached_property
     def shares(self) -> dict[str, float]:
         """How much of the weight on ends of prompts each class of text has."""
-        return class_shares(self.harvest, self.direction)
+        return class_shares(self.sites, self.direction)
 
     def __call__(self, split: str, end_of_prompt_share: float) -> Float[Tensor, " n_rows"]:
         """Weights of a split's sites.
@@ -44,31 +44,31 @@ class SiteWeights:
         """
         key = (split, end_of_prompt_share)
         if key not in self._known:
-            rows = self.harvest.rows(split)
-            self._known[key] = weigh_sites(self.harvest, rows, self.shares, end_of_prompt_share)
+            rows = self.sites.rows(split)
+            self._known[key] = weigh_sites(self.sites, rows, self.shares, end_of_prompt_share)
         return self._known[key]
 
 
-def class_shares(harvest: Harvest, direction: DonorDirection) -> dict[str, float]:
+def class_shares(sites: Sites, direction: DonorDirection) -> dict[str, float]:
     """How the weight on ends of prompts is shared among the classes of text.
 
-    Formula: share_c ∝ mean over the harvested layers of the donor's window of var(x_i r_i | c),
+    Formula: share_c ∝ mean over the read layers of the donor's window of var(x_i r_i | c),
     each layer's variances divided by their sum. A class at whose ends the donor's direction does
     not vary says nothing about where it lies in the target, however many texts it has.
 
     Args:
-        harvest: The shared texts and their sites.
+        sites: The shared texts and their sites.
         direction: The donor's direction, labels of the donor only.
     """
-    rows = harvest.rows("fit")
-    group, names = _groups(harvest, rows)
+    rows = sites.rows("fit")
+    group, names = _groups(sites, rows)
     present = [g for g in group.unique().tolist() if g]
-    layers = sorted(set(direction.window) & harvest.layers("donor"))
+    layers = sorted(set(direction.window) & sites.layers("donor"))
     if not present or not layers:
         return {}
     total = torch.zeros(len(present), dtype=torch.float64)
     for layer in layers:
-        along = harvest.residuals("donor", layer)[rows] @ direction.trajectory[layer].float()
+        along = sites.residuals("donor", layer)[rows] @ direction.per_layer[layer].float()
         found = torch.stack([along[group == g].double().var() for g in present])
         total += found / found.sum().clamp_min(torch.finfo(torch.float64).tiny)
     shares = (total / total.sum()).tolist()
@@ -76,7 +76,7 @@ def class_shares(harvest: Harvest, direction: DonorDirection) -> dict[str, float
 
 
 def weigh_sites(
-    harvest: Harvest,
+    sites: Sites,
     rows: Int[Tensor, " n_rows"],
     shares: Mapping[str, float],
     end_of_prompt_share: float,
@@ -87,12 +87,12 @@ def weigh_sites(
     sites.
 
     Args:
-        harvest: The shared texts and their sites.
+        sites: The shared texts and their sites.
         rows: The sites to weigh.
         shares: As `class_shares` gives them.
         end_of_prompt_share: Weight of all ends of prompts together.
     """
-    group, names = _groups(harvest, rows)
+    group, names = _groups(sites, rows)
     counts = group.bincount(minlength=len(names) + 1)
     own = torch.tensor([0.0, *(shares.get(name, 0.0) for name in names)]) * (counts > 0)
     weights = end_of_prompt_share * own / own.sum().clamp_min(torch.finfo(own.dtype).tiny)
@@ -100,13 +100,11 @@ def weigh_sites(
     return (weights / counts)[group].double()
 
 
-def _groups(
-    harvest: Harvest, rows: Int[Tensor, " n_rows"]
-) -> tuple[Int[Tensor, " n_rows"], list[str]]:
+def _groups(sites: Sites, rows: Int[Tensor, " n_rows"]) -> tuple[Int[Tensor, " n_rows"], list[str]]:
     """The class of each end of a prompt, from 1; 0 for sites without a weight of their own."""
-    classes = [text.text_class for text in harvest.texts]
+    classes = [text.text_class for text in sites.texts]
     names = sorted(set(classes))
     places = {name: i for i, name in enumerate(names, 1)}
     of_text = torch.tensor([places[name] for name in classes])
-    group = of_text[harvest.text[rows]] * harvest.end_of_prompt[rows]
+    group = of_text[sites.text[rows]] * sites.end_of_prompt[rows]
     return group * (group.bincount()[group] >= _MIN_ENDS), names

@@ -1,0 +1,166 @@
+"""The whole transfer: two model configurations in, a judged transfer out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from conceptbasis.config.model import ModelConfig
+from conceptbasis.config.run import RunConfig
+from conceptbasis.data.prompts import PromptSuite
+from conceptbasis.errors import CoverageError
+from conceptbasis.evaluation.overview import measure_overview, overview_lines
+from conceptbasis.evaluation.summary import write_recipe, write_summary
+from conceptbasis.models.stream.weights import check_weight_edits
+from conceptbasis.results.edit import Replayed
+from conceptbasis.results.summary import Summary
+from conceptbasis.runs.files import CONFIG, folder_lock, value_hash, write_text
+from conceptbasis.runs.graph import Graph, Stage
+from conceptbasis.runs.progress import Reporter
+from conceptbasis.runs.summary import read_summary
+from conceptbasis.stages import STAGES
+from conceptbasis.study.checks import check_budget, check_context
+from conceptbasis.study.identity import recall, remember
+from conceptbasis.study.ledger import Ledger
+from conceptbasis.study.opening import OpenSaeLog, both_with_saes, load_prompts, open_model
+from conceptbasis.study.study import Side, Study
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished transfer."""
+
+    summary: Summary
+    folder: Path
+    seconds: Mapping[str, float]
+
+
+def run_pipeline(
+    donor_config: ModelConfig,
+    target_config: ModelConfig,
+    config: RunConfig,
+    folder: Path,
+    reporter: Reporter,
+    open_sae_log: OpenSaeLog | None = None,
+) -> Finished:
+    """Runs a transfer, reusing whatever the run folder already holds.
+
+    A run in which everything can be reused opens no model.
+
+    Args:
+        donor_config: Where the intervention comes from.
+        target_config: Where it is rebuilt.
+        config: Settings.
+        folder: The run folder.
+        reporter: Told the progress.
+        open_sae_log: Gives the log of SAEs that are trained on the way; None to keep none.
+
+    Raises:
+        ConceptBasisError: whatever is wrong with the input, said before anything is written
+            where it can be known before.
+    """
+    check_budget(target_config, config)
+    suite = load_prompts(config)
+    configs = (donor_config, target_config)
+    with folder_lock(folder):
+        known = _recalled(configs, config, suite, folder, reporter)
+        if known is not None:
+            return known
+        sides = _open_sides(configs, config, suite, folder, reporter, open_sae_log)
+        study = Study(folder, config, *sides, suite, Ledger(config.budget), reporter)
+        admit_target(study)
+        _write_config(folder, donor_config, target_config, config)
+        return run_stages(study)
+
+
+def _recalled(
+    configs: tuple[ModelConfig, ModelConfig],
+    config: RunConfig,
+    suite: PromptSuite,
+    folder: Path,
+    reporter: Reporter,
+) -> Finished | None:
+    """The run as it is, where nothing that it depends on has changed."""
+    texts = _hash_texts(suite)
+
+    def unused() -> Side:
+        raise RuntimeError("a side was opened to find out whether it is needed")
+
+    sides = [recall(model, texts, unused) for model in configs]
+    if sides[0] is None or sides[1] is None or not (folder / "summary.json").exists():
+        return None
+    study = Study(folder, config, sides[0], sides[1], suite, Ledger(config.budget), reporter)
+    graph = Graph(folder, STAGES)
+    if not graph.is_up_to_date(study):
+        return None
+    summary = read_summary(folder)
+    reporter.say("all stages: reused")
+    return Finished(summary, folder, {name: done.seconds for name, done in graph.done.items()})
+
+
+def _hash_texts(suite: PromptSuite) -> str:
+    return value_hash([(t.content, t.text_class) for t in suite.texts])
+
+
+def _open_sides(
+    configs: tuple[ModelConfig, ModelConfig],
+    config: RunConfig,
+    suite: PromptSuite,
+    folder: Path,
+    reporter: Reporter,
+    open_sae_log: OpenSaeLog | None,
+) -> tuple[Side, Side]:
+    """Opens both models before any SAE is trained, so that a bad one costs no training."""
+    models = [(c, open_model(c, config.device, reporter)) for c in configs]
+    check_context([loaded for _, loaded in models], suite, config)
+    if config.replay.mode == "orthogonalise":
+        check_weight_edits(models[1][1].architecture)
+    donor, target = both_with_saes(models, suite, reporter, open_sae_log)
+    for side in (donor, target):
+        remember(side, _hash_texts(suite))
+    overview = measure_overview(donor, target, suite, config, folder)
+    for line in overview_lines(donor, target, config, overview, folder):
+        reporter.say(line)
+    return donor, target
+
+
+def admit_target(study: Study) -> None:
+    """Books what the target's SAEs have read, and puts the ledger before its model."""
+    study.ledger.book("target.saes", study.target.saes.shown)
+    study.target.guard_texts(study.ledger.gate)
+
+
+def run_stages(study: Study) -> Finished:
+    """Runs every stage that the settings want, then writes the summary."""
+    graph = Graph(study.folder, STAGES)
+    try:
+        for stage in STAGES:
+            if stage.wanted(study.config):
+                _run_stage(graph, stage, study)
+    except CoverageError:
+        if "forecast" in graph.done:
+            write_summary(study, graph)
+        raise
+    summary = write_summary(study, graph)
+    seconds = {name: done.seconds for name, done in graph.done.items()}
+    return Finished(summary, study.folder, seconds)
+
+
+def _run_stage(graph: Graph, stage: Stage[object], study: Study) -> None:
+    if stage.reads_labels and study.ledger.hashes is None:
+        study.ledger.seal({name: done.hash for name, done in graph.done.items()})
+    graph.run(stage, study)
+    if stage.result is Replayed:
+        write_recipe(study, graph)
+
+
+def _write_config(folder: Path, donor: ModelConfig, target: ModelConfig, config: RunConfig) -> None:
+    values = {
+        "donor": donor.model_dump(mode="json"),
+        "target": target.model_dump(mode="json"),
+        "run": config.model_dump(mode="json"),
+    }
+    write_text(folder / CONFIG, yaml.safe_dump(values, sort_keys=False))

@@ -1,0 +1,146 @@
+"""The shared sites: characters at which a token ends in both models, with their residuals."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from conceptbasis.config.budgets import benign_classes, request_classes
+from conceptbasis.config.run import HarvestSection
+from conceptbasis.data.prompts import Text
+from conceptbasis.models.loading.loaded import LoadedModel
+from conceptbasis.models.stream.residuals import read_residuals
+from conceptbasis.results.harvest import SPLITS, Harvest, SideName
+from conceptbasis.runs.files import corrupt, file_hash, load_tensors
+from conceptbasis.runs.progress import Reporter
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Aligned residuals of both models, and what each site is.
+
+    Args:
+        folder: Where the residuals lie, one memory-mapped file per model and layer.
+        text: Index of each site's text in `texts`.
+        message: Index of the message in its text.
+        offset: Characters of the message up to the site.
+        split: Index of each site's split in `SPLITS`; texts are split, not sites.
+        texts: The shared texts.
+        read_layers: Layers that were read, by side.
+    """
+
+    folder: Path
+    text: Int[Tensor, " n_sites"]
+    message: Int[Tensor, " n_sites"]
+    offset: Int[Tensor, " n_sites"]
+    split: Int[Tensor, " n_sites"]
+    texts: Sequence[Text]
+    read_layers: Mapping[SideName, Sequence[int]]
+    _ends: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, harvest: Harvest, folder: Path, texts: Sequence[Text]) -> Sites:
+        """The sites that stage `harvest` left, its files of residuals verified.
+
+        Raises:
+            ArtifactError: if a file of residuals is not the one that was written.
+        """
+        for name, stored in harvest.files.items():
+            path = folder / name
+            if not path.exists():
+                raise corrupt(path, "missing")
+            if path.stat().st_size != stored.bytes or file_hash(path) != stored.sha256:
+                raise corrupt(path, "it is not the file that was written")
+        sites = (harvest.text, harvest.message, harvest.offset, harvest.split)
+        return cls(folder, *sites, texts, harvest.layers)
+
+    @property
+    def end_of_prompt(self) -> Bool[Tensor, " n_sites"]:
+        """Whether a site is the last template token before an answer."""
+        return (self.offset == 0) & (self.message > 0)
+
+    def rows(self, split: str) -> Int[Tensor, " n_rows"]:
+        """Indices of the sites of a split."""
+        return (self.split == SPLITS.index(split)).nonzero()[:, 0]
+
+    def layers(self, side: SideName) -> set[int]:
+        """Layers of `donor` or `target` whose residuals were read."""
+        return set(self.read_layers[side])
+
+    def residuals(self, side: SideName, layer: int) -> Float[Tensor, "n_sites d_model"]:
+        """Residuals of `donor` or `target` after a block.
+
+        Memory-mapped where they are stored in float32, otherwise widened, one layer at a time.
+        """
+        return load_tensors(self.folder / f"{side}_{layer:02d}.safetensors")["residuals"].float()
+
+    def _rows_of(self, split: str, classes: Sequence[str]) -> Int[Tensor, " n_rows"]:
+        rows = self.rows(split)
+        wanted = torch.tensor([t.text_class in classes for t in self.texts])
+        return rows[wanted[self.text[rows]]]
+
+    @functools.cached_property
+    def benign_rows(self) -> Int[Tensor, " n_rows"]:
+        """Report sites of benign texts."""
+        return self._rows_of("report", benign_classes())
+
+    def benign_ends(self, split: str, layer: int) -> Float[Tensor, "n_rows d_model"]:
+        """The target's residuals where benign requests end.
+
+        Without harvested ends of prompts there are only those of all benign text.
+        """
+        return self.residuals("target", layer)[self._end_rows(split)].float()
+
+    def _end_rows(self, split: str) -> Int[Tensor, " n_rows"]:
+        ends = self._rows_of(split, request_classes())
+        ends = ends[self.end_of_prompt[ends]]
+        return ends if len(ends) else self._rows_of(split, benign_classes())
+
+    def reported_ends(self, layer: int) -> Float[Tensor, "n_rows d_model"]:
+        """`benign_ends` of the report sites, read once per layer."""
+        if layer not in self._ends:
+            self._ends[layer] = self.benign_ends("report", layer)
+        return self._ends[layer]
+
+    def read_reported_ends(
+        self, loaded: LoadedModel, section: HarvestSection, reporter: Reporter
+    ) -> None:
+        """Reads the same of the target's layers that were not harvested, for `reported_ends`.
+
+        The target's own directions are replayed at all layers, those without SAEs among them.
+
+        Args:
+            loaded: The target.
+            section: How the texts were read.
+            reporter: Told the progress.
+        """
+        known = self.layers("target") | set(self._ends)
+        missing = [layer for layer in range(loaded.architecture.n_layers) if layer not in known]
+        if not missing:
+            return
+        rows = self._end_rows("report")
+        chosen = self.text[rows].unique().tolist()
+        place = {text: i for i, text in enumerate(chosen)}
+        sites = torch.stack([self.text, self.message, self.offset], dim=1)[rows].tolist()
+        read = read_residuals(
+            loaded,
+            [self.texts[i] for i in chosen],
+            missing,
+            batch_size=section.batch_size,
+            end_of_prompt=section.end_of_prompt,
+            reporter=reporter,
+            label="means of layers without SAEs",
+            wanted={(place[text], *more) for text, *more in sites},
+        )
+        self._ends.update(read.values)
+
+    def split_texts(self, split: str) -> list[Text]:
+        """The texts of a split, in order."""
+        chosen = self.text[self.rows(split)].unique().tolist()
+        return [self.texts[i] for i in chosen]
