@@ -11,21 +11,24 @@ from pathlib import Path
 
 import torch
 
+from conceptbasis.behaviors import find_behavior
 from conceptbasis.config.run import RunConfig
 from conceptbasis.data.prompts import PromptSuite, Text
-from conceptbasis.evaluation.conditions import COMPARED
-from conceptbasis.evaluation.measure import SETS
+from conceptbasis.data.texts import shared_texts
+from conceptbasis.evaluation.trials import (
+    evaluated_methods,
+    outline_of,
+    prompts_by_set,
+    prompts_of,
+)
 from conceptbasis.models.loading.fetching import DTYPES
 from conceptbasis.models.loading.memory import Load, estimate_memory, model_size, most_at_once
 from conceptbasis.models.stream.capture import forward_body
 from conceptbasis.models.text.chat import encode_texts
-from conceptbasis.data.texts import shared_texts
 from conceptbasis.study.study import Side
 
 _SAMPLE = 64
 _DECODING = 1  # in full batches a generated token costs about as much as one that is read
-_MANY = 1_000_000_000
-_ONE_DRAW = 14  # conditions of an evaluation without draws
 _REST = 1.4  # all stages, relative to reading and evaluating
 
 
@@ -139,16 +142,12 @@ def _seconds(
     section = config.evaluate
     costs = [_seconds_per_text(side, sample) for side in (donor, target)]
     per_token = costs[1][0] / costs[1][1]
-    sizes = {
-        name: min(len(suite.prompts.get(file, ())), section.n_prompts or _MANY)
-        for name, file in SETS.items()
-    }
-    few = sum(min(n, section.n_control_prompts) for n in sizes.values())
-    random = sum(
-        n if name in COMPARED else min(n, section.n_control_prompts) for name, n in sizes.items()
-    )
-    answers = _ONE_DRAW * sum(sizes.values()) + section.n_random * random
-    answers += (section.n_shuffled + section.n_unrelated) * few
+    behavior = find_behavior(config.behavior)
+    sets = prompts_by_set(behavior, suite, section.n_prompts)
+    answers = 0
+    for method in evaluated_methods(section):
+        n_draws, trial = outline_of(method, section, behavior)
+        answers += n_draws * sum(map(len, prompts_of(sets, trial).values()))
     tokens = costs[1][1] + _DECODING * section.max_new_tokens
     evaluation = answers * tokens * per_token / config.n_workers
     return _REST * (n_texts * sum(cost for cost, _ in costs) + evaluation)

@@ -3,67 +3,107 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
+from conceptbasis.behaviors import Behavior
 from conceptbasis.config.transfer import ReplaySection
-from conceptbasis.core.statistics.intervals import Interval
+from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.edits.intervention import strengthens
-from conceptbasis.evaluation.conditions import CONTROLS
+from conceptbasis.methods import METHODS, with_role
+from conceptbasis.methods.routes import TRANSFER
+from conceptbasis.methods.untouched import BASELINE
+from conceptbasis.results.conditions import Condition, ConditionFigures
+from conceptbasis.results.evaluation import CapabilityChange
+from conceptbasis.results.summary import Verdict
 
 _ENOUGH = 0.9
 """Share of native's reduction that a success needs."""
 _SOME = 0.5
 """Share of native's reduction below which a transfer is a failure."""
-_MAX_OVER_REFUSAL = 0.05
-"""Largest upper bound of over-refusal that a strengthened model may have."""
+_MAX_SPILLOVER = 0.05
+"""Largest upper bound of spillover that a strengthened model may have."""
 
-Rows = Mapping[str, Mapping[str, Any]]
+Changes = Mapping[str, CapabilityChange | None]
 
 
 def judge_transfer(
-    conditions: Sequence[Mapping[str, Any]],
-    capability_change: Mapping[str, Any],
+    conditions: Sequence[Condition],
+    capability_change: Changes,
     replay: ReplaySection,
-) -> dict[str, str]:
+    behavior: Behavior,
+) -> Verdict:
     """One word and its reason: success, partial or failure.
 
-    A success has a refusal interval disjoint from that of every control that can fail, at least
-    0.9 of native's reduction, and capability, measured, that is not inferior to the untouched
-    target's. A run that strengthens refusal is judged by refusal that does not fall and
-    over-refusal that stays low.
+    A success has a rate whose interval is disjoint from that of every control that can fail, at
+    least 0.9 of native's reduction, and capability, measured, that is not inferior to the untouched
+    target's. A run that strengthens the behavior is judged by a rate that does not fall and
+    spillover that stays low.
 
     Args:
-        conditions: Rows of the evaluation.
+        conditions: Of the evaluation.
         capability_change: Paired changes of the evaluation.
         replay: Says which way the intervention goes.
+        behavior: Gives the words of the reason.
     """
-    rows = {row["name"]: row for row in conditions}
-    needed = ("baseline", "transfer", _native_name(rows))
-    silent = [name for name in needed if rows[name]["refusal"]["rate"] is None]
+    figures = {condition.name: condition.figures for condition in conditions}
+    native = next(method.name for method in with_role("native") if method.name in figures)
+    needed = (BASELINE.name, TRANSFER.name, native)
+    silent = [name for name in needed if figures[name].rate.interval is None]
     if silent:
         return _verdict("failure", [f"no answer under {', '.join(silent)} could be scored"])
+    measured = _Measured(figures, native, behavior)
     problems = _capability_problems(capability_change)
     if strengthens(replay):
-        return _judge_strengthening(rows, problems)
-    return _judge_removal(rows, problems)
+        return _judge_strengthening(measured, problems)
+    return _judge_removal(measured, problems)
 
 
-def _native_name(rows: Rows) -> str:
-    """The single direction is the bar; the trajectory stands in where none was selected."""
-    return "native" if "native" in rows else "native_trajectory"
+@dataclass(frozen=True)
+class _Measured:
+    """Rates by condition; the single direction is the bar, or what stands in for it."""
+
+    figures: Mapping[str, ConditionFigures]
+    native: str
+    behavior: Behavior
+
+    def rate(self, name: str) -> Interval:
+        """The rate under a condition that could be scored."""
+        rate = self.figures[name].rate.interval
+        assert rate is not None
+        return rate
+
+    def is_scored(self, name: str) -> bool:
+        """Whether a condition was measured and could be scored."""
+        return name in self.figures and self.figures[name].rate.interval is not None
+
+    @property
+    def possible(self) -> float:
+        """What native takes off the untouched rate."""
+        return self.rate(BASELINE.name).value - self.rate(self.native).value
+
+    def describe(self) -> str:
+        """The rate before and after."""
+        before, after = self.rate(BASELINE.name), self.rate(TRANSFER.name)
+        return (
+            f"{self.behavior.words.noun} {before.value:.2f} to {after.value:.2f} "
+            f"[{after.low:.2f}, {after.high:.2f}]"
+        )
 
 
-def _judge_removal(rows: Rows, problems: list[str]) -> dict[str, str]:
-    baseline, transfer = (_interval(rows[n]) for n in ("baseline", "transfer"))
-    native = _interval(rows[_native_name(rows)])
-    possible = baseline.value - native.value
+def _judge_removal(measured: _Measured, problems: list[str]) -> Verdict:
+    baseline, transfer = measured.rate(BASELINE.name), measured.rate(TRANSFER.name)
+    possible = measured.possible
     share = (baseline.value - transfer.value) / possible if possible > 0 else 0.0
-    silent = _silent_controls(rows, baseline.value, possible)
-    controls = [n for n in CONTROLS if n not in silent]
-    missing = [n for n in controls if n not in rows or rows[n]["refusal"]["rate"] is None]
+    silent = _silent_controls(measured)
+    controls = [m.name for m in with_role("control") if m.name not in silent]
+    missing = [name for name in controls if not measured.is_scored(name)]
     # Disjoint is not enough: a control that removes more than the transfer is not cleared.
-    touching = [n for n in controls if n not in missing and transfer.high >= _interval(rows[n]).low]
-    reasons = [f"{_describe(baseline, transfer)}, {share:.0%} of native's reduction"]
+    touching = [
+        name
+        for name in controls
+        if name not in missing and transfer.high >= measured.rate(name).low
+    ]
+    reasons = [f"{measured.describe()}, {share:.0%} of native's reduction"]
     if touching:
         reasons.append("not clear of the controls " + ", ".join(touching))
     if missing:
@@ -76,62 +116,55 @@ def _judge_removal(rows: Rows, problems: list[str]) -> dict[str, str]:
     return _verdict("partial" if share >= _SOME and not touching else "failure", reasons)
 
 
-def _silent_controls(rows: Rows, baseline: float, possible: float) -> dict[str, str]:
+def _silent_controls(measured: _Measured) -> dict[str, str]:
     """Controls that cannot fail on this target, with the reason.
 
-    Where the target's own trajectory still removes refusal after it was displaced over the layers,
-    its directions are alike at all of them, and displacing the transfer asks nothing.
+    Where the target's own directions still remove the behavior after they were displaced over the
+    layers, they are alike at all of them, and displacing the transfer shows nothing.
     """
-    if "native_far" not in rows or rows["native_far"]["refusal"]["rate"] is None:
-        return {}
-    own = _interval(rows["native_far"]).value
-    if possible <= 0 or baseline - own < _SOME * possible:
-        return {}
-    return {
-        "far_layers": "far_layers says nothing here, since the target's own trajectory removes "
-        f"refusal when it is displaced too (to {own:.2f})"
-    }
+    found = {}
+    for control in with_role("control"):
+        check = control.checked_by
+        if check is None or not measured.is_scored(check) or measured.possible <= 0:
+            continue
+        left = measured.rate(check).value
+        if measured.rate(BASELINE.name).value - left >= _SOME * measured.possible:
+            found[control.name] = (
+                f"{control.name} says nothing here, since {METHODS[check].label} still "
+                f"removes {measured.behavior.words.noun} (to {left:.2f})"
+            )
+    return found
 
 
-def _judge_strengthening(rows: Rows, problems: list[str]) -> dict[str, str]:
-    baseline, transfer = (_interval(rows[n]) for n in ("baseline", "transfer"))
-    reasons = [_describe(baseline, transfer), *problems]
-    if transfer.value < baseline.value:
-        return _verdict("failure", [*reasons, "refusal fell, though it was to be strengthened"])
+def _judge_strengthening(measured: _Measured, problems: list[str]) -> Verdict:
+    words = measured.behavior.words
+    reasons = [measured.describe(), *problems]
+    if measured.rate(TRANSFER.name).value < measured.rate(BASELINE.name).value:
+        return _verdict(
+            "failure", [*reasons, f"{words.noun} fell, though it was to be strengthened"]
+        )
     over = [
         name
-        for name, rate in rows["transfer"]["over_refusal"].items()
-        if rate and rate["high"] is not None and rate["high"] > _MAX_OVER_REFUSAL
+        for name, rate in measured.figures[TRANSFER.name].spillover.items()
+        if rate is not None and rate.interval and rate.interval.high > _MAX_SPILLOVER
     ]
     if over:
-        reasons.append(f"over-refusal above {_MAX_OVER_REFUSAL:.0%} on " + ", ".join(over))
+        reasons.append(f"{words.spillover} above {_MAX_SPILLOVER:.0%} on " + ", ".join(over))
     return _verdict("partial" if over or problems else "success", reasons)
 
 
-def _capability_problems(changes: Mapping[str, Any]) -> list[str]:
-    measured = {name: change for name, change in changes.items() if change}
+def _capability_problems(changes: Changes) -> list[str]:
+    measured = {name: change for name, change in changes.items() if change is not None}
     if not measured:
         return ["capability was not measured, since no prompt has a known answer"]
     worse = [
         name
         for name, change in measured.items()
         # Without random directions there is no range; the verdict names that they are missing.
-        if not change["non_inferior"] or change["inside_random_range"] is False
+        if not change.non_inferior or change.inside_random_range is False
     ]
     return ["inferior in " + ", ".join(worse)] if worse else []
 
 
-def _describe(baseline: Interval, transfer: Interval) -> str:
-    return (
-        f"refusal {baseline.value:.2f} to {transfer.value:.2f} "
-        f"[{transfer.low:.2f}, {transfer.high:.2f}]"
-    )
-
-
-def _interval(row: Mapping[str, Any]) -> Interval:
-    rate = row["refusal"]
-    return Interval(rate["rate"], rate["low"], rate["high"], rate["n"])
-
-
-def _verdict(word: str, reasons: list[str]) -> dict[str, str]:
-    return {"word": word, "reason": "; ".join(reasons)}
+def _verdict(word: str, reasons: list[str]) -> Verdict:
+    return Verdict(word, "; ".join(reasons))

@@ -1,147 +1,133 @@
-"""The reference method's directions: contrast atoms of named concepts, ridge, guard.
+"""The reference method: contrast atoms of named concepts, a ridge, and a guard of its own.
 
 Its layer map is that of the concept fingerprints (time warping), not ours. Replay in its own form
 edits the attention output only, with γ = 2; the guard is chosen under that edit, or under ablation
-of the stream where a norm after the writers forbids it.
-
-Source: Cristofano 2026 (2601.16034).
+of the stream where a norm after the writers forbids it. The directions are also replayed in the
+stream, which every target allows.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from conceptbasis.core.directions.mappers import fit_contrast_recipe, rebuild_contrast
 from conceptbasis.errors import NumericsError
-from conceptbasis.methods.rebuilder import Choice, Rebuilder
-from conceptbasis.models.stream.hooks import Edit, intervene
-from conceptbasis.models.stream.weights import orthogonalise_weights
-from conceptbasis.stages.align import Alignment, allowed_concepts
-from conceptbasis.stages.direction import DonorDirection
-from conceptbasis.stages.guard import choose_guard
-from conceptbasis.stages.match import LayerPair
-from conceptbasis.study.study import Study
+from conceptbasis.methods.base import Fitted, LeftOut, Method, Moved
 
-CONTRAST: tuple[str, ...] = ("contrast_ridge", "contrast_ridge_stream")
-"""Conditions with these directions: in the reference method's form, and as stream ablation."""
+if TYPE_CHECKING:
+    from conceptbasis.methods.bridge import Bridge
+    from conceptbasis.results.layers import LayerPair
+    from conceptbasis.results.matching import Alignment
 
-GAMMA = 2.0
+_WEIGHTS: dict[str, str | float] = {
+    "mode": "orthogonalise",
+    "scope": "writers",
+    "gamma": 2.0,
+    "which": "attention",
+}
+_STREAM: dict[str, str | float] = {"mode": "ablate"}
+
+_SOURCE = "Cristofano 2026 (2601.16034)"
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """Guarded unit directions by edited layer, and how they came about.
+def contrast(bridge: Bridge) -> Fitted:
+    """Moves the donor's directions over concept atoms and keeps them out of guarded ones.
 
-    Args:
-        directions: None where they could not be made; `described` has the reason.
-        described: As it stands in the artifacts: concepts with their number, guard, layers with
-            the coefficient of each concept.
+    Raises:
+        LeftOut: with too few concepts, without a pair of layers, or where no recipe exists.
     """
-
-    directions: Float[Tensor, "n_edited d_target"] | None
-    described: dict[str, Any]
+    return bridge.once(_contrast)
 
 
-def guarded_contrast(
-    study: Study, rebuilder: Rebuilder, direction: DonorDirection, alignment: Alignment
-) -> Contrast:
-    """Moves the donor's trajectory over concept atoms and keeps it out of the guarded directions.
-
-    Args:
-        study: The study; its budget decides which concepts count. The target has read their
-            prompts in stage `align`, which entered them into the ledger.
-        rebuilder: Chooses the ridge strength.
-        direction: The donor's trajectory.
-        alignment: Concept atoms of both models, and the path of time warping.
-    """
-    concepts = allowed_concepts(study)
-    described: dict[str, Any] = {
-        "n_concepts": len(concepts),
-        "concepts": [{"name": c.name, "budget": c.budget} for c in concepts],
-        "reason": None,
-    }
-    if "target.concepts" not in alignment.output.tensors:
-        return Contrast(None, described | {"reason": "fewer than three concepts are allowed"})
-    read = {side: rebuilder.harvest.layers(side) for side in ("donor", "target")}
+def _contrast(bridge: Bridge) -> Fitted:
+    alignment = bridge.alignment
+    if not alignment.concept_directions:
+        raise LeftOut("fewer than three concepts are allowed")
+    sites = bridge.sites
     pairs = [
-        (t, d) for t, d in warped_pairs(alignment) if t in read["target"] and d in read["donor"]
+        (target, donor)
+        for target, donor in warped_pairs(alignment)
+        if target in sites.layers("target") and donor in sites.layers("donor")
     ]
     if not pairs:
-        return Contrast(None, described | {"reason": "no pair of the path has SAEs on both sides"})
-    atoms = [alignment.output.tensors[f"{side}.concepts"] for side in ("donor", "target")]
+        raise LeftOut("no pair of the path has SAEs on both sides")
     try:
-        moved = [_move(rebuilder, direction, atoms, pair) for pair in pairs]
+        moved = [_move(bridge, pair) for pair in pairs]
     except NumericsError as error:
-        return Contrast(None, described | {"reason": error.what})
-    layers = [target for target, _ in pairs]
-    form, guarded = _guarded(study, rebuilder, layers, [m[0].rebuilt.direction for m in moved])
-    described |= {
-        "guard": {"share": guarded.share, "k": guarded.k, "within": guarded.within, "under": form},
-        "layers": [
-            {
-                "target": target,
-                "donor": donor,
-                "strength": choice.strength,
-                "selection": choice.selection,
-                "agreement": choice.agreement,
-                "coefficients": coefficients.tolist(),
-            }
-            for (target, donor), (choice, coefficients) in zip(pairs, moved, strict=True)
-        ],
-    }
-    return Contrast(guarded.directions, described)
+        raise LeftOut(error.what) from error
+    return _guarded(bridge, moved)
 
 
 def warped_pairs(alignment: Alignment) -> list[LayerPair]:
     """Each target layer with the donor layer of the path whose fingerprint is nearest.
 
     The path may pair a target layer with several donor layers. It knows no donor window: the
-    reference method replays the whole trajectory.
+    reference method replays the directions of all layers.
 
     Args:
         alignment: Gives path and distances.
     """
-    result = alignment.output.result
+    distance = alignment.fingerprint_distance or ()
     nearest: dict[int, int] = {}
-    for target, donor in result["fingerprint_path"]:
-        distance = result["fingerprint_distance"][target]
-        if target not in nearest or distance[donor] < distance[nearest[target]]:
+    for target, donor in alignment.fingerprint_path or ():
+        row = [value if value is not None else float("inf") for value in distance[target]]
+        if target not in nearest or row[donor] < row[nearest[target]]:
             nearest[target] = donor
     return sorted(nearest.items())
 
 
-def _move(
-    rebuilder: Rebuilder, direction: DonorDirection, atoms: list[Tensor], pair: LayerPair
-) -> tuple[Choice, Tensor]:
-    """The direction at the strength of best agreement, and the coefficients behind it."""
+def _move(bridge: Bridge, pair: LayerPair) -> Moved:
+    """The direction at the ridge of best agreement, with the coefficient of each concept."""
+    from conceptbasis.core.directions.mappers import fit_contrast_recipe, rebuild_contrast
+
     target, donor = pair
-    r, donor_atoms, target_atoms = direction.trajectory[donor], atoms[0][donor], atoms[1][target]
+    atoms = bridge.alignment.concept_directions
+    r, donor_atoms, target_atoms = (
+        bridge.direction.per_layer[donor],
+        atoms["donor"][donor],
+        atoms["target"][target],
+    )
+    choice = bridge.rebuilder.choose(
+        pair,
+        r,
+        lambda ridge: rebuild_contrast(
+            fit_contrast_recipe(r, donor_atoms, strength=ridge), target_atoms
+        ),
+    )
+    assert choice.ridge is not None
+    written = fit_contrast_recipe(r, donor_atoms, strength=choice.ridge).tolist()
+    details = dict(zip(bridge.alignment.concepts, written, strict=True))
+    return replace(Moved.of(pair, choice), details=details)
 
-    def written(strength: float) -> Tensor:
-        return fit_contrast_recipe(r, donor_atoms, strength=strength)
 
-    choice = rebuilder.choose(pair, r, lambda s: rebuild_contrast(written(s), target_atoms))
-    assert choice.strength is not None
-    return choice, written(choice.strength)
+def _guarded(bridge: Bridge, moved: Sequence[Moved]) -> Fitted:
+    form = _STREAM if bridge.weight_obstacle else _WEIGHTS
+    by_layer = {m.pair[0]: m.direction for m in moved}
+    found = bridge.choose_guard(by_layer, form)
+    guard = {"share": found.share, "k": found.k, "within": found.within, "under": form["mode"]}
+    return Fitted(
+        [replace(m, direction=r) for m, r in zip(moved, found.directions, strict=True)],
+        {"concepts": list(bridge.alignment.concepts), "guard": guard},
+    )
 
 
-def _guarded(
-    study: Study, rebuilder: Rebuilder, layers: list[int], directions: list[Tensor]
-) -> tuple[str, Any]:
-    loaded = study.target.loaded
-    weights = loaded.architecture.weight_obstacle() is None
+CONTRAST_RIDGE = Method(
+    "contrast_ridge",
+    "baseline",
+    "ridge map of contrast directions",
+    fit=contrast,
+    form=_WEIGHTS,
+    at_equal_damage=True,
+    source=_SOURCE,
+)
 
-    def under(safe: Tensor) -> AbstractContextManager[Any]:
-        by_layer = dict(zip(layers, safe, strict=True))
-        if weights:
-            return orthogonalise_weights(loaded, by_layer, gamma=GAMMA, which="attention")
-        return intervene(loaded, [Edit(layer, r) for layer, r in by_layer.items()])
-
-    found = choose_guard(study, rebuilder.harvest, layers, torch.stack(directions), under)
-    return "orthogonalise" if weights else "ablate", found
+CONTRAST_RIDGE_STREAM = Method(
+    "contrast_ridge_stream",
+    "baseline",
+    "the same, edited in the residual stream",
+    fit=contrast,
+    form={},
+    at_equal_damage=True,
+    source=_SOURCE,
+)

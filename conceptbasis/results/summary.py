@@ -72,7 +72,7 @@ class SideSummary:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One word (`success`, `partial`, `failure`, `declined`) and its reason."""
+    """One word (`success`, `partial`, `failure`, `rejected`) and its reason."""
 
     word: str
     reason: str
@@ -116,7 +116,7 @@ class Seeds:
 
 @dataclass(frozen=True)
 class Summary:
-    """A run in one file; also written when the forecast declines.
+    """A run in one file; also written when the forecast rejects the transfer.
 
     Args:
         schema: `SCHEMA` of the version that wrote it.
@@ -128,18 +128,18 @@ class Summary:
         seeds: Of run and prompts.
         mode: Form of the edit.
         scope: `stream` or `writers`.
-        gamma: Strength; None where it was to be found and the transfer was declined before.
+        gamma: Strength; None where it was to be found and the transfer was rejected before.
         route: How the recipe reached the target.
         layer_map: Target and donor layer.
         plan: Edited layers, and whose direction each gets.
         max_new_tokens: Longest answer, since rates depend on it.
         verdict: One word with its reason.
-        primary_judge: None for a declined transfer.
+        primary_judge: None for a rejected transfer.
         forecast: Figures of the forecast, None where one does not exist.
         recipe: Size and firmness.
         agreement_of_judges: Of every pair.
         batch_flips: None in float32.
-        conditions: Empty for a declined transfer.
+        conditions: Empty for a rejected transfer.
         curve: None where it was not measured.
     """
 

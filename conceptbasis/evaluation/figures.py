@@ -1,0 +1,87 @@
+"""Figures of one condition, pooled over its draws, and the agreement of judges."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+
+from conceptbasis.behaviors import Behavior
+from conceptbasis.core.statistics.agreement import cohens_kappa
+from conceptbasis.core.statistics.interval import Interval, Rate
+from conceptbasis.core.statistics.intervals import bootstrap_mean, wilson
+from conceptbasis.evaluation.measure import POSITIVE, Outcome
+from conceptbasis.evaluation.trials import short_name
+from conceptbasis.judges import find_judge
+from conceptbasis.results.conditions import ConditionFigures, Divergence
+from conceptbasis.results.evaluation import Kappa
+
+
+def condition_figures(draws: Sequence[Outcome], behavior: Behavior) -> ConditionFigures:
+    """The figures of one condition.
+
+    Args:
+        draws: Its outcomes.
+        behavior: Says which sets must not show it, and where capability is measured.
+    """
+    judges = {name: rate_of(found) for name, found in _by_judge(draws).items()}
+    kinds = Counter(kind for o in draws for kind in o.kinds)
+    nll, n_tokens = sum(o.nll[0] for o in draws), sum(o.nll[1] for o in draws)
+    return ConditionFigures(
+        draws=len(draws),
+        judges=judges,
+        rate=judges[behavior.judge],
+        answers={kind: kinds[kind] for kind in find_judge(behavior.judge).kinds},
+        spillover={name: _pooled_rate(draws, name) for name in behavior.sets.spillover},
+        recovered=_pooled_correct(draws, POSITIVE),
+        capability={
+            task: _pooled_correct(draws, short_name(behavior, own))
+            for task, own in behavior.sets.capability.items()
+        },
+        kl_first_token=_divergence([k for o in draws for k in o.kl]),
+        kl_answer=_divergence([k for o in draws for k in o.answer_kl]),
+        perplexity=float(torch.tensor(nll / n_tokens).exp()),
+        edited=dict(draws[0].edited),
+    )
+
+
+def rate_of(verdicts: Sequence[bool | None]) -> Rate:
+    """The share of True among scored verdicts; no interval where none is scored."""
+    scored = [v for v in verdicts if v is not None]
+    return Rate(wilson(sum(scored), len(scored)) if scored else None, len(verdicts) - len(scored))
+
+
+def _divergence(values: Sequence[float]) -> Divergence:
+    kl = torch.tensor(values, dtype=torch.float64)
+    span = bootstrap_mean(kl, generator=torch.Generator().manual_seed(0))
+    return Divergence(
+        Interval(float(kl.mean()), span.low, span.high, len(kl)), float(kl.quantile(0.95))
+    )
+
+
+def _pooled_rate(draws: Sequence[Outcome], name: str) -> Rate | None:
+    verdicts = [v for o in draws for v in o.verdicts.get(name, ())]
+    return rate_of(verdicts) if verdicts else None
+
+
+def _pooled_correct(draws: Sequence[Outcome], name: str) -> Interval | None:
+    known = [c for o in draws for c in o.correct.get(name, ()) if c is not None]
+    return wilson(sum(known), len(known)) if known else None
+
+
+def _by_judge(outcomes: Sequence[Outcome]) -> dict[str, list[bool | None]]:
+    """Verdicts on positive prompts by judge, in one order for all judges."""
+    return {name: [v for o in outcomes for v in o.judges[name]] for name in outcomes[0].judges}
+
+
+def judges_agreement(outcomes: Sequence[Outcome]) -> tuple[Kappa, ...]:
+    """Cohen's kappa of every pair of judges on positive prompts."""
+    verdicts = _by_judge(outcomes)
+    found = []
+    for first, second in itertools.combinations(verdicts, 2):
+        generator = torch.Generator().manual_seed(0)
+        agreement = cohens_kappa(verdicts[first], verdicts[second], generator=generator)
+        found.append(Kappa((first, second), **vars(agreement)))
+    return tuple(found)
