@@ -150,7 +150,7 @@ class Tracker:
         def log(run: Any) -> None:
             import wandb
 
-            run.log({name: wandb.Table(columns=t.head, data=t.rows) for name, t in tables.items()})
+            run.log({name: wandb.Table(columns=[*t.head], data=t.rows) for name, t in tables.items()})
 
         self._log("tables", log)
 

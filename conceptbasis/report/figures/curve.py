@@ -7,7 +7,8 @@ from typing import Any
 import altair as alt
 
 from conceptbasis.behaviors.base import Words
-from conceptbasis.methods.catalog import CATALOG, Role
+from conceptbasis.methods import METHODS
+from conceptbasis.methods.base import Role
 from conceptbasis.report.figures.theme import (
     BLUE,
     GREEN,
@@ -79,7 +80,7 @@ def _look(names: list[str]) -> dict[str, Any]:
     """Colour by kind of method; dash and shape tell those of one colour apart."""
     colours, dashes, shapes = [], [], []
     for i, name in enumerate(names):
-        fixed = _LOOK.get(CATALOG[name].role) if name in CATALOG else None
+        fixed = _LOOK.get(METHODS[name].role) if name in METHODS else None
         colours.append(fixed or _OTHERS[i % len(_OTHERS)])
         dashes.append(_DASHES[0] if name == "transfer" else _DASHES[i % len(_DASHES)])
         shapes.append(_SHAPES[i % len(_SHAPES)])
