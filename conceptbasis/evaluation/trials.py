@@ -88,9 +88,7 @@ def all_trials(
     return found, left_out
 
 
-def outline_of(
-    method: Method, section: EvaluateSection, behavior: Behavior
-) -> tuple[int, Trial]:
+def outline_of(method: Method, section: EvaluateSection, behavior: Behavior) -> tuple[int, Trial]:
     """How many draws of a method an evaluation asks for, and the prompts of each."""
     if method.draws is None:
         return 1, Trial(method.name)

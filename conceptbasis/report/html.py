@@ -93,13 +93,17 @@ def build_report(folder: Path, *, show_text: bool = False, reuse: bool = False) 
 
 
 _KEY_WITHIN = 1000  # characters
+_ROOMS = ("report", "behaviors", "methods", "evaluation", "results")
 
 
 def _key(folder: Path) -> str:
-    """Hash of all that a report is made from: files of the run, and the code of this package."""
+    """Hash of all that a report is made from: files of the run, and the code that draws it."""
     files = [folder / SUMMARY, folder / CONFIG, *sorted(folder.glob(f"*/{PROVENANCE}"))]
     made_from = [(f.parent.name, file_hash(f)) for f in files if f.exists()]
-    return value_hash([made_from, folder_hash(Path(__file__).parent)])
+    package = Path(__file__).parents[1]
+    rooms = [(room, kind) for room in _ROOMS for kind in ("py", "html", "js")]
+    code = [folder_hash(package / room, f"**/*.{kind}") for room, kind in rooms]
+    return value_hash([made_from, code])
 
 
 def _sections(noun: str) -> list[tuple[str, str]]:

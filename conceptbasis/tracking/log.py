@@ -150,7 +150,8 @@ class Tracker:
         def log(run: Any) -> None:
             import wandb
 
-            run.log({name: wandb.Table(columns=[*t.head], data=t.rows) for name, t in tables.items()})
+            drawn = {n: wandb.Table(columns=[*t.head], data=t.rows) for n, t in tables.items()}
+            run.log(drawn)
 
         self._log("tables", log)
 
