@@ -1,9 +1,10 @@
-"""Which texts of a suite a run reads."""
+"""Which texts are taken of many, and how many there are of each class."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from conceptbasis.config.run import RunConfig
 from conceptbasis.data.prompts import PromptSuite, Text
@@ -32,3 +33,8 @@ def shared_texts(suite: PromptSuite, config: RunConfig) -> list[Text]:
     """The texts that both models read."""
     allowed = suite.texts_for(config.budget, config.harvest.without)
     return choose_texts(allowed, config.harvest.n_texts, config.seed)
+
+
+def count_classes(texts: Iterable[Text]) -> dict[str, int]:
+    """How many texts there are of each class, in the order in which classes first occur."""
+    return dict(Counter(text.text_class for text in texts))

@@ -117,8 +117,8 @@ def load_section_judge(section: JudgeSection, device: str) -> JudgeModel:
         Source(section.model, section.revision, offline=section.offline),
         JudgeOptions(
             section.kind,
-            section.refusal,
-            section.answer,
+            section.positive,
+            section.negative,
             section.template,
             section.min_probability,
             section.max_new_tokens,

@@ -85,9 +85,9 @@ def group(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> dict[str, lis
 
 def native_directions(native: Native) -> dict[str, Tensor]:
     """The target's own directions at every layer: the single one, if any, and one per layer."""
-    found = {NATIVE_PER_LAYER.name: native.trajectory}
+    found = {NATIVE_PER_LAYER.name: native.per_layer}
     if native.single is not None:
-        found[NATIVE.name] = native.single.expand_as(native.trajectory).clone()
+        found[NATIVE.name] = native.single.expand_as(native.per_layer).clone()
     return found
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TypeVar
 
-from conceptbasis.edits.intervention import intervention_of
 from conceptbasis.evaluation.verdict import judge_transfer
 from conceptbasis.results.atoms import Stability
 from conceptbasis.results.edit import Forecast, Replayed
@@ -16,41 +15,34 @@ from conceptbasis.results.summary import (
     MethodArea,
     RecipeSummary,
     Seeds,
-    SideSaes,
-    SideSummary,
     Summary,
     Verdict,
 )
+from conceptbasis.runs import summary as files
 from conceptbasis.runs.files import save_tensors, value_hash, write_json
+from conceptbasis.runs.graph import Graph
 from conceptbasis.runs.storage import to_json
-from conceptbasis.study.study import Side, Study
+from conceptbasis.study.opening import describe_side
+from conceptbasis.study.study import Study
 
-RECIPE = "recipe.json"
+R = TypeVar("R")
 
 
-def make_summary(
-    study: Study,
-    recipes: RecipeSet,
-    transfer: Transfer,
-    forecast: Forecast,
-    replayed: Replayed | None = None,
-    evaluation: Evaluation | None = None,
-    curve: Curve | None = None,
-    stability: Stability | None = None,
-) -> Summary:
-    """The summary of a run; without an evaluation the forecast rejected the transfer.
+def write_summary(study: Study, graph: Graph) -> Summary:
+    """Writes `summary.json`; without an evaluation the forecast rejected the transfer.
 
     Args:
         study: Settings, models and ledger.
-        recipes: Of stage `fit`.
-        transfer: Of stage `transfer`.
-        forecast: Of stage `forecast`.
-        replayed: Of stage `replay`, if it ran.
-        evaluation: Of stage `evaluate`, if it ran.
-        curve: Of stage `curve`, if it ran.
-        stability: Of stage `stability`, if it ran.
+        graph: Gives the results of the stages that ran.
     """
-    config = study.config
+    summary = _summary(study, graph)
+    files.write_summary(study.folder, summary)
+    return summary
+
+
+def _summary(study: Study, graph: Graph) -> Summary:
+    config, transfer, forecast = study.config, graph.get(Transfer), graph.get(Forecast)
+    evaluation, curve = _find(graph, Evaluation), _find(graph, Curve)
     return Summary(
         schema=SCHEMA,
         behavior=study.behavior.name,
@@ -61,24 +53,33 @@ def make_summary(
         seeds=Seeds(config.seed, config.prompts.seed),
         mode=config.replay.mode,
         scope=config.replay.scope,
-        gamma=_gamma(study, replayed),
+        gamma=_gamma(study, _find(graph, Replayed)),
         route=transfer.route,
         layer_map=transfer.layer_map,
-        plan=transfer.plan if replayed is None else replayed.plan,
+        plan=transfer.plan,
         max_new_tokens=config.evaluate.max_new_tokens,
         verdict=_verdict(study, forecast, evaluation),
         primary_judge=None if evaluation is None else evaluation.primary_judge,
         forecast=forecast.figures,
-        recipe=RecipeSummary(
-            tuple(len(row.donor_atoms) for row in transfer.layers),
-            tuple(len(row.target_atoms) for row in transfer.layers),
-            tuple(row.donor_cosine for row in recipes.layers),
-            None if stability is None else stability.all_layers,
-        ),
+        recipe=_recipe(transfer, graph.get(RecipeSet), _find(graph, Stability)),
         agreement_of_judges=() if evaluation is None else evaluation.agreement_of_judges,
         batch_flips=None if evaluation is None else evaluation.batch_flips,
         conditions=() if evaluation is None else evaluation.conditions,
         curve=None if curve is None else _curve(curve),
+    )
+
+
+def _find(graph: Graph, kind: type[R]) -> R | None:
+    done = graph.find(kind)
+    return None if done is None else done.result
+
+
+def _recipe(transfer: Transfer, recipes: RecipeSet, stability: Stability | None) -> RecipeSummary:
+    return RecipeSummary(
+        tuple(len(row.donor_atoms) for row in transfer.layers),
+        tuple(len(row.target_atoms) for row in transfer.layers),
+        tuple(row.donor_cosine for row in recipes.layers),
+        None if stability is None else stability.all_layers,
     )
 
 
@@ -108,40 +109,15 @@ def _curve(curve: Curve) -> CurveSummary:
     )
 
 
-def describe_side(side: Side) -> SideSummary:
-    """A model with its SAEs, as it stands in a summary."""
-    architecture = side.loaded.architecture
-    return SideSummary(
-        side.config.name,
-        side.config.model,
-        side.config.revision,
-        architecture.n_layers,
-        architecture.d_model,
-        len(side.loaded.tokenizer),
-        side.model_hash,
-        SideSaes(
-            side.saes.hash,
-            tuple(side.saes.quality),
-            tuple(side.saes.warnings),
-            # None where SAEs were not trained here: nobody can say what they have read.
-            dict(side.saes.texts) or None,
-        ),
-    )
-
-
-def write_recipe(
-    study: Study, folder: Path, recipes: RecipeSet, transfer: Transfer, replayed: Replayed
-) -> None:
+def write_recipe(study: Study, graph: Graph) -> None:
     """Writes the recipe as one portable pair of files, `recipe.json` and `recipe.safetensors`.
 
     Args:
         study: Names models and SAEs.
-        folder: Where the files go.
-        recipes: The donor's recipes.
-        transfer: What they became in the target.
-        replayed: The finished edit.
+        graph: Gives the recipes, what they became in the target, and the finished edit.
     """
-    donor_atoms = {row.target: row.atoms for row in recipes.layers}
+    transfer, replayed = graph.get(Transfer), graph.get(Replayed)
+    donor_atoms = {row.target: row.atoms for row in graph.get(RecipeSet).layers}
     content = {
         "schema": SCHEMA,
         "behavior": study.behavior.name,
@@ -164,9 +140,8 @@ def write_recipe(
             for row in transfer.layers
         ],
     }
-    edit = intervention_of(replayed)
-    assert edit.means is not None
-    gates = {} if edit.gates is None else {"gates": edit.gates}
-    tensors = {"directions": edit.directions, "means": edit.means, "steering": transfer.steering}
-    save_tensors(folder / "recipe.safetensors", tensors | gates)
-    write_json(folder / RECIPE, {**content, "hash": value_hash(content)})
+    gates = {} if replayed.gates is None else {"gates": replayed.gates}
+    tensors = {"directions": replayed.directions, "means": replayed.means}
+    tensors |= {"steering": transfer.steering, **gates}
+    save_tensors(study.folder / "recipe.safetensors", tensors)
+    write_json(study.folder / "recipe.json", {**content, "hash": value_hash(content)})

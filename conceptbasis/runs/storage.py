@@ -109,8 +109,8 @@ class _Reader:
     tensors: Mapping[str, Tensor] | None
 
     def read(self, kind: Any, plain: Any, place: str) -> Any:
-        if isinstance(plain, dict) and plain.keys() == {_MARK} and kind is not Any:
-            return self._tensor(plain[_MARK])
+        if kind is _Tensor:
+            return self._tensor(plain, place)
         origin, args = typing.get_origin(kind), typing.get_args(kind)
         if dataclasses.is_dataclass(kind):
             return self._dataclass(kind, plain, place)
@@ -124,11 +124,14 @@ class _Reader:
             return self._mapping(args, plain, place)
         return self._scalar(kind, plain, place)
 
-    def _tensor(self, name: str) -> Any:
+    def _tensor(self, plain: Any, place: str) -> Any:
+        if not isinstance(plain, dict) or plain.keys() != {_MARK}:
+            self._fail(place, "a tensor", plain)
+        name = plain[_MARK]
         if self.tensors is None:
             return Unread(name)
         if name not in self.tensors:
-            raise corrupt(self.path, f"the tensor {name!r} is missing")
+            raise corrupt(self.path, f"the tensor {name!r} of {place} is missing")
         return self.tensors[name]
 
     def _dataclass(self, kind: Any, plain: Any, place: str) -> Any:
@@ -151,7 +154,9 @@ class _Reader:
         if plain is None and types.NoneType in options:
             return None
         rest = [o for o in options if o is not types.NoneType]
-        if len(rest) > 1 and isinstance(plain, (int, float)):
+        if isinstance(plain, dict):
+            rest = [o for o in rest if dataclasses.is_dataclass(o)] or rest
+        elif isinstance(plain, (int, float)):
             rest = [o for o in rest if o in (int, float, bool)] or rest
         return self.read(rest[0], plain, place)
 
@@ -167,8 +172,18 @@ class _Reader:
     def _mapping(self, args: tuple[Any, ...], plain: Any, place: str) -> Any:
         if not isinstance(plain, dict):
             self._fail(place, "an object", plain)
-        key = {int: int, float: float}.get(args[0], str)
-        return {key(k): self.read(args[1], v, _join(place, k)) for k, v in plain.items()}
+        return {
+            self._key(args[0], k, place): self.read(args[1], v, _join(place, k))
+            for k, v in plain.items()
+        }
+
+    def _key(self, kind: Any, key: str, place: str) -> Any:
+        if kind in (int, float):
+            try:
+                return kind(key)
+            except ValueError:
+                self._fail(f"a key of {place}", f"a number ({kind.__name__})", key)
+        return self.read(kind, key, f"a key of {place}")
 
     def _scalar(self, kind: Any, plain: Any, place: str) -> Any:
         if kind is float and isinstance(plain, int) and not isinstance(plain, bool):
@@ -184,14 +199,14 @@ class _Reader:
         raise corrupt(self.path, f"{place or 'it'} should be {wanted}, not {shown}")
 
 
-class _Shape:
-    """Stands for names that only type checkers import, such as tensors and their shapes."""
+class _Tensor:
+    """Stands for tensors and their shapes, whose names only type checkers import."""
 
-    def __getitem__(self, item: Any) -> Any:
-        return Any
+    def __class_getitem__(cls, item: Any) -> Any:
+        return cls
 
 
-_NAMES = {name: _Shape() for name in ("Float", "Int", "Bool", "Num")} | {"Tensor": Any}
+_NAMES = dict.fromkeys(("Float", "Int", "Bool", "Num", "Tensor"), _Tensor)
 
 
 @functools.cache

@@ -42,6 +42,7 @@ def fit_warnings(
     for name in trained_on:
         if (line := _other_model(name, model)) is not None:
             lines.append(line)
+    loaded.show(texts)
     batch = encode_texts(loaded.tokenizer, list(texts))
     opens_with_bos = bool(
         loaded.tokenizer.bos_token_id is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -15,11 +16,16 @@ from conceptbasis.data.prompts import Text
 from conceptbasis.errors import SaeError
 from conceptbasis.models.loading.load import LoadedModel
 from conceptbasis.models.stream.hooks import splice
+from conceptbasis.models.stream.residuals import read_residuals
 from conceptbasis.models.text.generation import text_nll
+from conceptbasis.results.summary import SaeQuality
+from conceptbasis.runs.progress import Reporter
 from conceptbasis.saes.sae import Sae
 
 BATCH_OF_TEXTS = 128
 Histogram = tuple[list[int], list[float]]
+Histograms = Mapping[int, Mapping[str, Histogram]]
+"""By layer and name, counts and edges."""
 _BINS = 32
 MIN_EXPLAINED_VARIANCE = 0.5
 """Below it an SAE from elsewhere is said not to hold on chat text of a model."""
@@ -30,12 +36,11 @@ def measure_quality(
     saes: Mapping[int, Sae],
     texts: Sequence[Text],
     residuals: Mapping[int, Float[Tensor, "n d_model"]],
-) -> list[dict[str, Any]]:
+) -> tuple[SaeQuality, ...]:
     """Quality of SAEs on texts they were not trained on, one row per layer.
 
-    `explained_variance`; `l0`, mean active features per site; `dead_share`, features that never
-    fire; `ce_recovered`, (CE_zero − CE_spliced) / (CE_zero − CE_untouched), where the layer's
-    output is replaced by zero or by the reconstruction.
+    `ce_recovered` is (CE_zero − CE_spliced) / (CE_zero − CE_untouched), where the layer's output
+    is replaced by zero or by the reconstruction.
 
     Raises:
         SaeError: if an SAE gives codes that are not finite.
@@ -55,39 +60,66 @@ def measure_quality(
             spliced = _cross_entropy(loaded, messages)
         with splice(loaded, {layer: torch.zeros_like}):
             zero = _cross_entropy(loaded, messages)
+        rebuilt = sae.reconstruct(residuals[layer])
         rows.append(
-            {
-                "layer": layer,
-                "d_sae": sae.d_sae,
-                "explained_variance": explained_variance(
-                    residuals[layer], sae.reconstruct(residuals[layer])
-                ),
-                "l0": float((codes != 0).sum(1).float().mean()),
-                "dead_share": float(((codes != 0).sum(0) == 0).float().mean()),
-                "ce_recovered": (zero - spliced) / (zero - untouched),
-            }
+            SaeQuality(
+                layer,
+                sae.d_sae,
+                explained_variance=explained_variance(residuals[layer], rebuilt),
+                l0=float((codes != 0).sum(1).float().mean()),
+                dead_share=float(((codes != 0).sum(0) == 0).float().mean()),
+                ce_recovered=(zero - spliced) / (zero - untouched),
+            )
         )
-    return rows
+    return tuple(rows)
 
 
-def judge_quality(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Adds to each row of `measure_quality` whether the SAE holds on this text.
-
-    Args:
-        rows: One row per layer.
-    """
-    return [{**row, "holds": row["explained_variance"] >= MIN_EXPLAINED_VARIANCE} for row in rows]
+def judge_quality(rows: Sequence[SaeQuality]) -> tuple[SaeQuality, ...]:
+    """Adds to each row of `measure_quality` whether the SAE holds on this text."""
+    least = MIN_EXPLAINED_VARIANCE
+    return tuple(replace(row, holds=row.explained_variance >= least) for row in rows)
 
 
-def quality_line(rows: Sequence[Mapping[str, Any]]) -> str:
+def plain_rows(rows: Sequence[SaeQuality]) -> list[dict[str, int | float]]:
+    """Rows as plain values, without `holds` where the SAEs were trained here."""
+    return [{k: v for k, v in asdict(row).items() if v is not None} for row in rows]
+
+
+def read_texts(
+    loaded: LoadedModel,
+    texts: Sequence[Text],
+    layers: Sequence[int],
+    reporter: Reporter,
+    label: str,
+) -> Mapping[int, Float[Tensor, "n d_model"]]:
+    """Residuals of some layers at every site of texts, ends of prompts included."""
+    return read_residuals(
+        loaded,
+        texts,
+        layers,
+        batch_size=BATCH_OF_TEXTS,
+        end_of_prompt=True,
+        reporter=reporter,
+        label=label,
+    ).values
+
+
+def all_histograms(
+    saes: Mapping[int, Sae], residuals: Mapping[int, Float[Tensor, "n d_model"]]
+) -> dict[int, dict[str, Histogram]]:
+    """Histograms of every layer's SAE on residuals that it was not trained on."""
+    return {layer: code_histograms(sae.encode(residuals[layer])) for layer, sae in saes.items()}
+
+
+def quality_line(rows: Sequence[SaeQuality]) -> str:
     """One line on whether SAEs from elsewhere hold on chat text of this model.
 
     Args:
         rows: What `judge_quality` returned.
     """
-    found = [row["explained_variance"] for row in rows]
+    found = [row.explained_variance for row in rows]
     said = f"explained variance on chat text {min(found):.2f} to {max(found):.2f}"
-    failing = [str(row["layer"]) for row in rows if not row["holds"]]
+    failing = [str(row.layer) for row in rows if not row.holds]
     if not failing:
         return f"{said}, they hold"
     return (

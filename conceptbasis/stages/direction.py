@@ -35,8 +35,8 @@ def direction(study: Study) -> DonorDirection:
         for layer in range(len(shown))
     )
     return DonorDirection(
-        per_layer=native.trajectory,
-        differences=native.trajectory * native.norms[:, None],
+        per_layer=native.per_layer,
+        differences=native.per_layer * native.norms[:, None],
         positive=shown,
         negative=absent,
         norms=tuple(native.norms.tolist()),

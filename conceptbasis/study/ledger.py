@@ -9,8 +9,6 @@ from conceptbasis.data.prompts import Text
 from conceptbasis.errors import PromptError
 from conceptbasis.results.harvest import Shown
 
-Message = Mapping[str, str]
-
 
 class Ledger:
     """Admits texts to the target by class, and counts what results say was shown.
@@ -42,7 +40,7 @@ class Ledger:
             else:
                 self._admitted.update(part for _, part in text.content)
 
-    def gate(self, texts: Sequence[str | Sequence[Message]]) -> None:
+    def gate(self, texts: Sequence[str | list[dict[str, str]]]) -> None:
         """Refuses texts that were not admitted; after the seal everything passes.
 
         Raises:

@@ -17,7 +17,7 @@ from conceptbasis.config.model import ModelConfig
 from conceptbasis.config.run import RunConfig
 from conceptbasis.data.prompts import Prompt, PromptSuite
 from conceptbasis.data.texts import shared_texts
-from conceptbasis.models.loading.loaded import LoadedModel
+from conceptbasis.models.loading.loaded import Gate, LoadedModel
 from conceptbasis.results.direction import DonorDirection
 from conceptbasis.results.harvest import Harvest, SideName
 from conceptbasis.runs.files import value_hash
@@ -68,7 +68,7 @@ class Side:
         """Its SAEs."""
         return self.open_saes()
 
-    def guard_texts(self, gate: TextGate) -> None:
+    def guard_texts(self, gate: Gate) -> None:
         """From now on the model reads only what a gate lets pass."""
         self.loaded = replace(self.loaded, gate=gate)
 

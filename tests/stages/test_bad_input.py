@@ -27,7 +27,8 @@ from conceptbasis.errors import (
 )
 from conceptbasis.models.loading.creation import create_model, save_folder
 from conceptbasis.models.loading.load import load_model
-from conceptbasis.saes.build import load_or_train, measure_quality
+from conceptbasis.saes.build import load_or_train
+from conceptbasis.saes.quality import measure_quality
 from conceptbasis.saes.training import layer_folder
 from conceptbasis.stages import direction as direction_stage
 from conceptbasis.stages.direction import run_direction

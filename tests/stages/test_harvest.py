@@ -12,11 +12,12 @@ from steps import harvest_of
 
 from conceptbasis.config.budgets import find_class
 from conceptbasis.data.prompts import Text
+from conceptbasis.data.texts import choose_texts
 from conceptbasis.errors import NumericsError, PromptError
 from conceptbasis.models.stream import residuals as residuals_stage
 from conceptbasis.models.stream.residuals import Residuals, read_residuals
 from conceptbasis.models.text.chat import encode_texts, render
-from conceptbasis.study.harvest import _align, choose_texts
+from conceptbasis.study.harvest import _align
 
 STRANGE = (
     "where is the café in the forest ?",

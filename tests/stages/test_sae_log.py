@@ -14,7 +14,7 @@ from micro import QUIET
 
 from conceptbasis.cli.main import main
 from conceptbasis.config.run import TrackingSection
-from conceptbasis.saes import build as train_sae
+from conceptbasis.saes import trained as train_sae
 from conceptbasis.study.sides import add_saes, both_with_saes
 from conceptbasis.tracking.saes import SaeLog
 
@@ -62,7 +62,7 @@ def test_each_model_has_a_run_with_a_section_for_each_layer(ready, sides, tmp_pa
                 assert drawn[f"{layer}/{name}/_type"] == "histogram"
                 assert sum(drawn[f"{layer}/{name}/values"]) > 0
             quality = side.saes.quality[int(layer[6:])]
-            assert run.summary[f"{layer}/quality/dead_share"] == quality["dead_share"]
+            assert run.summary[f"{layer}/quality/dead_share"] == quality.dead_share
         assert run.config["saes"] == side.saes.hash
         assert run.config["model"]["name"] == run.name
         assert str(ready.root) not in json.dumps(run.config)

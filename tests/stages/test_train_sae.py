@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,9 +14,9 @@ from conceptbasis.config.model import ModelConfig
 from conceptbasis.errors import ArtifactError, ConfigError
 from conceptbasis.models.stream.residuals import read_residuals
 from conceptbasis.runs import files as artifacts
-from conceptbasis.saes import build as train_sae
-from conceptbasis.saes.build import chosen_layers, load_or_train, measure_quality
-from conceptbasis.saes.quality import code_histograms, quality_line
+from conceptbasis.saes import trained as train_sae
+from conceptbasis.saes.build import N_JUDGED, chosen_layers, load_or_train
+from conceptbasis.saes.quality import code_histograms, measure_quality, quality_line
 from conceptbasis.saes.training import layer_folder
 
 FEW = {"n_steps": 6, "n_texts": 60, "d_sae": 32, "k": 4, "batch_size": 64}
@@ -108,6 +109,28 @@ def test_text_of_the_target_stays_within_its_budget(trained, ready, sides, tmp_p
     assert strict.texts["chat"] > 0
 
 
+def shown(found):
+    return {row.text_class: row.texts for row in found.shown}
+
+
+def test_everything_that_a_model_read_for_its_saes_is_told(ready, sides, trained, tmp_path):
+    """Held-out texts are read too, and those on which SAEs from elsewhere are measured."""
+    told = []
+    gated = replace(sides.target, loaded=replace(sides.target.loaded, gate=told.extend))
+    new = load(ready, gated, tmp_path / "saes")
+    assert new.shown == trained.shown
+    assert sum(shown(new).values()) == len({str(text) for text in told}) == FEW["n_texts"]
+    assert sum(new.texts.values()) == 54
+    assert all(shown(new)[name] >= n for name, n in new.texts.items())
+    told.clear()
+    judged = load(ready, gated, None, published(ready, trained))
+    assert sum(shown(judged).values()) == len({str(text) for text in told})
+    assert 0 < sum(shown(judged).values()) <= N_JUDGED
+    told.clear()
+    load(ready, gated, tmp_path / "saes")
+    assert told == []
+
+
 def test_layers_are_sorted_and_distinct(ready, sides):
     config = ready.target_config().model_copy(update={"layers": (2, 0, 2)})
     assert chosen_layers(config, sides.target.loaded) == [0, 2]
@@ -142,12 +165,12 @@ def test_quality_of_a_perfect_and_of_an_empty_sae(ready, sides):
         label="",
     ).values
     perfect, empty = measure_quality(sides.target.loaded, saes, texts, residuals)
-    assert perfect["explained_variance"] == pytest.approx(1, abs=1e-5)
-    assert perfect["ce_recovered"] == pytest.approx(1, abs=1e-4)
-    assert empty["explained_variance"] < 0.1
-    assert empty["ce_recovered"] == pytest.approx(0, abs=1e-4)
-    assert perfect["l0"] == pytest.approx(40)
-    assert perfect["dead_share"] < 0.05
+    assert perfect.explained_variance == pytest.approx(1, abs=1e-5)
+    assert perfect.ce_recovered == pytest.approx(1, abs=1e-4)
+    assert empty.explained_variance < 0.1
+    assert empty.ce_recovered == pytest.approx(0, abs=1e-4)
+    assert perfect.l0 == pytest.approx(40)
+    assert perfect.dead_share < 0.05
 
 
 def test_histograms_count_every_site_and_every_feature_once(trained):
@@ -206,14 +229,14 @@ def published(ready, trained, **saes):
 def test_saes_from_elsewhere_are_judged_on_chat_text_first(ready, sides, trained, capsys):
     found = load(ready, sides.target, None, published(ready, trained))
     assert found.hash == trained.hash
-    assert [row["holds"] for row in found.quality] == [
-        row["explained_variance"] >= 0.5 for row in found.quality
+    assert [row.holds for row in found.quality] == [
+        row.explained_variance >= 0.5 for row in found.quality
     ]
     assert found.texts == {}
     line = quality_line(found.quality)
     assert line.startswith("explained variance on chat text")
-    assert ("they hold" in line) == all(row["holds"] for row in found.quality)
-    bad = [{**row, "holds": False, "explained_variance": 0.1} for row in found.quality]
+    assert ("they hold" in line) == all(row.holds for row in found.quality)
+    bad = [replace(row, holds=False, explained_variance=0.1) for row in found.quality]
     assert "below 0.5 at layers 0, 1, 2: there they do not hold" in quality_line(bad)
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from conceptbasis.models.architecture.binding import Architecture
 from conceptbasis.models.loading.placement import execution_device
+
+Gate: TypeAlias = Callable[[Sequence[str | list[dict[str, str]]]], None]
+"""Told what a model is about to read; it raises where that is not allowed. A prompt and a plain
+text are strings, a chat is a list of messages."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +25,19 @@ class LoadedModel:
         tokenizer: A fast tokenizer with a chat template.
         architecture: The table row bound to the model.
         name: The hub id or folder it was loaded from.
+        gate: Told every text before the model reads it; None lets all through.
     """
 
     model: Any
     tokenizer: Any
     architecture: Architecture
     name: str
+    gate: Gate | None = None
+
+    def show(self, texts: Sequence[str | list[dict[str, str]]]) -> None:
+        """Tells the gate what the model is about to read; it may raise."""
+        if self.gate is not None and texts:
+            self.gate(texts)
 
     @property
     def device(self) -> torch.device:

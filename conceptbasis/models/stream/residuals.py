@@ -59,6 +59,7 @@ def read_residuals(
     Raises:
         NumericsError: if a residual is not finite.
     """
+    loaded.show([text.as_messages() for text in texts])
     order = sorted(range(len(texts)), key=lambda i: len(str(texts[i].content)))
     found: dict[SiteId, int] = {}
     parts: dict[int, list[Tensor]] = {layer: [] for layer in layers}

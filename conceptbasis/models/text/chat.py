@@ -138,6 +138,14 @@ def prompt_ids(
     return ids
 
 
+def answered(prompts: list[str], answers: list[str]) -> list[list[Message]]:
+    """Prompts with their answers as chats of two turns."""
+    return [
+        [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+
+
 def encode_texts(
     tokenizer: Any,
     texts: list[Text],

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.batches import run_batches
-from conceptbasis.models.text.chat import pad_left, prompt_ids
+from conceptbasis.models.text.chat import answered, pad_left, prompt_ids
 from conceptbasis.models.text.decoding import finite, positions
 from conceptbasis.models.text.generation import generate
 
@@ -41,6 +41,7 @@ def answer_kl(
         PromptError: A prompt does not fit the context with its answer.
         NumericsError: NaN or infinite logits.
     """
+    loaded.show(answered(prompts, answers))
     starts = [len(row) for row in prompt_ids(loaded.tokenizer, prompts)]
     rows = prompt_ids(loaded.tokenizer, prompts, max_length=loaded.max_length, forced=answers)
     found = [0.0] * len(rows)

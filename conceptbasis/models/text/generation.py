@@ -11,7 +11,7 @@ from torch import Tensor
 
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.batches import run_batches
-from conceptbasis.models.text.chat import Text, encode_texts, pad_left, prompt_ids
+from conceptbasis.models.text.chat import Text, answered, encode_texts, pad_left, prompt_ids
 from conceptbasis.models.text.decoding import Answers, check_drafts, decode, finite, positions
 from conceptbasis.models.text.template import end_of_turn_ids
 
@@ -96,6 +96,7 @@ def complete(
 
     Source: Leviathan et al. 2023 (2211.17192), speculative decoding, at temperature 0.
     """
+    loaded.show(prompts if forced is None else answered(prompts, forced))
     rows = prompt_ids(
         loaded.tokenizer, prompts, max_length=_room(loaded, max_new_tokens), forced=forced
     )
@@ -161,6 +162,7 @@ def first_token_logits(
         PromptError: No prompts, or one that does not fit the context.
         NumericsError: NaN or infinite logits.
     """
+    loaded.show(prompts)
     rows = prompt_ids(loaded.tokenizer, prompts, max_length=_room(loaded, 0))
     logits: list[Tensor] = [torch.empty(0)] * len(rows)
 
@@ -199,6 +201,7 @@ def text_nll(
         PromptError: No texts, or one that does not fit the context.
         NumericsError: NaN or infinite logits.
     """
+    loaded.show(texts)
     nll = torch.zeros(len(texts), dtype=torch.float64)
     tokens = torch.zeros(len(texts), dtype=torch.long)
     order = sorted(range(len(texts)), key=lambda i: len(str(texts[i])))
