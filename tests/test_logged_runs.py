@@ -13,12 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conceptbasis.tracking.tables import layer_series
 from rich.console import Console
 
+from conceptbasis.behaviors import find_behavior
 from conceptbasis.cli.main import main
+from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.errors import ConceptBasisError, ConfigError
-from conceptbasis.evaluation.metrics import flat_figures, unflatten
+from conceptbasis.evaluation.metrics import RunView, flat_figures, unflatten, view_of
+from conceptbasis.report.artifacts import RunFolder
+from conceptbasis.report.logged import layer_series
+from conceptbasis.report.run_tables import compare
+from conceptbasis.report.table import terminal
+from conceptbasis.results.summary import Summary, Verdict
+from conceptbasis.runs.storage import to_json
+from conceptbasis.runs.summary import write_summary
 from conceptbasis.tracking import workspace
 from conceptbasis.tracking.logged_runs import read_logged_runs
 
