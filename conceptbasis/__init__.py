@@ -1,4 +1,4 @@
-"""conceptbasis: rebuild a refusal intervention of a donor model in a target model.
+"""conceptbasis: rebuild an intervention of a donor model inside a target model.
 
 The finished intervention in Python:
 

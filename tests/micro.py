@@ -21,8 +21,8 @@ from conceptbasis.models.loading.creation import create_model, save_folder
 from conceptbasis.organisms import corpus, tokenizers, training
 from conceptbasis.organisms.families import ChatTags, Family
 from conceptbasis.organisms.suite import build_suite
-from conceptbasis.runs.progress import Reporter
 from conceptbasis.pipeline import Finished, run_pipeline
+from conceptbasis.runs.progress import Reporter
 
 QUIET = Reporter(quiet=True)
 CONCEPTS = ("fruit", "how_to", "translate", "decline")

@@ -1,55 +1,35 @@
-"""Commands that use a finished transfer elsewhere: capability on tasks, and export."""
+"""`capability`: what a finished transfer costs, by tasks of the harness and by texts."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
-from conceptbasis.cli.reading import console, say_next
-from conceptbasis.errors import ConfigError
-
-if TYPE_CHECKING:
-    from conceptbasis.edits.intervention import Intervention
-    from conceptbasis.models.loading.load import LoadedModel
+from conceptbasis.cli.command import Command, add_folder, console, open_reporter, say_next
 
 
-def open_finished(options: argparse.Namespace) -> tuple[LoadedModel, Intervention]:
-    """The target of a finished run and its intervention.
-
-    Raises:
-        ConfigError: the model's weights are not those of the run.
-    """
-    from conceptbasis.config.base import parse_config
-    from conceptbasis.config.model import ModelConfig
-    from conceptbasis.models.loading.load import silence_transformers
-    from conceptbasis.runs.files import check_run_folder
-    from conceptbasis.runs.progress import Reporter
-    from conceptbasis.stages.pipeline import open_model
-    from conceptbasis.stages.replay import load_intervention
-    from conceptbasis.study.sides import hash_model
-
-    check_run_folder(options.folder)
-    silence_transformers()
-    intervention, output = load_intervention(options.folder)
-    model = parse_config(ModelConfig, output.result["target"], str(options.folder))
-    loaded = open_model(model, options.device, Reporter(quiet=options.quiet))
-    if hash_model(loaded) != output.result["target_hash"]:
-        raise ConfigError(
-            f"{model.model} is not the model this transfer was made for (its weights differ)",
-            expected="the target of the run",
-            fix="restore that model, or run the transfer again",
-        )
-    return loaded, intervention
+def _add(parser: argparse.ArgumentParser) -> None:
+    add_folder(parser)
+    parser.add_argument("--tasks", metavar="NAME,NAME", help="of lm-evaluation-harness")
+    parser.add_argument("--limit", type=int, help="the first items of each task only")
+    parser.add_argument("--shots", type=int, help="examples before each item")
+    parser.add_argument("--chat", action="store_true", help="items through the chat template")
+    parser.add_argument("--text", type=Path, help="texts (.txt, .jsonl, .csv, .parquet)")
+    parser.add_argument("--column", help="the column of --text")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--device", default="cpu")
 
 
-def run_capability(options: argparse.Namespace) -> None:
-    """Capability before and after a finished transfer, by tasks of the harness and by texts."""
+def _run(options: argparse.Namespace) -> None:
+    from conceptbasis.cli.finished import open_finished
     from conceptbasis.config.prompts import SourceSection
     from conceptbasis.data.sources import read_prompts
+    from conceptbasis.errors import ConfigError
     from conceptbasis.evaluation.capability import measure_capability
     from conceptbasis.report.model_tables import capability_table
+    from conceptbasis.report.table import terminal
     from conceptbasis.runs.files import write_json
-    from conceptbasis.runs.progress import Reporter
+    from conceptbasis.runs.storage import to_json
 
     if not options.tasks and not options.text:
         raise ConfigError(
@@ -62,10 +42,10 @@ def run_capability(options: argparse.Namespace) -> None:
         source = SourceSection(file=str(options.text), column=options.column)
         texts = [prompt.text for prompt in read_prompts(source)]
     loaded, intervention = open_finished(options)
-    result: dict[str, Any] = measure_capability(
+    result = measure_capability(
         loaded,
         intervention,
-        Reporter(quiet=options.quiet),
+        open_reporter(options),
         tasks=[name for name in (options.tasks or "").split(",") if name],
         texts=texts,
         limit=options.limit,
@@ -73,26 +53,14 @@ def run_capability(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         chat=options.chat,
     )
-    write_json(options.folder / "capability.json", result)
-    console().print(capability_table(result))
+    write_json(options.folder / "capability.json", to_json(result))
+    console().print(terminal(capability_table(result)))
     say_next(options, f"replay {options.folder}", "answers before and after")
 
 
-def run_export(options: argparse.Namespace) -> None:
-    """Writes a finished transfer as the file that the harness's model `steered` reads."""
-    from conceptbasis.edits.intervention import edits_of
-    from conceptbasis.models.harness import save_steered, steered_entries
-
-    loaded, intervention = open_finished(options)
-    if intervention.mode == "orthogonalise":
-        raise ConfigError(
-            "a weight edit has no hooks to export",
-            expected="a run with replay.mode ablate, affine or add",
-            fix="run the transfer again with --set replay.mode=ablate --set replay.scope=stream",
-        )
-    entries = steered_entries(loaded, edits_of(intervention), intervention.scope)
-    save_steered(options.steered, entries)
-    print(f"{options.steered}: {len(entries)} hook points")
-    model = f"pretrained={loaded.name},steer_path={options.steered}"
-    if not options.quiet:
-        print(f"lm-eval run --model steered --model_args {model} --tasks NAME")
+CAPABILITY = Command(
+    "capability",
+    "Capability before and after a finished transfer: harness tasks, perplexity of texts.",
+    _add,
+    _run,
+)

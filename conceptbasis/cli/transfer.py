@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
-import time
-from importlib import resources
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from conceptbasis.cli.commands import open_reporter, read_run_config, silence
-from conceptbasis.cli.reading import console, say_next
+from conceptbasis.cli.command import (
+    Command,
+    add_tracking,
+    console,
+    open_reporter,
+    read_run_config,
+    say_next,
+    silence,
+)
 from conceptbasis.errors import ConceptBasisError, CoverageError
-from conceptbasis.runs.progress import Reporter
 
 if TYPE_CHECKING:
     from conceptbasis.config.model import ModelConfig
     from conceptbasis.config.run import RunConfig
-    from conceptbasis.stages.pipeline import Finished
+    from conceptbasis.pipeline import Finished
+    from conceptbasis.runs.progress import Reporter
 
 
-def run_transfer(options: argparse.Namespace) -> None:
+def _add_transfer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--donor", type=Path, required=True, help="sae_configs/NAME.yaml")
+    parser.add_argument("--target", type=Path, required=True, help="sae_configs/NAME.yaml")
+    parser.add_argument("--out", type=Path, help="run folder (default: runs/DONOR-to-TARGET)")
+    parser.add_argument("--force", action="store_true", help="go on although the forecast rejects")
+    add_tracking(parser)
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="default: runs/demo")
+    add_tracking(parser)
+
+
+def _run_transfer(options: argparse.Namespace) -> None:
     """Transfers from a donor to a target and prints what came of it."""
     from conceptbasis.config.model import load_model_config
 
@@ -38,8 +56,8 @@ _Configs: TypeAlias = "tuple[ModelConfig, ModelConfig, RunConfig]"
 def _transfer(
     options: argparse.Namespace, configs: _Configs, out: Path, reporter: Reporter
 ) -> None:
+    from conceptbasis.pipeline import run_pipeline
     from conceptbasis.report.html import build_report
-    from conceptbasis.stages.pipeline import run_pipeline
     from conceptbasis.tracking.mode import resolve_mode
     from conceptbasis.tracking.saes import SaeLog
 
@@ -50,56 +68,63 @@ def _transfer(
     def open_sae_log(model: ModelConfig) -> SaeLog:
         return SaeLog(section, out, model, mode=options.wandb)
 
-    started = time.perf_counter()
+    started = perf_counter()
     try:
         finished = run_pipeline(*configs, out, reporter, open_sae_log=open_sae_log)
     except CoverageError:
         if (out / "summary.json").exists():
-            _log(out, configs, build_report(out), options.wandb)
+            _log(out, configs, build_report(out, reuse=True), options.wandb)
         raise
-    report = build_report(out)
+    report = build_report(out, reuse=True)
     _log(out, configs, report, options.wandb)
-    _print_outcome(finished, report, time.perf_counter() - started)
+    _print_outcome(finished, report, perf_counter() - started)
     say_next(options, f"inspect {out}", "what the atoms stand for")
     say_next(options, f"replay {out}", "answers before and after")
 
 
 def _log(folder: Path, configs: _Configs, report: Path, mode: str | None) -> None:
     """Logs a run from its artifacts, so that a failure of wandb can cost nothing."""
-    from conceptbasis.evaluation.metrics import about
-    from conceptbasis.report.html import read_stages
-    from conceptbasis.runs.files import read_json
+    from conceptbasis.evaluation.metrics import view_of
+    from conceptbasis.report.artifacts import RunFolder
+    from conceptbasis.report.logged import layer_series, logged_tables
+    from conceptbasis.runs.storage import to_json
+    from conceptbasis.runs.summary import read_summary
     from conceptbasis.tracking.log import Tracker
 
-    summary = read_json(folder / "summary.json")
-    results, provenance = read_stages(folder)
+    summary, run = read_summary(folder), RunFolder(folder)
+    about = view_of(summary).about
     donor, target, config = (c.model_dump(mode="json") for c in configs)
-    tags = [summary["budget"], summary["basis"], summary["mode"], summary["verdict"]["word"]]
-    group = f"{summary['donor']['name']}-to-{summary['target']['name']}"
+    tags = [about.budget, about.route, about.mode, about.verdict.word]
+    group = f"{about.donor}-to-{about.target}"
     with Tracker(configs[2].tracking, folder, mode=mode, group=group, tags=tags) as tracker:
+        if not tracker.active:
+            return
         settings = {"donor": donor, "target": target, "run": config}
-        tracker.log_config({**settings, "about": about(summary)})
-        for side in ("donor", "target"):
-            tracker.log_saes(summary[side], made_here=False)
-        tracker.log_layers(results)
-        tracker.log_tables(results)
-        tracker.log_conditions(summary)
-        tracker.log_stage_seconds({name: p["seconds"] for name, p in provenance.items()})
+        tracker.log_config({**settings, "about": to_json(about)})
+        for side in (summary.donor, summary.target):
+            tracker.log_saes(side, made_here=False)
+        tracker.log_layers(layer_series(run))
+        tracker.log_tables(logged_tables(run, summary))
+        tracker.log_figures(summary)
+        tracker.log_stage_seconds({name: p.seconds for name, p in run.provenance.items()})
         tracker.log_artifact(folder)
         tracker.log_report(report)
 
 
 def _print_outcome(finished: Finished, report: Path, seconds: float) -> None:
-    from conceptbasis.report.table import before_after_table, conditions_table
+    from conceptbasis.report.run_tables import before_after, conditions_in_brief
+    from conceptbasis.report.table import terminal
 
     out = console()
-    out.print(before_after_table(finished.summary))
-    out.print(conditions_table(finished.summary))
+    out.print(terminal(before_after(finished.summary, brief=True)))
+    out.print(terminal(conditions_in_brief(finished.summary)))
     out.print(f"finished in {seconds:.0f} s; report: {report}", highlight=False)
 
 
-def run_demo(options: argparse.Namespace) -> None:
+def _run_demo(options: argparse.Namespace) -> None:
     """Runs the embedded default: a Llama donor, a Mixtral target."""
+    from importlib import resources
+
     from conceptbasis.config.base import parse_config
 
     reporter = open_reporter(options)
@@ -154,6 +179,8 @@ def _prepare_side_by_side(
     files: list[str], config: RunConfig, reporter: Reporter, logging: list[str]
 ) -> None:
     """Builds the organisms and SAEs that are missing at the same time, one core each."""
+    import subprocess
+
     reporter.say("preparing donor and target: organisms and SAEs (cached after the first time)")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "conceptbasis", "train-saes", *logging]
@@ -175,3 +202,19 @@ def _prepare_side_by_side(
             expected="two valid organisms with SAEs",
             fix="correct what the message names and run the same command again",
         )
+
+
+TRANSFER = Command(
+    "transfer",
+    "Transfer an intervention from a donor to a target and judge it.",
+    _add_transfer,
+    _run_transfer,
+    computes=True,
+)
+DEMO = Command(
+    "demo",
+    "Build two model organisms, train their SAEs, transfer, evaluate and report.",
+    _add_demo,
+    _run_demo,
+    computes=True,
+)

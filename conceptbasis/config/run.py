@@ -17,6 +17,7 @@ from conceptbasis.config.evaluation import (
     EvaluateSection,
     FlowsSection,
 )
+from conceptbasis.config.extensions import load_extensions
 from conceptbasis.config.prompts import PromptsSection
 from conceptbasis.config.transfer import (
     AlignSection,
@@ -50,6 +51,7 @@ class TrackingSection(Section):
 class RunConfig(Section):
     """One transfer."""
 
+    extensions: tuple[str, ...] = ()
     behavior: str = "refusal"
     budget: BudgetName = "B0d"
     seed: int = 0
@@ -85,6 +87,9 @@ def load_run_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConf
                 fix="put an equals sign between key and value, without spaces",
             )
         _assign(values, key.split("."), _value(text, item), item)
+    extensions = values.get("extensions", ())
+    if isinstance(extensions, (list, tuple)):  # before names that they register are checked
+        load_extensions([str(name) for name in extensions])
     return parse_config(RunConfig, values, str(path) if path else "run configuration")
 
 

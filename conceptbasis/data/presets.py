@@ -125,4 +125,4 @@ PRESETS: Mapping[str, Preset] = {
         where={"label": "unsafe"},
     ),
 }
-"""Harmful: the first four but the benign one, and `xstest_unsafe`; the others are harmless."""
+"""Sets that chat models should refuse: the first four but the benign one, and `xstest_unsafe`."""

@@ -24,7 +24,7 @@ from conceptbasis.models.stream.native import Native, measure_native
 from conceptbasis.models.text.divergence import count_flips
 from conceptbasis.results.conditions import Condition
 from conceptbasis.results.evaluation import BatchFlips, CapabilityChange, Evaluation, Example
-from conceptbasis.study.native import describe_selection, require_behavior
+from conceptbasis.study.native import require_behavior
 from conceptbasis.study.study import Study, noun_clusters
 
 N_FLIP_PROMPTS = 64
@@ -61,7 +61,7 @@ def evaluate_all(study: Study, bridge: Bridge) -> Evaluation:
         capability_change=_capability_change(study, bench, outcomes),
         agreement_of_judges=judges_agreement([*untouched, *transfer]),
         batch_flips=_batch_flips(study, bench),
-        native_selection=describe_selection(native.selection),
+        native_selection=native.selection,
         hashes=dict(hashes),
         left_out=left_out,
         examples=_examples(bench, outcomes),
@@ -85,9 +85,9 @@ def group(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> dict[str, lis
 
 def native_directions(native: Native) -> dict[str, Tensor]:
     """The target's own directions at every layer: the single one, if any, and one per layer."""
-    found = {NATIVE_PER_LAYER.name: native.trajectory}
+    found = {NATIVE_PER_LAYER.name: native.per_layer}
     if native.single is not None:
-        found[NATIVE.name] = native.single.expand_as(native.trajectory).clone()
+        found[NATIVE.name] = native.single.expand_as(native.per_layer).clone()
     return found
 
 

@@ -107,7 +107,7 @@ def _memory(
             n_sites=n_sites,
             n_saes=len(side.saes.saes),
             d_sae=max(sae.d_sae for sae in side.saes.saes.values()),
-            l0=max(row["l0"] for row in side.saes.quality),
+            l0=max(row.l0 for row in side.saes.quality),
             batch_size=config.evaluate.batch_size,
             n_tokens=n_tokens + config.evaluate.max_new_tokens,
             peer_d_sae=max(sae.d_sae for sae in peer.saes.saes.values()),
@@ -191,7 +191,7 @@ def overview_lines(
 def _side(name: str, side: Side) -> list[str]:
     architecture = side.loaded.architecture
     saes = list(side.saes.saes.values())
-    explained = [row["explained_variance"] for row in side.saes.quality]
+    explained = [row.explained_variance for row in side.saes.quality]
     return [
         f"{name:<7} {side.config.name}: {architecture.model_type}, {side.n_layers} layers, width "
         f"{architecture.d_model}, vocabulary {len(side.loaded.tokenizer):,}",

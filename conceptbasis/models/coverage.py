@@ -23,8 +23,8 @@ class WriterGroup:
     """All writers of one kind that stand at one path.
 
     Args:
-        kind: attention, mlp, expert, shared_expert or embedding.
-        path: Inside a block; of the embedding inside the model.
+        kind: attention, mlp, expert or shared_expert.
+        path: Inside a block.
         layers: In how many blocks it stands.
         matrices: How many matrices there are in all.
         shape: Of one of them.
@@ -59,7 +59,7 @@ class Coverage:
         sites: The module that each site is read from.
         by_hooks: What an edit of all writers by hooks covers.
         by_weights: The same by weights, or None.
-        refusal: Why weight edits are refused, or None.
+        obstacle: Why weight edits are refused, or None.
         size: What decides how much memory it takes.
         chat: What the chat template says of itself; `problem` where it says nothing.
     """
@@ -75,7 +75,7 @@ class Coverage:
     sites: dict[str, str]
     by_hooks: str
     by_weights: str | None
-    refusal: str | None
+    obstacle: str | None
     size: ModelSize
     chat: dict[str, Any] = field(default_factory=dict)
 
@@ -110,9 +110,9 @@ def examine_coverage(
     row = parse_row(architecture) if architecture is not None else None
     bound = resolve(model, row)
     stored = getattr(config, "quantization_config", None)
-    refusal = _refusal(bound, quantization or (stored and _method(stored)))
+    obstacle = _obstacle(bound, quantization or (stored and _method(stored)))
     layers = range(bound.n_layers)
-    edited = str(count_edits(bound, layers, embedding=True))
+    edited = str(count_edits(bound, layers))
     return Coverage(
         name=source.name,
         model_type=bound.model_type,
@@ -125,8 +125,8 @@ def examine_coverage(
         groups=tuple(_groups(bound)),
         sites=_sites(bound.row),
         by_hooks=edited,
-        by_weights=None if refusal else edited,
-        refusal=refusal,
+        by_weights=None if obstacle else edited,
+        obstacle=obstacle,
         size=model_size(model, bound.d_model, bound.d_vocab, dtype, quantization),
         chat=_chat(source, chat or ChatOptions()),
     )
@@ -171,11 +171,6 @@ def _groups(architecture: Architecture) -> list[WriterGroup]:
                 norm=row.attention_norm if kind == "attention" else row.mlp_norm,
             )
         )
-    embeddings = {row.embed: architecture.embed, row.position_embed: architecture.position_embed}
-    for name, module in embeddings.items():
-        if name is not None and module is not None:
-            shape = tuple(next(module.parameters()).shape)
-            groups.append(WriterGroup("embedding", name, 0, 1, shape, "in_out", False, None))
     return groups
 
 
@@ -190,7 +185,7 @@ def _sites(row: ArchitectureRow) -> dict[str, str]:
     }
 
 
-def _refusal(architecture: Architecture, quantised: str | None) -> str | None:
+def _obstacle(architecture: Architecture, quantised: str | None) -> str | None:
     if architecture.post_norm:
         norms = (architecture.row.attention_norm, architecture.row.mlp_norm)
         return f"{' and '.join(n for n in norms if n)} follow the writers"

@@ -6,24 +6,65 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from conceptbasis.report.table import Table, columns, terminal
 from conceptbasis.runs.files import cache_folder
-from conceptbasis.tracking.mode import key_is_configured
 
 PYTHON = (3, 11)
 
 
-def examine() -> dict[str, Any]:
-    """Facts about this installation, and problems with what to do about each."""
+@dataclass(frozen=True)
+class Machine:
+    """What there is to compute with."""
+
+    cores: int | None
+    memory_gb: float
+    devices: tuple[str, ...]
+    free_gb: float
+
+
+@dataclass(frozen=True)
+class Cached:
+    """Folders of one kind in the cache."""
+
+    entries: int
+    mb: float
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The cache: where it is, and what it holds."""
+
+    folder: str
+    organisms: Cached
+    saes: Cached
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts about an installation, and problems with what to do about each."""
+
+    python: str
+    packages: Mapping[str, str]
+    machine: Machine
+    cache: Cache
+    wandb: str
+    problems: tuple[str, ...]
+
+
+def examine(*, has_key: bool) -> Facts:
+    """Looks at this installation.
+
+    Args:
+        has_key: Whether an API key of wandb is configured.
+    """
     packages, problems = _packages()
     if tuple(map(int, platform.python_version_tuple()[:2])) < PYTHON:
         problems.append("Python is too old: install 3.11 or newer and make a new environment")
@@ -33,21 +74,14 @@ def examine() -> dict[str, Any]:
         problems.append(
             f"less than 2 GB are free beside {cache}: free some, or set CONCEPTBASIS_CACHE"
         )
-    return {
-        "python": platform.python_version(),
-        "packages": packages,
-        "machine": {
-            "cores": os.cpu_count(),
-            "memory_gb": _memory(),
-            "devices": _devices(),
-            "free_gb": round(free / 1e9, 1),
-        },
-        "cache": {"folder": str(cache), **_sizes(cache)},
-        "wandb": "a key is configured"
-        if key_is_configured()
-        else "no key: runs are logged offline",
-        "problems": problems,
-    }
+    return Facts(
+        platform.python_version(),
+        packages,
+        Machine(os.cpu_count(), _memory(), _devices(), round(free / 1e9, 1)),
+        Cache(str(cache), _folders(cache / "organisms"), _folders(cache / "saes")),
+        "a key is configured" if has_key else "no key: runs are logged offline",
+        tuple(problems),
+    )
 
 
 def _packages() -> tuple[dict[str, str], list[str]]:
@@ -76,20 +110,16 @@ def _memory() -> float:
     return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
 
 
-def _devices() -> list[str]:
+def _devices() -> tuple[str, ...]:
     import torch
 
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return ["cpu", *(f"cuda:{i} ({name})" for i, name in enumerate(names))]
+    return ("cpu", *(f"cuda:{i} ({name})" for i, name in enumerate(names)))
 
 
-def _sizes(cache: Path) -> dict[str, dict[str, Any]]:
-    return {kind: _folders(cache / kind) for kind in ("organisms", "saes")}
-
-
-def _folders(root: Path) -> dict[str, Any]:
+def _folders(root: Path) -> Cached:
     folders = [path for path in root.glob("*") if path.is_dir()] if root.is_dir() else []
-    return {"entries": len(folders), "mb": round(_bytes(folders) / 1e6, 1)}
+    return Cached(len(folders), round(_bytes(folders) / 1e6, 1))
 
 
 def _bytes(folders: Iterable[Path]) -> int:
@@ -97,24 +127,25 @@ def _bytes(folders: Iterable[Path]) -> int:
     return sum(path.stat().st_size for path in files)
 
 
-def doctor_view(facts: dict[str, Any]) -> RenderableType:
+def doctor_view(facts: Facts) -> RenderableType:
     """The facts as a table, problems last."""
-    table = Table(box=SIMPLE_HEAD, show_header=False, padding=(0, 1, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    machine, cache = facts["machine"], facts["cache"]
+    machine, cache = facts.machine, facts.cache
     rows = {
-        "python": facts["python"],
-        "packages": ", ".join(f"{name} {version}" for name, version in facts["packages"].items()),
-        "devices": ", ".join(machine["devices"]),
-        "machine": f"{machine['cores']} cores, {machine['memory_gb']} GB memory, "
-        f"{machine['free_gb']} GB free for the cache",
-        "cache": cache["folder"],
-        "organisms": f"{cache['organisms']['entries']} built, {cache['organisms']['mb']} MB",
-        "SAEs": f"{cache['saes']['entries']} sets, {cache['saes']['mb']} MB",
-        "wandb": facts["wandb"],
+        "python": facts.python,
+        "packages": ", ".join(f"{name} {version}" for name, version in facts.packages.items()),
+        "devices": ", ".join(machine.devices),
+        "machine": f"{machine.cores} cores, {machine.memory_gb} GB memory, "
+        f"{machine.free_gb} GB free for the cache",
+        "cache": cache.folder,
+        "organisms": f"{cache.organisms.entries} built, {cache.organisms.mb} MB",
+        "SAEs": f"{cache.saes.entries} sets, {cache.saes.mb} MB",
+        "wandb": facts.wandb,
     }
-    for name, value in rows.items():
-        table.add_row(name, Text(value))
-    problems = [Text(f"missing: {problem}", style="yellow") for problem in facts["problems"]]
+    table = terminal(facts_table(rows))
+    problems = [Text(f"missing: {problem}", style="yellow") for problem in facts.problems]
     return Group(table, *(problems or [Text("nothing is missing", style="green")]))
+
+
+def facts_table(rows: Mapping[str, str]) -> Table:
+    """Names and facts, without a head."""
+    return Table("", columns("", "", words=("",)), list(rows.items()))

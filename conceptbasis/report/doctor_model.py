@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from conceptbasis.config.model import ModelConfig, load_model_config
 from conceptbasis.config.run import RunConfig
 from conceptbasis.errors import ConfigError
+from conceptbasis.report.doctor import facts_table
+from conceptbasis.report.table import Column, Row, Table, columns, terminal
 
 if TYPE_CHECKING:
+    from conceptbasis.models.coverage import Coverage, WriterGroup
     from conceptbasis.models.loading.memory import Load
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What of a model is read and edited, and the memory that a transfer takes.
+
+    Args:
+        coverage: What can be read and edited.
+        load: What a transfer does with it.
+        bytes: Memory by part.
+    """
+
+    coverage: Coverage
+    load: Load
+    bytes: Mapping[str, float]
+
+    def plain(self) -> dict[str, Any]:
+        """For programs."""
+        memory = {"load": asdict(self.load), "bytes": dict(self.bytes)}
+        return asdict(self.coverage) | {"memory": memory}
 
 
 _TOKENS_PER_TEXT = 64
@@ -24,7 +46,7 @@ _USUAL_D_SAE, _USUAL_L0 = 16_384, 64
 """Of SAEs that are not trained here, whose sizes are known only once they are loaded."""
 
 
-def examine_model(name: str, run: RunConfig | None = None) -> dict[str, Any]:
+def examine_model(name: str, run: RunConfig | None = None) -> ModelFacts:
     """Coverage of one model and the memory a transfer takes, without loading its weights.
 
     Args:
@@ -52,8 +74,7 @@ def examine_model(name: str, run: RunConfig | None = None) -> dict[str, Any]:
         dtype=config.dtype,
     )
     load = _load(config, coverage.n_layers, run or RunConfig())
-    parts = estimate_memory(coverage.size, load)
-    return asdict(coverage) | {"memory": {"load": asdict(load), "bytes": parts}}
+    return ModelFacts(coverage, load, estimate_memory(coverage.size, load))
 
 
 def _load(config: ModelConfig, n_layers: int, run: RunConfig) -> Load:
@@ -96,78 +117,67 @@ def _place(model: str) -> str:
     return str(folder)
 
 
-def model_view(facts: dict[str, Any]) -> RenderableType:
+def model_view(facts: ModelFacts) -> RenderableType:
     """Coverage as tables, what would be edited last."""
+    found = facts.coverage
     head = Text(
-        f"{facts['name']}: {facts['family']} ({facts['model_type']}), {facts['n_layers']} layers, "
-        f"width {facts['d_model']}, vocabulary {facts['d_vocab']}"
-        + (", tied embeddings" if facts["tied"] else "")
+        f"{found.name}: {found.family} ({found.model_type}), {found.n_layers} layers, "
+        f"width {found.d_model}, vocabulary {found.d_vocab}"
+        + (", tied embeddings" if found.tied else "")
     )
-    writers = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("writer", "where", "layers", "count", "shape", "weights"):
-        writers.add_column(column, overflow="fold", no_wrap=column != "where")
-    for group in facts["groups"]:
-        writers.add_row(*_writer_cells(group, facts))
-    return Group(head, writers, _facts_table(facts), *_edits(facts), _memory_table(facts["memory"]))
+    names = ("writer", "where", "layers", "count", "shape", "weights")
+    writers = Table("", columns(*names, words=names), [_writer(g, found) for g in found.groups])
+    tables = (writers, facts_table(_facts(found)))
+    return Group(head, *map(terminal, tables), *_edits(found), terminal(_memory_table(facts)))
 
 
-def _memory_table(memory: dict[str, Any]) -> Table:
+def _memory_table(facts: ModelFacts) -> Table:
     """The estimate of `conceptbasis.models.loading.memory.estimate_memory`, part by part."""
-    load, parts = memory["load"], memory["bytes"]
+    load = facts.load
     means = {
         "weights": "of the model",
-        "residuals": f"harvest of {load['n_sites']} sites, {load['layers_at_once']} layers at once",
-        "saes": f"{load['n_saes']} with {load['d_sae']} features",
-        "codes": f"of these sites, {load['l0']:g} active",
-        "answers": f"{load['batch_size']} at a time, {load['n_tokens']} tokens",
-        "match": f"with {load['peer_d_sae']} features, {load['n_workers']} processes",
-        "maps": f"from recipes of {load['n_atoms']} features into the target",
+        "residuals": f"harvest of {load.n_sites} sites, {load.layers_at_once} layers at once",
+        "saes": f"{load.n_saes} with {load.d_sae} latents",
+        "codes": f"of these sites, {load.l0:g} active",
+        "answers": f"{load.batch_size} at a time, {load.n_tokens} tokens",
+        "match": f"with {load.peer_d_sae} latents, {load.n_workers} processes",
+        "maps": f"from recipes of {load.n_atoms} latents into the target",
         "most": "at once: weights, SAEs, codes and the largest of the others",
     }
-    table = Table(title="memory, GB", box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
-    for column in ("part", "GB", "for"):
-        table.add_column(column, overflow="fold")
-    for part, what in means.items():
-        table.add_row(part, f"{parts[part] / 1e9:.2f}", what)
-    return table
+    rows = [(part, facts.bytes[part] / 1e9, what) for part, what in means.items()]
+    head = [Column("part", words=True), Column("GB", spec=".2f"), Column("for", words=True)]
+    return Table("memory, GB", head, rows)
 
 
-def _writer_cells(group: dict[str, Any], facts: dict[str, Any]) -> list[str]:
-    refused = facts["refusal"] is not None and group["kind"] != "embedding"
-    return [
-        group["kind"].removesuffix("_expert"),
-        group["path"],
-        str(group["layers"] or "–"),
-        str(group["matrices"]),
-        "×".join(map(str, group["shape"])) + (" + bias" if group["bias"] else ""),
-        "refused" if refused else "yes",
-    ]
+def _writer(group: WriterGroup, found: Coverage) -> Row:
+    kept = found.obstacle is not None and group.kind != "embedding"
+    return (
+        group.kind.removesuffix("_expert"),
+        group.path,
+        str(group.layers or "–"),
+        str(group.matrices),
+        "×".join(map(str, group.shape)) + (" + bias" if group.bias else ""),
+        "refused" if kept else "yes",
+    )
 
 
-def _facts_table(facts: dict[str, Any]) -> Table:
-    chat = facts["chat"]
-    rows = dict(facts["sites"])
+def _facts(found: Coverage) -> dict[str, str]:
+    chat, rows = found.chat, dict(found.sites)
     if "problem" in chat:
-        rows["chat"] = chat["problem"]
-    else:
-        rows["system prompt"] = (
-            "taken" if chat["system_prompt"] else "not taken: set chat.system_as: user"
-        )
-        rows["thinking"] = f"switched by {chat['thinking']}" if chat["thinking"] else "no switch"
-        rows["variables"] = ", ".join(chat["variables"]) or "none"
-        rows["end of prompt"] = " ".join(chat["end_of_prompt"]).replace("\n", "\\n")
-        rows["end of answer"] = " ".join(chat["end_of_turn"]) or "plain text"
-    table = Table(box=SIMPLE_HEAD, show_header=False, padding=(0, 1, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows.items():
-        table.add_row(name, Text(value))
-    return table
+        return rows | {"chat": chat["problem"]}
+    taken = "taken" if chat["system_prompt"] else "not taken: set chat.system_as: user"
+    return rows | {
+        "system prompt": taken,
+        "thinking": f"switched by {chat['thinking']}" if chat["thinking"] else "no switch",
+        "variables": ", ".join(chat["variables"]) or "none",
+        "end of prompt": " ".join(chat["end_of_prompt"]).replace("\n", "\\n"),
+        "end of answer": " ".join(chat["end_of_turn"]) or "plain text",
+    }
 
 
-def _edits(facts: dict[str, Any]) -> list[Text]:
-    hooks = Text(f"edited by hooks:   {facts['by_hooks']}")
-    if facts["refusal"] is None:
-        return [hooks, Text(f"edited by weights: {facts['by_weights']}")]
-    reason = f"edited by weights: embedding only, since {facts['refusal']}"
+def _edits(found: Coverage) -> list[Text]:
+    hooks = Text(f"edited by hooks:   {found.by_hooks}")
+    if found.obstacle is None:
+        return [hooks, Text(f"edited by weights: {found.by_weights}")]
+    reason = f"edited by weights: embedding only, since {found.obstacle}"
     return [hooks, Text(reason, style="yellow")]

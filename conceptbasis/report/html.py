@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from conceptbasis.behaviors import find_behavior
 from conceptbasis.report import atom_browser, edit_facts, recipe_tables, run_tables, stage_tables
-from conceptbasis.report.artifacts import RunFolder
+from conceptbasis.report.artifacts import PROVENANCE, RunFolder
 from conceptbasis.report.figures.theme import Figure, inline_svg, render
 from conceptbasis.report.inspection import Recipe, read_recipe
 from conceptbasis.report.table import MISSING, Table
@@ -26,9 +26,16 @@ from conceptbasis.results.evaluation import Curve
 from conceptbasis.results.matching import Alignment
 from conceptbasis.results.recipe import Transfer
 from conceptbasis.results.summary import SideSummary, Summary
-from conceptbasis.runs.files import write_bytes, write_text
+from conceptbasis.runs.files import (
+    CONFIG,
+    file_hash,
+    folder_hash,
+    value_hash,
+    write_bytes,
+    write_text,
+)
 from conceptbasis.runs.storage import TENSORS
-from conceptbasis.runs.summary import read_summary
+from conceptbasis.runs.summary import SUMMARY, read_summary
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -39,12 +46,13 @@ REPORT, WITH_TEXT = "report.html", "report_with_text.html"
 """File names of the report that may be shared, and of the one with hidden text in it."""
 
 
-def build_report(folder: Path, *, show_text: bool = False) -> Path:
+def build_report(folder: Path, *, show_text: bool = False, reuse: bool = False) -> Path:
     """Writes `report.html`, and its figures as SVG and PNG under `figures/`.
 
     Args:
         folder: A run folder with `summary.json`. Stages that did not run are shown as missing.
         show_text: Write `report_with_text.html` instead, which holds hidden texts in full.
+        reuse: Whether a page that was made from the same files by the same code is kept.
 
     Returns:
         The path of the file.
@@ -52,6 +60,9 @@ def build_report(folder: Path, *, show_text: bool = False) -> Path:
     Raises:
         ArtifactError: if the summary is missing, a file is corrupt, or nothing can be written.
     """
+    path, key = folder / (WITH_TEXT if show_text else REPORT), _key(folder)
+    if reuse and path.exists() and key in path.read_text(encoding="utf-8")[:_KEY_WITHIN]:
+        return path
     summary, run = read_summary(folder), RunFolder(folder)
     words = find_behavior(summary.behavior).words
     recipe = Recipe((), None, None)
@@ -59,6 +70,7 @@ def build_report(folder: Path, *, show_text: bool = False) -> Path:
         recipe = read_recipe(folder, show_text=show_text)
     figures = {figure.name: _placed(folder, figure) for figure in draw(run, summary, recipe)}
     page = _template().render(
+        key=key,
         title=f"{summary.donor.name} → {summary.target.name}",
         words=words,
         facts=_facts(summary),
@@ -76,9 +88,22 @@ def build_report(folder: Path, *, show_text: bool = False) -> Path:
         **_script(),
         forecast_lines=stage_tables.forecast_lines(run.read("forecast", Forecast)),
     )
-    path = folder / (WITH_TEXT if show_text else REPORT)
     write_text(path, page)
     return path
+
+
+_KEY_WITHIN = 1000  # characters
+_ROOMS = ("report", "behaviors", "methods", "evaluation", "results")
+
+
+def _key(folder: Path) -> str:
+    """Hash of all that a report is made from: files of the run, and the code that draws it."""
+    files = [folder / SUMMARY, folder / CONFIG, *sorted(folder.glob(f"*/{PROVENANCE}"))]
+    made_from = [(f.parent.name, file_hash(f)) for f in files if f.exists()]
+    package = Path(__file__).parents[1]
+    rooms = [(room, kind) for room in _ROOMS for kind in ("py", "html", "js")]
+    code = [folder_hash(package / room, f"**/*.{kind}") for room, kind in rooms]
+    return value_hash([made_from, code])
 
 
 def _sections(noun: str) -> list[tuple[str, str]]:

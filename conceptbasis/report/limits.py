@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conceptbasis.core.statistics.calibration import Errors, decline_errors, out_of_pair, spearman
+from conceptbasis.core.statistics.calibration import Errors, forecast_errors, out_of_pair, spearman
 from conceptbasis.errors import ArtifactError
 from conceptbasis.evaluation.metrics import RunView, share_of_native, view_of
 from conceptbasis.report.artifacts import RunFolder
@@ -189,7 +189,7 @@ def calibration_table(runs: Iterable[LimitRun]) -> Table:
     rows = [row for name in names if (row := _judge_figure(name, judged)) is not None]
     known = [(run.forecast.passed, success) for run, success in judged if run.forecast]
     if known:
-        errors = decline_errors([not p for p, _ in known], [s for _, s in known], least=_FAILED)
+        errors = forecast_errors([not p for p, _ in known], [s for _, s in known], least=_FAILED)
         rows.append(["the forecast", len(known), None, None, "all", *_errors(errors)])
     n_pairs = len({run.pair for run, _ in judged})
     head = [Column("figure"), Column("runs"), Column("Spearman", spec="+.2f")]
@@ -206,7 +206,7 @@ def _judge_figure(name: str, runs: Sequence[tuple[LimitRun, float]]) -> Row | No
     if name in _BOUNDS:
         rejected = [value < run.bounds[name] for value, run, _ in known]
         least = sorted({run.bounds[name] for _, run, _ in known})
-        errors = decline_errors(rejected, success, least=_FAILED)
+        errors = forecast_errors(rejected, success, least=_FAILED)
         bound = [", ".join(f"{b:g}" for b in least), *_errors(errors)]
     other = out_of_pair(values, success, [run.pair for _, run, _ in known])
     return [name, len(known), spearman(values, success), other, *bound]
@@ -214,7 +214,7 @@ def _judge_figure(name: str, runs: Sequence[tuple[LimitRun, float]]) -> Row | No
 
 def _errors(errors: Errors) -> list[str]:
     return [
-        f"{errors.false_declines} of {errors.n_good}",
+        f"{errors.false_rejections} of {errors.n_good}",
         f"{errors.missed_failures} of {errors.n_bad}",
     ]
 

@@ -172,7 +172,8 @@ def _layer_points(run: RunFolder) -> Iterator[tuple[int, str, float | None]]:
     recipes, transfer = run.read("fit", RecipeSet), run.read("transfer", Transfer)
     for fit in recipes.layers if recipes else ():
         yield fit.target, "target/donor_cosine", fit.donor_cosine
-        yield fit.target, "target/eligible_mass", fit.eligible_mass and fit.eligible_mass.value
+        if fit.eligible_mass is not None:
+            yield fit.target, "target/eligible_mass", fit.eligible_mass.value
     if align is not None:
         for target, donor in align.layer_map:
             yield target, "target/svcca", align.score[target][donor]

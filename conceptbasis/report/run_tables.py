@@ -17,7 +17,7 @@ from conceptbasis.evaluation.metrics import (
     value_of,
     view_of,
 )
-from conceptbasis.judges import find_judge
+from conceptbasis.judges import JUDGES
 from conceptbasis.methods import catalog
 from conceptbasis.report.table import (
     MISSING,
@@ -145,14 +145,15 @@ def _grouped(summary: Summary, row: Callable[[Condition], Row]) -> list[Row | Gr
 def judges(summary: Summary) -> Table:
     """The behavior's rate by judge, with answers that one could not score."""
     names = list(dict.fromkeys(j for c in summary.conditions for j in c.figures.judges))
+    primary = JUDGES.get(summary.primary_judge or "")
+    silent = [kind for kind, verdict in primary.kinds.items() if verdict is None] if primary else []
 
     def cell(condition: Condition, judge: str) -> Cell:
         found = condition.figures.judges.get(judge)
         if found is None:
             return None
         counts = condition.figures.answers if judge == summary.primary_judge else {}
-        unscored = [kind for kind, verdict in find_judge(judge).kinds.items() if verdict is None]
-        parts = [f"{n} {kind}" for kind, n in counts.items() if n and kind in unscored]
+        parts = [f"{n} {kind}" for kind, n in counts.items() if n and kind in silent]
         note = f", {found.unscored} unscored" if found.unscored else ""
         note += f" ({', '.join(parts)})" if parts else ""
         return format_interval(found.interval) + note

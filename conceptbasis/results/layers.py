@@ -76,5 +76,8 @@ class LayerPlan:
         if self.shared is not None:
             source = self.sources[0]
             return LayerPlan.single(self.layers, max(available, key=lambda n: abs(n - source)))
-        far = {layer: max(available, key=lambda n: abs(n - layer)) for layer in self.layers}
-        return LayerPlan(tuple((layer, far[layer]) for layer in self.layers))
+
+        def far(layer: int) -> int:
+            return max(available, key=lambda n: (abs(n - layer), n))
+
+        return LayerPlan(tuple((layer, far(layer)) for layer in self.layers))

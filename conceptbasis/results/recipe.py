@@ -52,7 +52,7 @@ class LayerRecipe:
 
     target: int
     donor: int
-    eligible_mass: Interval | None
+    eligible_mass: Interval
     donor_cosine: float
     n_eligible: int
     atoms: tuple[FittedAtom, ...]

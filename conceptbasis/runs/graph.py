@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from conceptbasis.config.extensions import extension_hashes
 from conceptbasis.config.run import RunConfig
 from conceptbasis.runs.code import changed_code, code_of
 from conceptbasis.runs.files import corrupt, file_hash, read_json, value_hash, versions, write_json
@@ -133,7 +134,7 @@ class Graph:
             "config": config_slice(context.config, stage.config),
             "inputs": inputs,
             "seed": context.config.seed,
-            "code": code_of(stage.compute),
+            "code": code_of(stage.compute) | extension_hashes(context.config.extensions),
         }
 
     def run(self, stage: Stage[R], context: Context) -> Done[R]:

@@ -6,7 +6,7 @@ from conceptbasis.core.directions.difference import probe_accuracy
 from conceptbasis.models.stream.native import end_activations, measure_native
 from conceptbasis.results.direction import DonorDirection
 from conceptbasis.runs.graph import Stage
-from conceptbasis.study.native import describe_selection, require_behavior
+from conceptbasis.study.native import require_behavior
 from conceptbasis.study.study import Study
 
 
@@ -35,15 +35,15 @@ def direction(study: Study) -> DonorDirection:
         for layer in range(len(shown))
     )
     return DonorDirection(
-        per_layer=native.trajectory,
-        differences=native.trajectory * native.norms[:, None],
+        per_layer=native.per_layer,
+        differences=native.per_layer * native.norms[:, None],
         positive=shown,
         negative=absent,
         norms=tuple(native.norms.tolist()),
         probe_accuracy=accuracy,
         window=tuple(i for i, a in enumerate(accuracy) if a > section.min_probe),
         baseline=baseline,
-        selection=describe_selection(native.selection),
+        selection=native.selection,
         behavior_tokens=tuple(
             loaded.tokenizer.convert_ids_to_tokens(native.behavior_tokens.tolist())
         ),

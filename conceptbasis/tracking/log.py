@@ -150,7 +150,8 @@ class Tracker:
         def log(run: Any) -> None:
             import wandb
 
-            run.log({name: wandb.Table(columns=t.head, data=t.rows) for name, t in tables.items()})
+            drawn = {n: wandb.Table(columns=[*t.head], data=t.rows) for n, t in tables.items()}
+            run.log(drawn)
 
         self._log("tables", log)
 
@@ -209,11 +210,12 @@ class Tracker:
             run.log({"sae_quality": table})
             for row in plain:
                 section = f"layer_{row.pop('layer'):02d}"
-                drawn = histograms.get(int(section[6:]), {}).items()
-                made = {n: (np.array(counts), np.array(edges)) for n, (counts, edges) in drawn}
-                run.log(
-                    {f"{section}/{n}": wandb.Histogram(np_histogram=h) for n, h in made.items()}
-                )
+                counted = histograms.get(int(section[6:]), {})
+                drawn = {
+                    f"{section}/{name}": wandb.Histogram(np_histogram=(np.array(n), np.array(ends)))
+                    for name, (n, ends) in counted.items()
+                }
+                run.log(drawn)
                 run.summary.update({f"{section}/quality/{k}": v for k, v in row.items()})
 
         self._log("SAE quality", log)

@@ -6,7 +6,6 @@ import torch
 from conceptbasis.core.layers.alignment import (
     depth_gaps,
     dynamic_time_warping,
-    far_map,
     monotone_path,
 )
 from conceptbasis.errors import NumericsError
@@ -105,20 +104,3 @@ def test_warping_follows_the_diagonal_of_equal_layers_and_not_a_shuffle(generato
     assert path == tuple((j, j) for j in range(6))
     assert total == 0
     assert dynamic_time_warping(cost[torch.tensor([3, 0, 5, 1, 4, 2])])[1] > 0
-
-
-@pytest.mark.parametrize("n_donor", [2, 3, 5, 6, 24])
-def test_far_map_is_far_and_keeps_the_targets(n_donor):
-    scores = torch.eye(n_donor)
-    chosen = monotone_path(scores, torch.zeros(n_donor, n_donor), torch.zeros(n_donor, n_donor))
-    far = far_map(chosen, n_donor)
-    distances = [abs(a[1] - b[1]) for a, b in zip(chosen.pairs, far.pairs, strict=True)]
-    assert [pair[0] for pair in far.pairs] == [pair[0] for pair in chosen.pairs]
-    assert all(distance >= n_donor // 2 for distance in distances)
-    assert sum(distance < n_donor / 2 for distance in distances) == n_donor % 2
-    assert far.score is None
-
-
-def test_far_map_needs_two_layers():
-    with pytest.raises(NumericsError):
-        far_map(monotone_path(torch.ones(1, 1), torch.zeros(1, 1), torch.zeros(1, 1)), 1)

@@ -5,7 +5,7 @@ import random
 import pytest
 import scipy.stats
 
-from conceptbasis.core.statistics.calibration import decline_errors, out_of_pair, spearman
+from conceptbasis.core.statistics.calibration import forecast_errors, out_of_pair, spearman
 from conceptbasis.errors import NumericsError
 
 
@@ -47,8 +47,8 @@ def test_two_pairs_are_too_few():
 
 
 def test_errors_are_counted_on_their_own_side():
-    found = decline_errors([True, True, False, False, False], [0.9, 0.1, 0.2, 0.5, 0.8])
-    assert (found.false_declines, found.n_good) == (1, 3)
+    found = forecast_errors([True, True, False, False, False], [0.9, 0.1, 0.2, 0.5, 0.8])
+    assert (found.false_rejections, found.n_good) == (1, 3)
     assert (found.missed_failures, found.n_bad) == (1, 2)
     with pytest.raises(NumericsError):
-        decline_errors([True], [])
+        forecast_errors([True], [])

@@ -44,7 +44,7 @@ def test_without_the_kl_filter_or_the_layer_cut_picks_change():
         return {model for model in PUBLISHED if pick(model, **rule) != PUBLISHED[model]["picked"]}
 
     assert wrong(max_kl=float("inf")) == {"llama-2-7b-chat-hf", "qwen-1_8b-chat"}
-    assert wrong(max_kl=float("inf"), min_steering=-float("inf")) == set(PUBLISHED)
+    assert wrong(max_kl=float("inf"), min_induce=-float("inf")) == set(PUBLISHED)
     assert wrong(layer_fraction=0.4) == set(PUBLISHED)
 
 

@@ -191,13 +191,6 @@ def test_least_squares_recovers_a_linear_map_of_residuals(generator):
         rebuild_least_squares(delta[:9], moments_between(x, x), strength=0.1)
 
 
-def test_a_shield_keeps_its_span_out(world, recipe):
-    shield = world.W_dec_target[[int(world.partner[5])]]
-    shielded, free = code_map(world, recipe, shield=shield), code_map(world, recipe)
-    assert abs(float(shielded.direction @ shield[0])) < 1e-6
-    assert abs(float(free.direction @ shield[0])) > 0.1
-
-
 def test_moments_of_other_features_and_silent_ones_are_refused(world, recipe):
     wrong = moments_between(world.donor_codes, world.target_codes)
     with pytest.raises(NumericsError):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from conceptbasis.core.directions.recipe import fit_recipe, fit_recipe_omp, off_shield
+from conceptbasis.core.directions.recipe import fit_recipe
 from conceptbasis.errors import NumericsError
 
 D_SAE, D_MODEL = 60, 48
@@ -117,43 +117,10 @@ def test_the_split_of_norm_between_codes_and_rows_does_not_matter(codes, W_dec, 
     assert not torch.equal(fit(shrunk, W_dec).feature_ids, plain.feature_ids)
 
 
-def test_a_shield_is_projected_out_of_the_rows(codes, W_dec):
-    shield = W_dec[[3]]
-    rows = off_shield(W_dec, shield)
-    assert float((rows @ shield[0].double()).abs().max()) < 1e-6
-    assert torch.allclose(off_shield(W_dec, None), W_dec.double())
-    dependent = torch.cat([shield, 2 * shield])
-    assert torch.allclose(off_shield(W_dec, dependent), rows, atol=1e-6)
-    assert fit(codes, W_dec, shield=shield).donor_cosine < fit(codes, W_dec).donor_cosine - 0.1
-
-
-def test_a_shield_of_all_recipe_atoms_drives_the_recipe_to_zero(codes, W_dec):
-    recipe = fit(codes, W_dec, shield=W_dec[list(PLANTED)])
-    assert abs(recipe.donor_cosine) < 0.2
-    spared = torch.linalg.qr(torch.cat([W_dec[list(PLANTED)], W_dec[50:51]]).T).Q[:, 4:].T
-    assert fit(codes, W_dec, shield=spared).donor_cosine > 0.99
-
-
 def test_resampling_is_reproducible(codes, W_dec):
     first, again, other = (fit(codes, W_dec, seed=seed) for seed in (5, 5, 6))
     assert torch.equal(first.low, again.low)
     assert not torch.equal(first.low, other.low)
-
-
-def test_omp_recipe_finds_a_sparse_direction_but_only_among_the_eligible(W_dec):
-    direction = planted_direction(W_dec)
-    recipe = fit_recipe_omp(direction, W_dec, everything(), 4)
-    expected = torch.zeros(D_SAE)
-    expected[list(PLANTED)] = torch.tensor(list(PLANTED.values())) / direction.norm()
-    found = torch.zeros(D_SAE)
-    found[recipe.feature_ids] = recipe.coefficients
-    assert torch.allclose(found, expected, atol=1e-5)
-    assert recipe.donor_cosine == pytest.approx(1, abs=1e-6)
-    assert torch.equal(recipe.low, recipe.high)
-    assert recipe.eligible_mass is None
-    eligible = everything()
-    eligible[3] = False
-    assert fit_recipe_omp(direction, W_dec, eligible, 4).donor_cosine < 0.95
 
 
 def test_a_recipe_stops_where_a_share_of_its_mass_is_held(codes, W_dec):

@@ -1,15 +1,12 @@
 import pytest
 import torch
 from planted import planted_rotation
-from scipy.spatial.distance import pdist
-from scipy.stats import spearmanr
 
 from conceptbasis.core.layers.similarity import (
     fingerprint,
     fingerprint_distance,
     linear_cka,
     projection_agreement,
-    rsa,
 )
 from conceptbasis.errors import NumericsError
 
@@ -27,21 +24,6 @@ def test_cka_ignores_rotations_but_not_general_maps(spaces, generator):
     assert linear_cka(x, 2 * x @ planted_rotation(6, generator) - 3) == pytest.approx(1, abs=1e-6)
     assert linear_cka(x, x @ torch.diag(torch.tensor([9.0, 1, 1, 1, 1, 0.1]))) < 0.99
     assert linear_cka(x, torch.ones(500, 2)) == 0
-
-
-def test_rsa_equals_scipy(spaces):
-    x, y = (side[:60] for side in spaces)
-    distances = [pdist(side.double().numpy(), "correlation") for side in (x, y)]
-    assert rsa(x, y) == pytest.approx(spearmanr(*distances).statistic, abs=1e-9)
-
-
-def test_rsa_sees_which_rows_belong_together(spaces, generator):
-    x, _ = (side[:60] for side in spaces)
-    assert rsa(x, 2 * x + 1) == pytest.approx(1)
-    assert abs(rsa(x, x[torch.randperm(60, generator=generator)])) < 0.3
-    assert rsa(x, torch.ones(60, 3)) == 0
-    with pytest.raises(NumericsError):
-        rsa(x[:2], x[:2])
 
 
 def test_fingerprints_ignore_rotation_shift_and_scale_but_not_order(generator):

@@ -1,4 +1,4 @@
-"""What `doctor --model` says is what a loaded model has, for every family, without its weights."""
+"""What `doctor --model` says is what a loaded model has, for every family its weights."""
 
 import json
 from pathlib import Path
@@ -38,47 +38,46 @@ def test_coverage_is_that_of_the_loaded_model(models, described, model_type):
     assert (coverage.n_layers, coverage.d_model) == (3, 16)
     assert coverage.d_vocab == architecture.d_vocab
     assert coverage.tied == architecture.tied
-    written = [group for group in coverage.groups if group.kind != "embedding"]
     matrices = sum(len(writer_matrices(loaded, layer)) for layer in range(3))
-    assert sum(group.matrices for group in written) == matrices
+    assert sum(group.matrices for group in coverage.groups) == matrices
     r = unit(16, 1)
     edits = [Edit(layer, r) for layer in range(3)]
-    with intervene(loaded, edits, scope="writers", embedding=r) as report:
+    with intervene(loaded, edits, scope="writers") as report:
         assert coverage.by_hooks == str(report)
     if architecture.post_norm:
         assert coverage.by_weights is None
-        assert "post_attention_layernorm" in coverage.refusal
+        assert "post_attention_layernorm" in coverage.obstacle
     else:
-        with orthogonalise_weights(loaded, {e.layer: r for e in edits}, embedding=r) as report:
+        with orthogonalise_weights(loaded, {e.layer: r for e in edits}) as report:
             assert coverage.by_weights == str(report)
-        assert coverage.refusal is None
+        assert coverage.obstacle is None
     assert coverage.chat["end_of_prompt"][0] == "Ċ"
 
 
 def test_coverage_takes_no_memory_for_weights(described):
     source = described("llama", hidden_size=8192, intermediate_size=32768, num_hidden_layers=80)
     coverage = examine_coverage(source)
-    assert coverage.by_hooks == "80/80 attention, 80/80 mlp, embedding"
+    assert coverage.by_hooks == "80/80 attention, 80/80 mlp"
     assert not any(p.suffix == ".safetensors" for p in Path(source.name).iterdir())
 
 
 def test_quantised_checkpoints_and_settings_are_refused_with_the_method(described):
     source = described("llama")
     config = Path(source.name) / "config.json"
-    assert examine_coverage(source).refusal is None
+    assert examine_coverage(source).obstacle is None
     assert (
-        examine_coverage(source, quantization="8bit").refusal == "its weights are quantised (8bit)"
+        examine_coverage(source, quantization="8bit").obstacle == "its weights are quantised (8bit)"
     )
     values = json.loads(config.read_text()) | {"quantization_config": {"quant_method": "mxfp4"}}
     config.write_text(json.dumps(values))
-    assert examine_coverage(source).refusal == "its weights are quantised (mxfp4)"
+    assert examine_coverage(source).obstacle == "its weights are quantised (mxfp4)"
 
 
 def test_doctor_prints_coverage_and_what_would_be_edited(described, capsys, tmp_path):
     source = described("qwen2_moe")
     assert main(["doctor", "--model", source.name, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["by_weights"] == "3/3 attention, 3/3 mlp, 12/12 experts, embedding"
+    assert facts["by_weights"] == "3/3 attention, 3/3 mlp, 12/12 experts"
     assert main(["doctor", "--model", source.name]) == 0
     shown = capsys.readouterr().out
     for words in (
@@ -91,7 +90,7 @@ def test_doctor_prints_coverage_and_what_would_be_edited(described, capsys, tmp_
     assert main(["doctor", "--model", source.name]) == 0
     shown = capsys.readouterr().out
     assert "refused" in shown
-    assert "embedding only, since post_attention_layernorm" in " ".join(shown.split())
+    assert "weights are not edited, since post_attention_layernorm" in " ".join(shown.split())
     file = tmp_path / "own.yaml"
     make_config("starcoder2").save_pretrained(tmp_path)
     file.write_text(f"model: {tmp_path}\nchat: {{system: be brief}}\n")

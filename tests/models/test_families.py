@@ -1,12 +1,11 @@
 """Each family of the table against a forward pass by hand: sites, edits, coverage, restoration."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 from hand_run import SEQUENTIAL, TOPOLOGIES, hand_run, model_logits
-from tiny import WRAPPERS, make_loaded, unit
+from tiny import WRAPPERS, make_loaded, unit, without
 
 from conceptbasis.errors import InterventionError
 from conceptbasis.models.architecture.proof import prove_writers
@@ -106,7 +105,7 @@ def test_ablation_removes_the_component_at_every_site(models, batch, model_type)
     loaded, r = models[model_type], unit(16, 5)
     plain = sites_of(loaded, batch)
     edits = [Edit(layer, r) for layer in LAYERS]
-    with intervene(loaded, edits, scope="writers", embedding=r):
+    with without(loaded, r), intervene(loaded, edits, scope="writers"):
         edited = sites_of(loaded, batch)
     for site in SITES:
         for layer in LAYERS:
@@ -123,9 +122,9 @@ def test_orthogonal_weights_equal_hooks(models, batch, model_type):
     directions = {layer: unit(16, 10 + layer) for layer in LAYERS}
     edits = [Edit(layer, r) for layer, r in directions.items()]
     plain = sites_of(loaded, batch)
-    with intervene(loaded, edits, scope="writers", embedding=unit(16, 9)) as hooks:
+    with without(loaded, unit(16, 9)), intervene(loaded, edits, scope="writers") as hooks:
         by_hooks = sites_of(loaded, batch)
-    with orthogonalise_weights(loaded, directions, embedding=unit(16, 9)) as weights:
+    with without(loaded, unit(16, 9)), orthogonalise_weights(loaded, directions) as weights:
         by_weights = sites_of(loaded, batch)
     assert weights == hooks
     for site in SITES:
@@ -163,14 +162,14 @@ def test_every_writer_is_covered_and_restored_after_an_exception(models, model_t
     prove_writers(loaded)
     before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
     objects = [id(p) for p in loaded.model.parameters()]
-    with orthogonalise_weights(loaded, dict.fromkeys(LAYERS, r), embedding=r):
+    with without(loaded, r), orthogonalise_weights(loaded, dict.fromkeys(LAYERS, r)):
         for layer in LAYERS:
             for writer in iter_residual_writers(loaded, layer):
                 assert (r @ writer.matrix).abs().max() < 1e-5, writer.name
                 assert writer.bias is None or abs(float(r @ writer.bias)) < 1e-5, writer.name
     with (
         pytest.raises(RuntimeError, match="inside"),
-        orthogonalise_weights(loaded, dict.fromkeys(LAYERS, r), embedding=r),
+        orthogonalise_weights(loaded, dict.fromkeys(LAYERS, r)),
     ):
         raise RuntimeError("inside")
     assert [id(p) for p in loaded.model.parameters()] == objects
@@ -206,29 +205,3 @@ def test_kinds_of_writers(models, model_type):
     assert biased == (WRITERS[model_type] if model_type in ("gpt2", "gpt_oss") else set())
     turned = {slot.kind for slot in slots if slot.orientation == "in_out"}
     assert turned == {"gpt2": {"attention", "mlp"}, "gpt_oss": {"expert"}}.get(model_type, set())
-
-
-TIED = [name for name in FAMILIES if name not in ("gpt_oss",)]
-
-
-@pytest.mark.parametrize("model_type", TIED)
-def test_tied_embeddings_are_edited_on_one_side_only(batch, model_type):
-    loaded, r = make_loaded(model_type, tie_word_embeddings=True), unit(16, 3)
-    assert loaded.architecture.tied
-    ids, mask = batch.input_ids, batch.attention_mask
-    edits = [] if model_type in REFUSED else [Edit(layer, r) for layer in LAYERS]
-    with orthogonalise_weights(loaded, {e.layer: r for e in edits}, embedding=r):
-        weights = model_logits(loaded.model, ids, mask)
-        assert not loaded.architecture.tied
-    assert loaded.architecture.tied
-    with intervene(loaded, edits, scope="writers", embedding=r):
-        hooks = model_logits(loaded.model, ids, mask)
-    kept = mask.bool()
-    torch.testing.assert_close(weights[kept], hooks[kept], rtol=1e-3, atol=1e-3)
-    # Negative control: an edit of the shared parameter changes the unembedding too.
-    shared = loaded.architecture.embed.weight
-    original = shared.clone()
-    shared.copy_(original - torch.outer(original @ r, r))
-    with intervene(loaded, edits, scope="writers") if edits else nullcontext():
-        naive = model_logits(loaded.model, ids, mask)
-    assert not torch.allclose(naive[kept], weights[kept], atol=1e-2)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import unit
+from tiny import unit, without
 
 from conceptbasis.errors import InterventionError, ModelError
 from conceptbasis.models.architecture.table import ARCHITECTURES
@@ -81,7 +81,7 @@ def test_writers_ablation_leaves_only_the_embedding(models, batch, model_type):
         torch.testing.assert_close(after[layer] @ r, before, rtol=1e-4, atol=2e-4)
     assert report.attention == (3, 3)
     for site in ("resid_pre", "resid_mid", "resid_post"):
-        with intervene(loaded, edits, scope="writers", embedding=r):
+        with without(loaded, r), intervene(loaded, edits, scope="writers"):
             writers = _capture(loaded, batch, site)
             # Nothing is left for the stream form to take out.
             with intervene(loaded, edits, scope="stream"):
@@ -94,9 +94,9 @@ def test_writers_ablation_leaves_only_the_embedding(models, batch, model_type):
 def test_writers_and_stream_agree_where_branches_are_parallel(models, batch):
     loaded, r = models["gpt_neox"], unit(16, 3)
     edits = [Edit(layer, r) for layer in LAYERS]
-    with intervene(loaded, edits, scope="writers", embedding=r):
+    with without(loaded, r), intervene(loaded, edits, scope="writers"):
         writers = _capture(loaded, batch)
-    with intervene(loaded, edits, scope="stream", embedding=r):
+    with without(loaded, r), intervene(loaded, edits, scope="stream"):
         stream = _capture(loaded, batch)
     for layer in LAYERS:
         torch.testing.assert_close(writers[layer], stream[layer], rtol=1e-3, atol=1e-4)
@@ -124,7 +124,7 @@ def test_hooks_are_removed_after_an_exception(llama, batch):
     hooks = _count_hooks(llama)
     with (
         pytest.raises(RuntimeError, match="inside"),
-        intervene(llama, [Edit(0, unit(16, 1))], scope="writers", embedding=unit(16, 1)),
+        intervene(llama, [Edit(0, unit(16, 1))], scope="writers"),
     ):
         raise RuntimeError("inside")
     assert torch.equal(forward_body(llama, batch.input_ids, batch.attention_mask), plain)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import make_loaded, unit
+from tiny import make_loaded, unit, without
 
 from conceptbasis.errors import InterventionError
 from conceptbasis.models.stream.capture import capture
@@ -86,9 +86,9 @@ def test_all_writers_and_the_embedding_equal_the_hooks(models, batch):
     edits = [Edit(layer, r) for layer in LAYERS]
     for model_type in ("llama", "mixtral", "gpt2", "gpt_neox", "gemma"):
         loaded = models[model_type]
-        with orthogonalise_weights(loaded, dict.fromkeys(LAYERS, r), embedding=r):
+        with without(loaded, r), orthogonalise_weights(loaded, dict.fromkeys(LAYERS, r)):
             weights = _streams(loaded, batch)
-        with intervene(loaded, edits, scope="writers", embedding=r):
+        with without(loaded, r), intervene(loaded, edits, scope="writers"):
             hooks = _streams(loaded, batch)
         for layer in LAYERS:
             torch.testing.assert_close(weights[layer], hooks[layer], rtol=1e-3, atol=1e-3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from conceptbasis.models.loading.load import LoadedModel, wrap_model
+from conceptbasis.models.stream.hook_points import input_hook
 
 SENTENCES = [
     "where does the old museum show daggers and swords ?",
@@ -231,3 +232,8 @@ def unit(d_model: int, seed: int) -> torch.Tensor:
     """A random unit vector."""
     vector = torch.randn(d_model, generator=torch.Generator().manual_seed(seed))
     return vector / vector.norm()
+
+
+def without(loaded: LoadedModel, r: torch.Tensor):
+    """Takes a direction out of what the embedding gives to the first block."""
+    return input_hook(loaded.architecture.blocks[0], lambda h: h - (h @ r)[..., None] * r)

@@ -1,4 +1,4 @@
-"""The audit: a model's own refusal, taken away and strengthened along its own direction."""
+"""The audit: a model's own behavior, taken away and strengthened along its own direction."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import pytest
 from micro import QUIET
 
 from conceptbasis.errors import ModelError
-from conceptbasis.runs import files as artifacts
-from conceptbasis.stages.audit import STRENGTHS, audit_model
+from conceptbasis.evaluation.audit import STRENGTHS, audit_model
+from conceptbasis.results.audit import Audit
+from conceptbasis.runs.files import read_json
+from conceptbasis.runs.storage import from_json
 
 
 def audit(ready, sides, out, suite=None, **sections):
@@ -19,17 +21,19 @@ def audit(ready, sides, out, suite=None, **sections):
     )
 
 
-def test_audit_takes_refusal_away_and_writes_its_table(ready, sides, tmp_path):
+def test_audit_takes_the_behavior_away_and_writes_its_table(ready, sides, tmp_path):
     result = audit(ready, sides, tmp_path)
-    assert artifacts.read_json(tmp_path / "audit.json") == result
-    rows = {row["name"]: row for row in result["sweep"]}
-    assert len(rows) == 2 + len(STRENGTHS)
-    assert rows["untouched"]["refusal"]["rate"] > 0.6
-    assert rows["ablate"]["refusal"]["rate"] < 0.3
-    assert rows["add +4 sd"]["over_refusal"]["rate"] > rows["add -4 sd"]["over_refusal"]["rate"]
-    assert rows["untouched"]["over_refusal"]["rate"] < 0.2
-    assert result["selection"]["found"]
-    assert result["selection"]["layer"] < 0.8 * 4
+    path = tmp_path / "audit.json"
+    assert from_json(Audit, read_json(path), path) == result
+    rates = {row.name: row.rate.interval.value for row in result.sweep}
+    spillover = {row.name: row.spillover.interval.value for row in result.sweep}
+    assert len(rates) == 2 + len(STRENGTHS)
+    assert rates["untouched"] > 0.6
+    assert rates["ablate"] < 0.3
+    assert spillover["add +4 sd"] > spillover["add -4 sd"]
+    assert spillover["untouched"] < 0.2
+    assert result.selection.found
+    assert result.selection.layer < 0.8 * 4
 
 
 def test_model_without_a_direction_within_bounds_is_an_error(ready, sides, tmp_path):
@@ -38,7 +42,7 @@ def test_model_without_a_direction_within_bounds_is_an_error(ready, sides, tmp_p
     assert not (tmp_path / "audit.json").exists()
 
 
-def test_model_that_does_not_refuse_is_an_error(ready, sides, tmp_path):
+def test_model_without_the_behavior_is_an_error(ready, sides, tmp_path):
     prompts = {
         **ready.suite.prompts,
         "direction_harmful": ready.suite["direction_harmless"],

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from conceptbasis.behaviors import find_behavior
 from conceptbasis.config.evaluation import JudgeSection
 from conceptbasis.config.run import load_run_config
 from conceptbasis.errors import ConfigError
-from conceptbasis.evaluation.conditions import Condition
-from conceptbasis.evaluation.measure import Bench, measure_condition
-from conceptbasis.stages.evaluate import load_section_judge
+from conceptbasis.evaluation.bench import Bench, load_section_judge
+from conceptbasis.evaluation.figures import condition_figures
+from conceptbasis.evaluation.measure import measure_trial
+from conceptbasis.evaluation.trials import Trial, prompts_by_set
+from conceptbasis.models.text.generation import first_token_logits
 
 
 @pytest.fixture(scope="module")
@@ -45,30 +50,52 @@ def section(folder, **more):
     return JudgeSection(model=str(folder), **{**given, **more})
 
 
-def test_its_verdicts_stand_beside_the_phrases(classifier, ready, sides):
-    from conceptbasis.models.text.generation import first_token_logits
-
+@pytest.fixture
+def make_bench(classifier, ready, sides):
+    """A bench of six prompts a set, with the classifier as judging model."""
     judge = load_section_judge(section(classifier), "cpu")
     assert load_section_judge(section(classifier), "cpu") is judge  # loaded once for all stages
     evaluate = ready.config().evaluate.model_copy(update={"n_prompts": 6, "max_new_tokens": 4})
-    safe = [p.text for p in ready.suite["eval_harmless"][:6]]
-    bench = Bench(
-        sides.target.loaded,
-        sides.target.saes.saes,
-        ready.suite,
-        evaluate,
-        [t for t in ready.suite.texts if t.text_class == "chat"][:4],
-        first_token_logits(sides.target.loaded, safe),
-        ["a plum ."] * 2,
-        torch.tensor([5]),
-        1,
-        judge,
-        "key",
-    )
-    found = measure_condition(bench, Condition("baseline"))
-    assert found.judged == [True] * 6
-    assert len(found.kinds["harmful"]) == 6
+
+    def make(behavior):
+        sets = prompts_by_set(behavior, ready.suite, 6)
+        return Bench(
+            sides.target.loaded,
+            sides.target.saes.saes,
+            behavior,
+            sets,
+            evaluate,
+            [t for t in ready.suite.texts if t.text_class == "chat"][:4],
+            first_token_logits(sides.target.loaded, [p.text for p in sets["safe"]]),
+            ["a plum ."] * 2,
+            torch.tensor([5]),
+            1,
+            judge,
+            "key",
+        )
+
+    return make
+
+
+def test_its_verdicts_stand_beside_the_phrases(make_bench):
+    found = measure_trial(make_bench(find_behavior("refusal")), Trial("untouched"))
+    assert list(found.judges) == ["phrases", "first_token", "model"]
+    assert found.judges["model"] == (True,) * 6
+    assert len(found.kinds) == len(found.verdicts["positive"]) == 6
+    assert found.verdicts["positive"] == found.judges["phrases"]
     assert found.answer_kl == pytest.approx([0, 0], abs=1e-9)
+
+
+@pytest.mark.parametrize("judge", ["model", "first_token"])
+def test_a_behavior_names_the_judge_that_counts(make_bench, judge):
+    behavior = replace(find_behavior("refusal"), judge=judge)
+    found = measure_trial(make_bench(behavior), Trial("untouched"))
+    assert next(iter(found.judges)) == judge
+    assert set(found.verdicts) == {"positive", "safe", "mentions", "declines", "arithmetic"}
+    assert all(len(verdicts) == 6 for verdicts in found.verdicts.values())
+    assert found.kinds == ()
+    figures = condition_figures([found], behavior)
+    assert (figures.rate, figures.answers) == (figures.judges[judge], {})
 
 
 def test_a_wrong_section_is_named(classifier):

@@ -12,13 +12,13 @@ from test_ledger import SMALL
 
 from conceptbasis.errors import ArtifactError, CoverageError
 from conceptbasis.evaluation import measure
+from conceptbasis.pipeline import run_pipeline
 from conceptbasis.runs import files as artifacts
-from conceptbasis.study.ledger import Ledger
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.stage import PROVENANCE, load_stage
 from conceptbasis.stages import evaluate
-from conceptbasis.stages.pipeline import run_pipeline
 from conceptbasis.stages.replay import load_intervention
+from conceptbasis.study.ledger import Ledger
 
 STAGES = [
     "harvest",

@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from conceptbasis.methods.dense_maps import DenseMaps
 from micro import QUIET, once
 from steps import Steps, steps_of
 
 from conceptbasis.core.directions.mappers import fit_contrast_recipe, rebuild_contrast
 from conceptbasis.methods.contrast import warped_pairs
-from conceptbasis.methods.dense_maps import DenseMaps
 from conceptbasis.methods.rebuilder import Rebuilder
-from conceptbasis.study.ledger import Ledger
 from conceptbasis.runs.stage import Run
-from conceptbasis.stages.pipeline import open_side
+from conceptbasis.study.ledger import Ledger
+from conceptbasis.study.opening import open_side
 from conceptbasis.study.study import Codes, Study
 
 N_ATOMS = {

@@ -18,8 +18,8 @@ from conceptbasis.study.study import noun_clusters
 def steps(ready, sides, tmp_path_factory):
     from micro import QUIET
 
-    from conceptbasis.study.ledger import Ledger
     from conceptbasis.runs.stage import Run
+    from conceptbasis.study.ledger import Ledger
     from conceptbasis.study.study import Study
 
     config = ready.config()

@@ -11,9 +11,9 @@ from conceptbasis.config.budgets import budget_allows, budget_names, class_names
 from conceptbasis.data.prompts import Text
 from conceptbasis.errors import ConfigError, PromptError
 from conceptbasis.organisms.vocabulary import REFUSAL
-from conceptbasis.study.ledger import Ledger
+from conceptbasis.pipeline import run_pipeline
 from conceptbasis.stages import pipeline
-from conceptbasis.stages.pipeline import run_pipeline
+from conceptbasis.study.ledger import Ledger
 
 SMALL = {"n_prompts": 12, "n_random": 1, "n_shuffled": 1, "n_control_prompts": 4}
 

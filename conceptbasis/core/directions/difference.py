@@ -1,4 +1,4 @@
-"""The refusal direction of one model: difference of means, its probe, and its selection."""
+"""The direction of a behavior in one model: difference of means, its probe, and its selection."""
 
 import math
 from collections import Counter
@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from conceptbasis.core.directions.selection import Candidate, Selection
 from conceptbasis.core.statistics.finite import require_finite, unit_vector
 from conceptbasis.errors import NumericsError
 
@@ -20,46 +21,16 @@ class Direction:
     norm: float
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One candidate direction; `reason` is None where it passed every test.
-
-    Positions count from the end of the prompt: −1 is the last one.
-    """
-
-    position: int
-    layer: int
-    refusal: float
-    steering: float
-    kl: float
-    reason: str | None
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The picked candidate, and why the others were out.
-
-    `rejected` counts candidates by the first test that they failed: `nan`, `layer`, `kl`,
-    `steering`. Position and layer are None where `found` is False.
-    """
-
-    found: bool
-    position: int | None
-    layer: int | None
-    rejected: dict[str, int]
-    table: tuple[Candidate, ...]
-
-
 def difference_of_means(
-    positive: Float[Tensor, "n_h d_model"], negative: Float[Tensor, "n_b d_model"]
+    positive: Float[Tensor, "n_positive d_model"], negative: Float[Tensor, "n_negative d_model"]
 ) -> Direction:
-    """Compute the direction from harmless to harmful prompts.
+    """Compute the direction from negative to positive prompts.
 
-    Formula: r = (μ_harmful − μ_harmless) / ‖μ_harmful − μ_harmless‖, means in float64.
+    Formula: r = (μ₊ − μ₋) / ‖μ₊ − μ₋‖, means in float64.
 
     Args:
-        harmful: Residuals at one layer and position, one row per harmful prompt.
-        harmless: The same for harmless prompts.
+        positive: Residuals at one layer and position, one row per positive prompt.
+        negative: The same for negative prompts.
 
     Returns:
         The unit direction (float32) and the norm of the difference.
@@ -112,20 +83,20 @@ def mean_difference(
 
 
 def probe_accuracy(
-    positive: Float[Tensor, "n_h d_model"],
-    negative: Float[Tensor, "n_b d_model"],
+    positive: Float[Tensor, "n_positive d_model"],
+    negative: Float[Tensor, "n_negative d_model"],
     *,
     generator: Generator,
     n_folds: int = 5,
 ) -> float:
     """Compute how well the difference of means tells held-out prompts apart.
 
-    Formula: per fold, r and the midpoint m = rᵀ(μ₊ + μ₋)/2 from the other folds; harmful when
+    Formula: per fold, r and the midpoint m = rᵀ(μ₊ + μ₋)/2 from the other folds; positive when
     rᵀx > m. The mean of the two classes' accuracies, so that unequal classes do not flatter.
 
     Args:
-        harmful: Residuals at one layer and position, one row per harmful prompt.
-        harmless: The same for harmless prompts.
+        positive: Residuals at one layer and position, one row per positive prompt.
+        negative: The same for negative prompts.
         generator: Draws the folds.
         n_folds: Number of folds, at most the size of the smaller class.
 
@@ -138,7 +109,7 @@ def probe_accuracy(
     sizes = (positive.shape[0], negative.shape[0])
     if n_folds < 2 or min(sizes) < n_folds:
         raise NumericsError(
-            f"{sizes[0]} harmful and {sizes[1]} harmless prompts cannot make {n_folds} folds",
+            f"{sizes[0]} positive and {sizes[1]} negative prompts cannot make {n_folds} folds",
             expected="at least two folds, and at least one prompt of either class in each",
             fix="use more prompts or fewer folds",
         )
@@ -156,25 +127,25 @@ def probe_accuracy(
 
 
 def select_direction(
-    refusal: Float[Tensor, "n_positions n_layers"],
-    steering: Float[Tensor, "n_positions n_layers"],
+    bypass: Float[Tensor, "n_positions n_layers"],
+    induce: Float[Tensor, "n_positions n_layers"],
     kl: Float[Tensor, "n_positions n_layers"],
     *,
     max_kl: float = 0.1,
-    min_steering: float = 0.0,
+    min_induce: float = 0.0,
     layer_fraction: float = 0.8,
 ) -> Selection:
-    """Pick the direction that removes refusal best without side effects: the published rule.
+    """Pick the direction that removes the behavior best without side effects: the published rule.
 
-    Formula: argmin refusal over candidates without NaN, with layer < ⌊L · layer_fraction⌋,
-    kl ≤ max_kl and steering ≥ min_steering; the earlier position, then the lower layer, wins ties.
+    Formula: argmin bypass over candidates without NaN, with layer < ⌊L · layer_fraction⌋,
+    kl ≤ max_kl and induce ≥ min_induce; the earlier position, then the lower layer, wins ties.
 
     Args:
-        refusal: Refusal score on harmful prompts under ablation of the candidate.
-        steering: Refusal score on harmless prompts under its addition.
-        kl: First-token KL on harmless prompts under its ablation.
+        bypass: Log-odds of the behavior on positive prompts under ablation of the candidate.
+        induce: The same on negative prompts under its addition.
+        kl: First-token KL on negative prompts under its ablation.
         max_kl: Largest KL that is allowed.
-        min_steering: Least steering score that is allowed.
+        min_induce: Least `induce` that is allowed.
         layer_fraction: Later layers are out, because an edit there can mute output words only.
 
     Returns:
@@ -185,13 +156,13 @@ def select_direction(
 
     Source: Arditi et al. 2024 (2406.11717), appendix C; andyrdt/refusal_direction.
     """
-    if refusal.numel() == 0:
+    if bypass.numel() == 0:
         raise NumericsError(
             "there are no candidate directions",
             expected="at least one position and one layer",
             fix="score some candidates first",
         )
-    n_positions, n_layers = refusal.shape
+    n_positions, n_layers = bypass.shape
     last_layer = int(n_layers * layer_fraction)
 
     def reason(layer: int, scores: tuple[float, float, float]) -> str | None:
@@ -201,17 +172,17 @@ def select_direction(
             return "layer"
         if scores[2] > max_kl:
             return "kl"
-        return "steering" if scores[1] < min_steering else None
+        return "steering" if scores[1] < min_induce else None
 
     table = []
     for position in range(-n_positions, 0):
         for layer in range(n_layers):
-            scores = tuple(float(score[position, layer]) for score in (refusal, steering, kl))
+            scores = tuple(float(score[position, layer]) for score in (bypass, induce, kl))
             triple = (scores[0], scores[1], scores[2])
             table.append(Candidate(position, layer, *triple, reason(layer, triple)))
     rejected = dict(Counter(row.reason for row in table if row.reason is not None))
     passed = [row for row in table if row.reason is None]
     if not passed:
         return Selection(False, None, None, rejected, tuple(table))
-    best = min(passed, key=lambda row: row.refusal)
+    best = min(passed, key=lambda row: row.bypass)
     return Selection(True, best.position, best.layer, rejected, tuple(table))

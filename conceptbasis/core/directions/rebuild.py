@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from conceptbasis.core.directions.recipe import Recipe, off_shield
+from conceptbasis.core.directions.recipe import Recipe
 from conceptbasis.core.features.matching import Matches
 from conceptbasis.core.features.partners import FeatureStats
 from conceptbasis.core.features.sparse import ridge_from_moments
@@ -44,13 +44,12 @@ def rebuild_code_map(
     W_dec_target: Float[Tensor, "d_sae_target d_target"],
     strength: float,
     n_atoms: int = 32,
-    shield: Float[Tensor, "n_shield d_target"] | None = None,
 ) -> Rebuilt:
     """Map the recipe's codes to target codes and sum what the largest of these stand for.
 
     Formula: Δz' = Δz_S B with B the ridge map of target codes on the recipe's donor codes; T = the
-    n_atoms outputs of largest |Δz'_k|·‖d'_k‖; steering = Σ_{k∈T} Δz'_k P b_k, with b_k the rows of
-    the ridge map of target residuals on the codes of T, P the projection off the shield. The rows
+    n_atoms outputs of largest |Δz'_k|·‖d'_k‖; steering = Σ_{k∈T} Δz'_k b_k, with b_k the rows of
+    the ridge map of target residuals on the codes of T. The rows
     b_k stand in for the decoder rows d'_k because an SAE leaves out a part of the residual that
     goes with its features; on sites without that part they are the same.
 
@@ -63,7 +62,6 @@ def rebuild_code_map(
         W_dec_target: Target decoder rows d'_k, of any norm.
         strength: Strength of both ridge maps, relative to the mean variance of their inputs.
         n_atoms: Most target features to use.
-        shield: Target atoms whose span is kept out of the rows.
 
     Returns:
         The rebuilt direction with its target features, largest first.
@@ -91,7 +89,7 @@ def rebuild_code_map(
     _require_features(ids)
     written = readout(ids)
     rows = ridge_from_moments(written.cov_xx, written.cov_xy, strength=strength)
-    return _from_rows(ids, mapped[best], rows, shield)
+    return _from_rows(ids, mapped[best], rows)
 
 
 def rebuild_transported(recipe: Recipe, moments: StreamingMoments, *, strength: float) -> Rebuilt:
@@ -125,11 +123,10 @@ def rebuild_matched(
     target: FeatureStats,
     *,
     W_dec_target: Float[Tensor, "d_sae_target d_target"],
-    shield: Float[Tensor, "n_shield d_target"] | None = None,
 ) -> Rebuilt:
     """Replace each recipe feature by its best match, scaled by the slope between their codes.
 
-    Formula: steering = Σ_k Δz_k β_k P d'_{t(k)}, β_k = cov(z_k, z'_t) / var(z_k) = r σ'_t / σ_k.
+    Formula: steering = Σ_k Δz_k β_k d'_{t(k)}, β_k = cov(z_k, z'_t) / var(z_k) = r σ'_t / σ_k.
     Coefficients of features with the same match add; features without a match are left out.
 
     Args:
@@ -138,7 +135,6 @@ def rebuild_matched(
         donor: Statistics of the donor's features over the sites that the pairs were chosen on.
         target: Statistics of the target's features there.
         W_dec_target: Target decoder rows.
-        shield: Target atoms whose span is kept out of the rows.
 
     Returns:
         The rebuilt direction with its target features, by id.
@@ -161,7 +157,7 @@ def rebuild_matched(
     ids = torch.tensor(sorted(total), dtype=torch.int64)
     coefficients = torch.tensor([total[i] for i in sorted(total)], dtype=torch.float64)
     _require_features(ids)
-    return _from_rows(ids, coefficients, W_dec_target[ids], shield)
+    return _from_rows(ids, coefficients, W_dec_target[ids])
 
 
 def rebuild_least_squares(
@@ -224,9 +220,8 @@ def _from_rows(
     ids: Int[Tensor, " n_chosen"],
     coefficients: Float[Tensor, " n_chosen"],
     rows: Float[Tensor, "n_chosen d_target"],
-    shield: Float[Tensor, "n_shield d_target"] | None,
 ) -> Rebuilt:
-    steering = coefficients @ off_shield(rows, shield)
+    steering = coefficients @ rows.to(torch.float64)
     direction = unit_vector("rebuilt steering vector", steering)
     return Rebuilt(direction.float(), steering.float(), ids, coefficients.float())
 

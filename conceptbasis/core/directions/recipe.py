@@ -7,8 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from conceptbasis.core.directions.difference import mean_difference
-from conceptbasis.core.features.sparse import omp
-from conceptbasis.core.statistics.finite import require_finite, unit_vector
+from conceptbasis.core.statistics.finite import unit_vector
 from conceptbasis.core.statistics.intervals import Interval
 from conceptbasis.errors import NumericsError
 
@@ -23,8 +22,8 @@ class Recipe:
     """Donor features with signed coefficients, largest contribution first.
 
     `low` and `high` bound each coefficient, `selection_frequency` is the share of resamples that
-    choose the feature too. `eligible_mass` is the share of Σ|Δz|·‖d‖ on eligible features, None for
-    a recipe that was not made from code differences. `donor_cosine` is 0 for an empty recipe.
+    choose the feature too. `eligible_mass` is the share of Σ|Δz|·‖d‖ on eligible features.
+    `donor_cosine` is 0 for an empty recipe.
     """
 
     feature_ids: Int[Tensor, " n_chosen"]
@@ -32,7 +31,7 @@ class Recipe:
     low: Float[Tensor, " n_chosen"]
     high: Float[Tensor, " n_chosen"]
     selection_frequency: Float[Tensor, " n_chosen"]
-    eligible_mass: Interval | None
+    eligible_mass: Interval
     donor_cosine: float
     n_eligible: int
 
@@ -43,8 +42,8 @@ class Recipe:
 
 
 def fit_recipe(
-    positive_codes: Float[Tensor, "n_h d_sae"],
-    negative_codes: Float[Tensor, "n_b d_sae"],
+    positive_codes: Float[Tensor, "n_positive d_sae"],
+    negative_codes: Float[Tensor, "n_negative d_sae"],
     *,
     W_dec: Float[Tensor, "d_sae d_model"],
     direction: Float[Tensor, " d_model"],
@@ -53,18 +52,17 @@ def fit_recipe(
     mass: float = 1.0,
     n_resamples: int = 200,
     generator: Generator,
-    shield: Float[Tensor, "n_shield d_model"] | None = None,
 ) -> Recipe:
     """Write a direction as the code differences of its largest eligible features.
 
-    Formula: Δz = mean harmful − mean harmless codes; of the n_atoms eligible k of largest
+    Formula: Δz = mean positive − mean negative codes; of the n_atoms eligible k of largest
     |Δz_k|·‖d_k‖, the support is the fewest that hold the share `mass` of these; donor cosine =
-    cos(Σ Δz_k P d_k, r), P the projection off the shield. Coefficients are never refit to r:
+    cos(Σ Δz_k d_k, r). Coefficients are never refit to r:
     reconstruction coefficients do not carry over to another model.
 
     Args:
-        harmful_codes: Donor codes at the end of harmful prompts.
-        harmless_codes: The same for harmless prompts.
+        positive_codes: Donor codes at the end of positive prompts.
+        negative_codes: The same for negative prompts.
         W_dec: Decoder rows d_k, of any norm.
         direction: The donor direction r.
         eligible: Features that a recipe may use.
@@ -73,8 +71,6 @@ def fit_recipe(
             differ from one set of prompts to the next.
         n_resamples: Bootstrap draws over prompts, within each class.
         generator: The source of randomness.
-        shield: Atoms (style, capability) whose span is projected out of the decoder rows. They must
-            not be recipe atoms, or the recipe is driven to zero.
 
     Returns:
         The recipe, with percentile intervals per coefficient. The interval of the eligible mass is
@@ -112,81 +108,12 @@ def fit_recipe(
         selection_frequency=(chosen[ids] / n_resamples).float(),
         eligible_mass=_eligible_mass(delta.abs() * weight, masses, eligible, n_prompts),
         donor_cosine=_cosine(
-            delta[ids] @ off_shield(W_dec[ids], shield),
+            delta[ids] @ W_dec[ids].to(torch.float64),
             direction,
             nothing=_ROUNDING * float((delta[ids].abs() * W_dec[ids].norm(dim=1)).sum()),
         ),
         n_eligible=int(eligible.sum()),
     )
-
-
-def fit_recipe_omp(
-    direction: Float[Tensor, " d_model"],
-    W_dec: Float[Tensor, "d_sae d_model"],
-    eligible: Bool[Tensor, " d_sae"],
-    n_atoms: int = 32,
-) -> Recipe:
-    """Write a direction by matching pursuit over eligible decoder rows: the losing alternative.
-
-    Formula: OMP of r on {d_k : k eligible}.
-
-    Args:
-        direction: The donor direction r.
-        W_dec: Decoder rows d_k.
-        eligible: Features that a recipe may use.
-        n_atoms: Most features to use.
-
-    Returns:
-        A recipe whose intervals are its coefficients, because nothing was resampled.
-
-    Raises:
-        NumericsError: The direction is zero or not finite.
-
-    Source: Pati, Rezaiifar and Krishnaprasad 1993; kept as a negative result.
-    """
-    _require_counts(n_atoms, 1)
-    unit = unit_vector("donor direction", direction)
-    allowed = eligible.nonzero()[:, 0]
-    rows, coefficients = omp(W_dec[allowed], unit.to(W_dec.dtype), n_nonzero=n_atoms)
-    ids = allowed[rows]
-    rounded = coefficients.float()
-    return Recipe(
-        feature_ids=ids,
-        coefficients=rounded,
-        low=rounded,
-        high=rounded,
-        selection_frequency=torch.ones_like(rounded),
-        eligible_mass=None,
-        donor_cosine=_cosine(coefficients @ W_dec[ids].to(torch.float64), direction),
-        n_eligible=int(eligible.sum()),
-    )
-
-
-def off_shield(
-    rows: Float[Tensor, "n d_model"], shield: Float[Tensor, "n_shield d_model"] | None
-) -> Float[Tensor, "n d_model"]:
-    """Project rows out of the span of the shield atoms, in float64.
-
-    Formula: D − D Q Qᵀ, Q an orthonormal basis of the shield's rows.
-
-    Args:
-        rows: Decoder rows.
-        shield: Atoms to keep out; None leaves the rows as they are.
-
-    Returns:
-        The projected rows.
-
-    Raises:
-        NumericsError: A shield entry is not finite.
-    """
-    wide = rows.to(torch.float64)
-    if shield is None or shield.numel() == 0:
-        return wide
-    require_finite("shield atoms", shield)
-    _, singular, basis = torch.linalg.svd(shield.to(torch.float64), full_matrices=False)
-    # Dependent shield atoms span less than their number.
-    basis = basis[singular > 1e-10 * singular.max()]
-    return wide - (wide @ basis.T) @ basis
 
 
 def _require_counts(n_atoms: int, n_resamples: int) -> None:
@@ -210,8 +137,8 @@ def _support(
 
 
 def _resampled_differences(
-    positive: Float[Tensor, "n_h d_sae"],
-    negative: Float[Tensor, "n_b d_sae"],
+    positive: Float[Tensor, "n_positive d_sae"],
+    negative: Float[Tensor, "n_negative d_sae"],
     n_resamples: int,
     generator: Generator,
 ) -> Float[Tensor, "n_resamples d_sae"]:
@@ -246,8 +173,8 @@ def _eligible_mass(
     """Eligible share of the mass, with the spread of the resampled shares around it."""
     if float(mass.sum()) == 0:
         raise NumericsError(
-            "no feature tells harmful from harmless prompts: every code difference is zero",
-            expected="features that differ in mean between the two prompt sets",
+            "no latent tells positive from negative prompts: every code difference is zero",
+            expected="latents that differ in mean between the two prompt sets",
             fix="check that the SAE fires on the end of the prompts",
         )
     value = float(mass[eligible].sum() / mass.sum())

@@ -14,7 +14,7 @@ N_STEPS = 300
 BATCH_SIZE = 256
 LEARNING_RATE = 3e-3
 """A faster rate fits the text better (held-out error 0.25 to 0.30 against 0.31 to 0.39 on the demo
-pair) and harmful prompts worse, which are not in it."""
+pair) and positive prompts worse, which are not in it."""
 CHECK_EVERY = 25
 PATIENCE = 4
 """Checks without a better held-out error after which training stops."""

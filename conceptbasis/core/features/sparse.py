@@ -1,59 +1,11 @@
-"""Linear solvers: orthogonal matching pursuit and ridge from accumulated moments."""
+"""Ridge regression from accumulated moments."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from conceptbasis.core.statistics.finite import require_finite
 from conceptbasis.errors import NumericsError
-
-
-def omp(
-    dictionary: Float[Tensor, "n_atoms d_model"],
-    target: Float[Tensor, " d_model"],
-    *,
-    n_nonzero: int,
-) -> tuple[Int[Tensor, " n_chosen"], Float[Tensor, " n_chosen"]]:
-    """Write a vector as a sparse sum of atoms, greedily.
-
-    Formula: repeat k* = argmax_k |d_kᵀρ| / ‖d_k‖, c = argmin ‖target − Σ_chosen c_k d_k‖,
-    ρ = target − Σ c_k d_k.
-
-    Args:
-        dictionary: One atom per row; zero rows are never chosen.
-        target: The vector to write.
-        n_nonzero: Most atoms to use; fewer are used when nothing is left to explain.
-
-    Returns:
-        Atom ids in the order of choice, and their coefficients (float64, for the rows as given).
-
-    Raises:
-        NumericsError: n_nonzero is below 1, or an entry is not finite.
-
-    Source: Pati, Rezaiifar and Krishnaprasad 1993.
-    """
-    require_finite("dictionary", dictionary)
-    require_finite("target", target)
-    if n_nonzero < 1:
-        raise NumericsError(f"n_nonzero = {n_nonzero}", expected="at least 1", fix="raise it")
-    atoms, goal = dictionary.to(torch.float64), target.to(torch.float64)
-    norms = atoms.norm(dim=1)
-    usable = norms > 0
-    chosen: list[int] = []
-    coefficients = torch.zeros(0, dtype=torch.float64)
-    residual = goal
-    while len(chosen) < min(n_nonzero, *atoms.shape):
-        gain = (atoms @ residual).abs() / norms.clamp(min=1e-300)
-        gain = torch.where(usable, gain, torch.zeros_like(gain))
-        best = int(gain.argmax())
-        if float(gain[best]) <= 1e-12 * float(goal.norm()):
-            break
-        chosen.append(best)
-        usable[best] = False
-        support = atoms[chosen].T
-        coefficients = torch.linalg.lstsq(support, goal[:, None]).solution[:, 0]
-        residual = goal - support @ coefficients
-    return torch.tensor(chosen, dtype=torch.int64), coefficients
 
 
 def ridge_from_moments(

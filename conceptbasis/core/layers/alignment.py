@@ -103,33 +103,6 @@ def dynamic_time_warping(
     return tuple(reversed(path)), float(total[-1, -1])
 
 
-def far_map(layer_map: LayerMap, n_donor: int) -> LayerMap:
-    """Give every mapped target layer a donor layer far from the chosen one: a control.
-
-    Formula: the end of the donor that is farther from d, so at least ⌊n/2⌋ layers away.
-
-    Args:
-        layer_map: The map to move away from.
-        n_donor: Number of donor layers.
-
-    Returns:
-        A map of the same target layers, with score None.
-
-    Raises:
-        NumericsError: The donor has fewer than two layers, or the map names a layer it lacks.
-    """
-    if n_donor < 2 or any(not 0 <= donor < n_donor for _, donor in layer_map.pairs):
-        raise NumericsError(
-            f"no far layer exists among {n_donor} donor layers for {layer_map.pairs}",
-            expected="at least two donor layers, and pairs inside them",
-            fix="leave the far-layers control out for this donor",
-        )
-    pairs = tuple(
-        (target, 0 if 2 * donor >= n_donor else n_donor - 1) for target, donor in layer_map.pairs
-    )
-    return LayerMap(pairs, None, layer_map.unedited_targets)
-
-
 def _trace_pairs(
     gain: Float[Tensor, "n_target n_donor"], total: Float[Tensor, "rows columns"]
 ) -> tuple[tuple[int, int], ...]:

@@ -1,8 +1,7 @@
-"""How alike two spaces are: CKA, RSA, concept fingerprints, projection agreement."""
+"""How alike two spaces are: CKA, concept fingerprints, projection agreement."""
 
 import torch
 from jaxtyping import Float
-from scipy.stats import rankdata
 from torch import Tensor
 
 from conceptbasis.core.statistics.finite import require_finite
@@ -29,33 +28,6 @@ def linear_cka(x: Float[Tensor, "n d1"], y: Float[Tensor, "n d2"]) -> float:
     centred_x, centred_y = _centred(x), _centred(y)
     scale = float((centred_x.T @ centred_x).norm() * (centred_y.T @ centred_y).norm())
     return float((centred_y.T @ centred_x).square().sum()) / scale if scale > 0 else 0.0
-
-
-def rsa(x: Float[Tensor, "n d1"], y: Float[Tensor, "n d2"]) -> float:
-    """Compute representational similarity: do the same rows lie far apart in both spaces?
-
-    Formula: Spearman correlation of 1 − corr(row_i, row_j), i < j, between the spaces.
-
-    Args:
-        x: One row per item; all pairs of rows are compared, so keep n to a few thousand.
-        y: The same items in the other space.
-
-    Returns:
-        The rank correlation; 0 when the distances of a side do not vary.
-
-    Raises:
-        NumericsError: Fewer than three rows, or an entry is not finite.
-
-    Source: Kriegeskorte et al. 2008.
-    """
-    if x.shape[0] < 3:
-        raise NumericsError(
-            f"{x.shape[0]} rows give too few distances to rank",
-            expected="at least three rows",
-            fix="use more sites or concepts",
-        )
-    ranks = [torch.from_numpy(rankdata(_row_distances(space).numpy())) for space in (x, y)]
-    return projection_agreement(ranks[0], ranks[1])
 
 
 def fingerprint(
@@ -154,16 +126,3 @@ def _centred(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     require_finite("a compared space", x)
     wide = x.detach().to("cpu", torch.float64)
     return wide - wide.mean(0)
-
-
-def _row_distances(x: Float[Tensor, "n d"]) -> Float[Tensor, " n_pairs"]:
-    """1 − correlation of every pair of rows; a constant row correlates with none."""
-    require_finite("a compared space", x)
-    wide = x.detach().to("cpu", torch.float64)
-    centred = wide - wide.mean(1, keepdim=True)
-    norms = centred.norm(dim=1, keepdim=True)
-    floor = 1e-12 * wide.norm(dim=1, keepdim=True)
-    unit = torch.where(norms > floor, centred / norms.clamp(min=1e-300), torch.zeros_like(centred))
-    rows, columns = torch.triu_indices(x.shape[0], x.shape[0], offset=1)
-    # Rounding breaks ties between equal distances, which ranks would then amplify.
-    return (1 - (unit @ unit.T)[rows, columns]).round(decimals=12)

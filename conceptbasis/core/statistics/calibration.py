@@ -13,11 +13,11 @@ from conceptbasis.errors import NumericsError
 class Errors:
     """What a bound on a forecast figure gets wrong, each as a count of how many there were.
 
-    `false_declines` of `n_good` runs that worked were declined; `missed_failures` of `n_bad` runs
+    `false_rejections` of `n_good` runs that worked were rejected; `missed_failures` of `n_bad` runs
     that failed were let through.
     """
 
-    false_declines: int
+    false_rejections: int
     n_good: int
     missed_failures: int
     n_bad: int
@@ -91,16 +91,16 @@ def out_of_pair(x: Sequence[float], y: Sequence[float], pairs: Sequence[str]) ->
     return spearman(found.tolist(), list(y))
 
 
-def decline_errors(
-    declined: Sequence[bool], success: Sequence[float], *, least: float = 0.5
+def forecast_errors(
+    rejected: Sequence[bool], success: Sequence[float], *, least: float = 0.5
 ) -> Errors:
     """Count what a forecast got wrong.
 
-    Formula: a run works if its success is at least `least`; a false decline works and was
-    declined, a missed failure does not and was not.
+    Formula: a run works if its success is at least `least`; a false rejection works and was
+    rejected, a missed failure does not and was not.
 
     Args:
-        declined: Whether the forecast declined each run.
+        rejected: Whether the forecast rejected each run.
         success: Its success, the share of the native reduction.
         least: Success from which on a run works.
 
@@ -110,12 +110,12 @@ def decline_errors(
     Raises:
         NumericsError: The lengths differ.
     """
-    if len(declined) != len(success):
+    if len(rejected) != len(success):
         raise NumericsError(
-            f"{len(declined)} forecasts and {len(success)} outcomes",
+            f"{len(rejected)} forecasts and {len(success)} outcomes",
             expected="one of each for every run",
             fix="leave out the runs that lack one",
         )
-    good = [d for d, s in zip(declined, success, strict=True) if s >= least]
-    bad = [d for d, s in zip(declined, success, strict=True) if s < least]
+    good = [d for d, s in zip(rejected, success, strict=True) if s >= least]
+    bad = [d for d, s in zip(rejected, success, strict=True) if s < least]
     return Errors(sum(good), len(good), len(bad) - sum(bad), len(bad))

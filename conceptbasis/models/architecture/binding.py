@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from conceptbasis.errors import ModelError
 from conceptbasis.models.architecture.table import ARCHITECTURES, ArchitectureRow, Orientation
 
-WriterKind = Literal["attention", "mlp", "expert", "shared_expert", "embedding"]
+WriterKind = Literal["attention", "mlp", "expert", "shared_expert"]
 _PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
 class WriterSlot:
-    """One parameter of a block (or of the embedding) that writes into the residual stream.
+    """One parameter of a block that writes into the residual stream.
 
     Args:
         name: Dotted name inside the model, for messages.

@@ -25,7 +25,6 @@ class EditReport:
     attention: tuple[int, int]
     mlp: tuple[int, int]
     experts: tuple[int, int]
-    embedding: bool = False
 
     def __str__(self) -> str:
         parts = [
@@ -33,7 +32,7 @@ class EditReport:
             for name, (done, of) in self.as_dict().items()
             if of and (done or name != "stream")
         ]
-        return ", ".join(parts) + (", embedding" if self.embedding else "")
+        return ", ".join(parts)
 
     def as_dict(self) -> dict[str, tuple[int, int]]:
         """The four counts by name, as they stand in the summary of a run."""
@@ -51,7 +50,6 @@ def count_edits(
     *,
     scope: Scope = "writers",
     attention_only: bool = False,
-    embedding: bool = False,
 ) -> EditReport:
     """Counts the writers of the edited layers against those of the whole model.
 
@@ -60,7 +58,6 @@ def count_edits(
         layers: The edited layers.
         scope: `stream` counts blocks only.
         attention_only: Whether MLPs and experts were left alone.
-        embedding: Whether the embedding was edited.
 
     Returns:
         The counts.
@@ -75,7 +72,7 @@ def count_edits(
                 done[place] += slot.n_experts or 1
     stream = (len(edited) if scope == "stream" else 0, architecture.n_layers)
     counts = [(d, o) for d, o in zip(done, of, strict=True)]
-    return EditReport(stream, counts[0], counts[1], counts[2], embedding)
+    return EditReport(stream, counts[0], counts[1], counts[2])
 
 
 def check_direction(direction: Tensor, architecture: Architecture, where: str) -> Tensor:
@@ -130,6 +127,6 @@ def nothing_edited() -> InterventionError:
     """The error of an intervention that would leave the model as it is."""
     return InterventionError(
         "the intervention edits nothing",
-        expected="at least one layer or the embedding",
+        expected="at least one layer",
         fix="check that the transfer kept at least one layer",
     )

@@ -23,7 +23,7 @@ from conceptbasis.models.stream.edit_report import (
     count_edits,
     nothing_edited,
 )
-from conceptbasis.models.stream.hook_points import input_hook, replacing_hook
+from conceptbasis.models.stream.hook_points import replacing_hook
 
 EditMode = Literal["ablate", "affine", "add", "raise"]
 
@@ -60,22 +60,20 @@ def intervene(
     edits: Iterable[Edit],
     *,
     scope: Scope = "stream",
-    embedding: Float[Tensor, " d_model"] | None = None,
 ) -> Iterator[EditReport]:
     """Edits the model's activations for the duration of the context.
 
     `stream` edits the output of a block. `writers` edits what attention and MLP (or mixture)
     each add to the stream, after a post norm where there is one. Several edits of one layer
-    apply in order. Ablating one direction from all writers and the embedding leaves none of it
-    anywhere in the stream. Ablating it from the stream at all layers leaves none at the block
-    outputs; within a sequential block the MLP still reads what attention wrote, so the two
-    are one edit only where the residual branches are parallel.
+    apply in order. Ablating one direction from all writers leaves what the embedding holds of it.
+    Ablating it from the stream at all layers leaves none at the block outputs; within a sequential
+    block the MLP still reads what attention wrote, so the two are one edit only where the residual
+    branches are parallel.
 
     Args:
         loaded: The model.
-        edits: At least one, unless `embedding` is given.
+        edits: At least one.
         scope: Where to edit.
-        embedding: A direction to ablate from the stream before the first block.
 
     Yields:
         What is edited.
@@ -89,18 +87,13 @@ def intervene(
     for edit in edits:
         check_layer(architecture, edit.layer)
         by_layer.setdefault(edit.layer, []).append(_formula(edit, architecture))
-    if not by_layer and embedding is None:
+    if not by_layer:
         raise nothing_edited()
     with ExitStack() as stack:
-        if embedding is not None:
-            first = check_direction(embedding, architecture, "embedding")
-            stack.enter_context(
-                input_hook(architecture.blocks[0], lambda h: formulas.ablate(h, first.to(h.device)))
-            )
         for layer, steps in by_layer.items():
             for module in _edited_modules(architecture, layer, scope):
                 stack.enter_context(replacing_hook(module, _chain(steps)))
-        yield count_edits(architecture, by_layer, scope=scope, embedding=embedding is not None)
+        yield count_edits(architecture, by_layer, scope=scope)
 
 
 @contextmanager

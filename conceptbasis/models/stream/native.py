@@ -1,7 +1,7 @@
-"""A model's own refusal trajectory and its single best direction by the published rule.
+"""A model's own directions of a behavior and its single best one by the published rule.
 
-The donor's trajectory starts a transfer. The target's own ("native") is the upper bound, measured
-only after the transfer's artifacts are hashed.
+The donor's per-layer directions start a transfer. The target's own ("native") are the upper bound,
+measured only after the transfer's artifacts are hashed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from conceptbasis.models.text.generation import first_token_logits
 
 Progress = Callable[[int, int], None]
 MIN_TOKEN_GAIN = 0.02
-"""Mean probability a first token must gain on harmful prompts to count as a refusal token."""
+"""Mean probability a first token must gain on positive prompts to count as a behavior token."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Native:
     """A model's own directions.
 
     Args:
-        trajectory: Unit difference of means at the chosen position, one per layer.
+        per_layer: Unit difference of means at the chosen position, one per layer.
         norms: Norm of each difference.
         selection: Table and pick of the published rule; not found leaves `single` None.
         single: The picked direction.
-        refusal_tokens: First tokens that harmful prompts make likelier.
+        behavior_tokens: First tokens that positive prompts make likelier.
     """
 
-    trajectory: Float[Tensor, "n_layers d_model"]
+    per_layer: Float[Tensor, "n_layers d_model"]
     norms: Float[Tensor, " n_layers"]
     selection: Selection
     single: Float[Tensor, " d_model"] | None
@@ -72,13 +72,13 @@ def end_activations(
 
 
 def find_behavior_tokens(
-    positive: Float[Tensor, "n_h d_vocab"], negative: Float[Tensor, "n_b d_vocab"]
+    positive: Float[Tensor, "n_positive d_vocab"], negative: Float[Tensor, "n_negative d_vocab"]
 ) -> Int[Tensor, " n_tokens"]:
-    """First tokens whose mean probability is higher on harmful prompts by `MIN_TOKEN_GAIN`.
+    """First tokens whose mean probability is higher on positive prompts by `MIN_TOKEN_GAIN`.
 
     Args:
-        harmful: First-token logits on harmful prompts.
-        harmless: The same on harmless prompts.
+        positive: First-token logits on positive prompts.
+        negative: The same on negative prompts.
 
     Returns:
         Token ids, the largest gain first; at least one.
@@ -91,11 +91,11 @@ def find_behavior_tokens(
 def behavior_score(
     logits: Float[Tensor, "n d_vocab"], tokens: Int[Tensor, " n_tokens"]
 ) -> Float[Tensor, " n"]:
-    """log p/(1 − p) with p the probability of the refusal tokens together.
+    """log p/(1 − p) with p the probability of the behavior tokens together.
 
     Args:
         logits: First-token logits.
-        tokens: Refusal tokens.
+        tokens: Behavior tokens.
 
     Source: Arditi et al. 2024 (2406.11717), section 2.3.
     """
@@ -130,24 +130,24 @@ def measure_native(
 
     Args:
         loaded: The model.
-        harmful: Prompts it refuses.
-        harmless: Prompts it answers.
+        positive: Prompts that show the behavior.
+        negative: Prompts that do not.
         n_select: Prompts of each class that the selection uses; the rest make the means.
-        max_kl: Largest first-token KL on harmless prompts under ablation.
+        max_kl: Largest first-token KL on negative prompts under ablation.
         layer_fraction: Candidates at or above this share of the layers are out.
         progress: Told how many candidates are scored.
     """
     n_select = min(n_select, len(positive) // 2, len(negative) // 2)
-    bad = end_activations(loaded, positive[n_select:])
-    good = end_activations(loaded, negative[n_select:])
-    n_positions, n_layers = bad.shape[:2]
+    positives = end_activations(loaded, positive[n_select:])
+    negatives = end_activations(loaded, negative[n_select:])
+    n_positions, n_layers = positives.shape[:2]
     directions = [
-        [difference_of_means(bad[p, layer], good[p, layer]) for layer in range(n_layers)]
+        [difference_of_means(positives[p, layer], negatives[p, layer]) for layer in range(n_layers)]
         for p in range(n_positions)
     ]
-    base_bad = first_token_logits(loaded, list(positive[:n_select]))
-    base_good = first_token_logits(loaded, list(negative[:n_select]))
-    tokens = find_behavior_tokens(base_bad, base_good)
+    base_positive = first_token_logits(loaded, list(positive[:n_select]))
+    base_negative = first_token_logits(loaded, list(negative[:n_select]))
+    tokens = find_behavior_tokens(base_positive, base_negative)
     scores = torch.zeros(3, n_positions, n_layers)
     for p in range(n_positions):
         for layer in range(n_layers):
@@ -157,7 +157,7 @@ def measure_native(
                 directions[p][layer].norm,
                 layer,
                 (list(positive[:n_select]), list(negative[:n_select])),
-                base_good,
+                base_negative,
                 tokens,
             )
             progress(p * n_layers + layer + 1, n_positions * n_layers)
@@ -180,14 +180,14 @@ def _score(
     norm: float,
     layer: int,
     prompts: tuple[list[str], list[str]],
-    base_good: Tensor,
+    base_negative: Tensor,
     tokens: Tensor,
 ) -> Tensor:
     """Bypass score, induce score and KL of one candidate."""
     positive, negative = prompts
     with intervene(loaded, ablation_everywhere(loaded, unit)):
         bypass = behavior_score(first_token_logits(loaded, positive), tokens).mean()
-        kl = first_token_kl(base_good, first_token_logits(loaded, negative)).mean()
+        kl = first_token_kl(base_negative, first_token_logits(loaded, negative)).mean()
     with intervene(loaded, [Edit(layer, unit, "add", amount=norm)]):
         induce = behavior_score(first_token_logits(loaded, negative), tokens).mean()
     return torch.stack([bypass, induce, kl]).float()

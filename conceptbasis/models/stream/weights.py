@@ -108,9 +108,9 @@ def check_weight_edits(architecture: Architecture) -> None:
     Raises:
         InterventionError: A norm follows the writers, or they are quantised or offloaded.
     """
-    if refusal := architecture.weight_obstacle():
+    if obstacle := architecture.weight_obstacle():
         raise InterventionError(
-            f"weight edits on {refusal}",
+            f"weight edits on {obstacle}",
             expected="a model whose writers are plain weights that add to the stream directly",
             fix="use mode ablate with scope writers or stream, which edit by hooks",
         )
@@ -123,21 +123,18 @@ def orthogonalise_weights(
     *,
     gamma: float = 1.0,
     which: Literal["all", "attention"] = "all",
-    embedding: Float[Tensor, " d_model"] | None = None,
 ) -> Iterator[EditReport]:
     """Edits W - γ r rᵀW on the output side of the writers, for the duration of the context.
 
     Biases are edited too: they are added to the stream with the product. The edited
     parameters are new ones and the old ones are put back on exit, so the restoration is exact
-    whatever happened. An embedding that is tied is edited alone: for the duration the
-    unembedding keeps the untouched parameter.
+    whatever happened.
 
     Args:
         loaded: The model.
         directions: A unit vector by layer.
         gamma: 1 removes the direction, 2 reflects it, below 0 strengthens it.
         which: All writers, or attention only.
-        embedding: A direction to take out of the embedding, or None.
 
     Yields:
         What is edited.
@@ -150,32 +147,26 @@ def orthogonalise_weights(
     Source: Arditi et al. 2024 (2406.11717), weight orthogonalisation.
     """
     architecture = loaded.architecture
-    if directions:
-        check_weight_edits(architecture)
     if which not in ("all", "attention"):
         raise InterventionError(
             f"unknown writers {which!r}", expected="all or attention", fix="name one of them"
         )
-    if not directions and embedding is None:
+    if not directions:
         raise nothing_edited()
-    slots = _chosen_slots(loaded, directions, which, embedding)
+    check_weight_edits(architecture)
+    slots = _chosen_slots(loaded, directions, which)
     restore: list[Callable[[], None]] = []
     try:
         for slot, r in slots:
             _swap(slot, r, gamma, restore)
-        yield count_edits(
-            architecture,
-            directions,
-            attention_only=which == "attention",
-            embedding=embedding is not None,
-        )
+        yield count_edits(architecture, directions, attention_only=which == "attention")
     finally:
         for put_back in reversed(restore):
             put_back()
 
 
 def _chosen_slots(
-    loaded: LoadedModel, directions: Mapping[int, Tensor], which: str, embedding: Tensor | None
+    loaded: LoadedModel, directions: Mapping[int, Tensor], which: str
 ) -> list[tuple[WriterSlot, Tensor]]:
     """Every writer to edit with its direction; all are checked before any is edited."""
     slots = []
@@ -185,9 +176,6 @@ def _chosen_slots(
         for slot in loaded.architecture.writers(layer):
             if which == "all" or slot.kind == "attention":
                 slots.append((slot, r))
-    if embedding is not None:
-        check_direction(embedding, loaded.architecture, "embedding")
-        slots += [(slot, embedding) for slot in _embedding_slots(loaded)]
     for slot, _ in slots:
         if slot.locked is not None:
             raise InterventionError(
@@ -196,17 +184,6 @@ def _chosen_slots(
                 fix="edit by hooks (mode ablate), or load the model unquantised on one device",
             )
     return slots
-
-
-def _embedding_slots(loaded: LoadedModel) -> list[WriterSlot]:
-    """The token embedding, and learned positions where they are added to the stream."""
-    modules = {"embedding": loaded.architecture.embed}
-    if loaded.architecture.position_embed is not None:
-        modules["position embedding"] = loaded.architecture.position_embed
-    return [
-        WriterSlot(name, "embedding", module, "weight", None, "in_out")
-        for name, module in modules.items()
-    ]
 
 
 @torch.no_grad()

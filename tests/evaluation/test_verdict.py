@@ -1,31 +1,29 @@
 """The verdict: each shortfall costs the success and is named."""
 
 import pytest
+from made_up import condition, rate
 
+from conceptbasis.behaviors import find_behavior
 from conceptbasis.config.transfer import ReplaySection
-from conceptbasis.core.statistics.intervals import wilson
-from conceptbasis.evaluation.conditions import CONTROLS
+from conceptbasis.core.statistics.interval import Interval, Rate
+from conceptbasis.edits.intervention import strengthens
 from conceptbasis.evaluation.verdict import judge_transfer as judge
-from conceptbasis.evaluation.verdict import strengthens
+from conceptbasis.methods import catalog
+from conceptbasis.results.evaluation import CapabilityChange
 
 
-def judge_transfer(conditions, capability):
-    return judge(conditions, capability, ReplaySection())
-
-
-def rate(share: float, n: int = 300) -> dict:
-    interval = wilson(round(share * n), n)
-    return {"rate": share, "low": interval.low, "high": interval.high, "n": n, "unscored": 0}
+def judge_transfer(conditions, capability, replay=None):
+    return judge(conditions, capability, replay or ReplaySection(), find_behavior("refusal"))
 
 
 def rows(baseline=1.0, transfer=0.0, native=0.0, controls=0.98, drop=(), **more):
     values = {"baseline": baseline, "transfer": transfer, "native": native}
-    values |= dict.fromkeys(CONTROLS, controls) | more
-    return [{"name": n, "refusal": rate(v)} for n, v in values.items() if n not in drop]
+    values |= dict.fromkeys(catalog.of_role("control"), controls) | more
+    return [condition(n, rate(v)) for n, v in values.items() if n not in drop]
 
 
 def change(non_inferior=True, inside=True):
-    return {"non_inferior": non_inferior, "inside_random_range": inside}
+    return CapabilityChange(Interval(0.0, 0.0, 0.0, 40), non_inferior, (0.9, 1.0), inside)
 
 
 FINE = {"benign_exact_match": change(), "arithmetic": change()}
@@ -33,9 +31,9 @@ FINE = {"benign_exact_match": change(), "arithmetic": change()}
 
 def test_clear_strong_and_harmless_is_a_success():
     verdict = judge_transfer(rows(), FINE)
-    assert verdict["word"] == "success"
-    assert "refusal 1.00 to 0.00 [0.00, 0.01], 100% of native's reduction" in verdict["reason"]
-    assert "clear of every control" in verdict["reason"]
+    assert verdict.word == "success"
+    assert "refusal 1.00 to 0.00 [0.00, 0.01], 100% of native's reduction" in verdict.reason
+    assert "clear of every control" in verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -67,19 +65,19 @@ def test_clear_strong_and_harmless_is_a_success():
 )
 def test_each_shortfall_costs_the_success_and_is_named(conditions, capability, word, reason):
     verdict = judge_transfer(conditions, capability)
-    assert verdict["word"] == word
-    assert reason in verdict["reason"]
-    assert ("clear of every control" in verdict["reason"]) is (word == "success")
+    assert verdict.word == word
+    assert reason in verdict.reason
+    assert ("clear of every control" in verdict.reason) is (word == "success")
 
 
 def test_what_was_not_measured_is_no_evidence():
     unknown = judge_transfer(rows(), {"benign_exact_match": None, "arithmetic": None})
-    assert unknown["word"] == "partial"
-    assert "capability was not measured" in unknown["reason"]
+    assert unknown.word == "partial"
+    assert "capability was not measured" in unknown.reason
     missing = judge_transfer(rows(drop=("far_layers",)), FINE)
-    assert missing["word"] == "partial"
-    assert "without the controls far_layers" in missing["reason"]
-    assert judge_transfer(rows(), {**FINE, "arithmetic": None})["word"] == "success"
+    assert missing.word == "partial"
+    assert "without the controls far_layers" in missing.reason
+    assert judge_transfer(rows(), {**FINE, "arithmetic": None}).word == "success"
 
 
 @pytest.mark.parametrize(
@@ -91,26 +89,26 @@ def test_what_was_not_measured_is_no_evidence():
     ],
 )
 def test_answers_that_cannot_be_scored_are_no_evidence(name, word, reason):
-    nothing = {"rate": None, "low": None, "high": None, "n": 0, "unscored": 300}
-    conditions = [{**r, "refusal": nothing} if r["name"] == name else r for r in rows()]
+    conditions = [condition(r.name, Rate(None, 300)) if r.name == name else r for r in rows()]
     verdict = judge_transfer(conditions, FINE)
-    assert verdict["word"] == word
-    assert reason in verdict["reason"]
+    assert verdict.word == word
+    assert reason in verdict.reason
 
 
-def strengthened(refusal: float, over: float):
-    conditions = rows(baseline=0.5, transfer=refusal)
-    conditions[1]["over_refusal"] = {"safe": rate(over), "mentions": rate(0.0), "declines": None}
+def strengthened(share: float, over: float):
+    conditions = rows(baseline=0.5, transfer=share)
+    spillover = {"safe": rate(over), "mentions": rate(0.0), "declines": None}
+    conditions[1] = condition("transfer", rate(share), spillover)
     return conditions
 
 
 @pytest.mark.parametrize(
-    ("refusal", "over", "word"),
+    ("share", "over", "word"),
     [(0.97, 0.0, "success"), (0.97, 0.2, "partial"), (0.3, 0.0, "failure")],
 )
-def test_strengthening_is_judged_the_other_way_round(refusal, over, word):
+def test_strengthening_is_judged_the_other_way_round(share, over, word):
     stronger = ReplaySection(mode="add", alpha=2.0)
-    assert judge(strengthened(refusal, over), FINE, stronger)["word"] == word
+    assert judge_transfer(strengthened(share, over), FINE, stronger).word == word
 
 
 def test_which_way_an_intervention_goes():
@@ -122,27 +120,27 @@ def test_which_way_an_intervention_goes():
     assert not strengthens(ReplaySection())
 
 
-def test_native_trajectory_stands_in_where_no_single_direction_was_found():
-    trajectory = rows(drop=("native",), native_trajectory=0.5, transfer=0.5)
-    assert judge_transfer(trajectory, FINE)["word"] == "success"
-    both = rows(native=0.0, native_trajectory=0.5, transfer=0.5)
-    assert judge_transfer(both, FINE)["word"] == "partial"
+def test_native_per_layer_stands_in_where_no_single_direction_was_found():
+    per_layer = rows(drop=("native",), native_per_layer=0.5, transfer=0.5)
+    assert judge_transfer(per_layer, FINE).word == "success"
+    both = rows(native=0.0, native_per_layer=0.5, transfer=0.5)
+    assert judge_transfer(both, FINE).word == "partial"
 
 
 def test_a_control_below_the_transfer_is_no_success():
     """A control that removes more refusal than the transfer is not a control it is clear of."""
     conditions = rows(transfer=0.08, native=0.0, random_direction=0.0)
-    assert judge_transfer(conditions, FINE)["word"] == "failure"
+    assert judge_transfer(conditions, FINE).word == "failure"
 
 
 def test_far_layers_counts_only_where_displacing_can_fail():
     alike = judge_transfer(rows(far_layers=0.01, native_far=0.05), FINE)
-    assert alike["word"] == "success"
-    assert "far_layers says nothing here" in alike["reason"]
-    assert "(to 0.05)" in alike["reason"]
+    assert alike.word == "success"
+    assert "far_layers says nothing here" in alike.reason
+    assert "(to 0.05)" in alike.reason
     unlike = judge_transfer(rows(far_layers=0.01, native_far=0.9), FINE)
-    assert unlike["word"] == "failure"
-    assert "not clear of the controls far_layers" in unlike["reason"]
+    assert unlike.word == "failure"
+    assert "not clear of the controls far_layers" in unlike.reason
     # It excuses no other control.
     broken = judge_transfer(rows(shuffled_atoms=0.01, native_far=0.05), FINE)
-    assert "not clear of the controls shuffled_atoms" in broken["reason"]
+    assert "not clear of the controls shuffled_atoms" in broken.reason

@@ -1,0 +1,117 @@
+"""What a command is, and what commands share; nothing heavy is imported at the top."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from conceptbasis.config.run import RunConfig
+    from conceptbasis.runs.progress import Reporter
+
+
+class Command(NamedTuple):
+    """One command; no dataclass, whose module would cost a tenth of the time of `--help`.
+
+    Args:
+        name: What the user types.
+        text: What it does, in a line.
+        add: Adds its arguments to a parser.
+        run: Does it.
+        computes: Whether it takes the settings of a run and a device.
+    """
+
+    name: str
+    text: str
+    add: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+    computes: bool = False
+
+
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """The run folder that a command reads."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a run folder")
+
+
+def add_settings(parser: argparse.ArgumentParser, text: str) -> None:
+    """Single settings of a run."""
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
+
+
+def add_tracking(parser: argparse.ArgumentParser) -> None:
+    """How a command is logged."""
+    parser.add_argument(
+        "--wandb",
+        choices=("auto", "online", "offline", "off"),
+        help="logging (default: online with a key, offline without one)",
+    )
+
+
+def add_show_text(parser: argparse.ArgumentParser) -> None:
+    """Whether hidden text is shown."""
+    parser.add_argument(
+        "--show-text",
+        action="store_true",
+        help="show example text that is hidden otherwise, here and nowhere else",
+    )
+
+
+def console() -> Any:
+    """Where results are printed: 80 columns of plain text when they are piped."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 80, soft_wrap=False)
+
+
+def say_next(options: argparse.Namespace, command: str, what: str) -> None:
+    """Names a useful next command, on standard error, so that results can be piped."""
+    if not options.quiet:
+        print(f"next: conceptbasis {command}   {what}", file=sys.stderr)
+
+
+def open_reporter(options: argparse.Namespace, prefix: str = "") -> Reporter:
+    """What tells the progress, as loud as the command line asks."""
+    from conceptbasis.runs.progress import Reporter
+
+    return Reporter(quiet=options.quiet, verbose=options.verbose, prefix=prefix)
+
+
+def silence() -> None:
+    """Keeps the progress bars of transformers out of ours."""
+    from conceptbasis.models.loading.load import silence_transformers
+
+    silence_transformers()
+
+
+def read_run_config(options: argparse.Namespace) -> RunConfig:
+    """The settings that a command line asks for."""
+    from conceptbasis.config.run import load_run_config
+
+    overrides = list(options.set)
+    if options.device:
+        overrides.append(f"device={options.device}")
+    if getattr(options, "force", False):
+        overrides.append("forecast.force=true")
+    config = load_run_config(options.config, overrides)
+    _check_device(config.device)
+    return config
+
+
+def _check_device(device: str) -> None:
+    if device == "cpu":
+        return
+    import torch
+
+    from conceptbasis.errors import ConfigError
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device {device!r} cannot be used: {str(error).splitlines()[0]}",
+            expected="cpu, or cuda where a CUDA build of torch finds a GPU",
+            fix="use --device cpu, or install torch for your accelerator",
+        ) from error

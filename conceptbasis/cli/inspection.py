@@ -1,0 +1,44 @@
+"""`inspect`: a recipe, atom by atom."""
+
+from __future__ import annotations
+
+import argparse
+
+from conceptbasis.cli.command import Command, add_folder, add_show_text, console, say_next
+
+
+def _add(parser: argparse.ArgumentParser) -> None:
+    add_folder(parser)
+    parser.add_argument("--layer", type=int, help="one target layer only")
+    parser.add_argument("--atom", type=int, help="one donor latent only")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    add_show_text(parser)
+
+
+def _run(options: argparse.Namespace) -> None:
+    import json
+
+    from conceptbasis.report.inspection import read_recipe
+    from conceptbasis.runs.files import check_run_folder
+    from conceptbasis.runs.storage import to_json
+
+    check_run_folder(options.folder)
+    recipe = read_recipe(
+        options.folder, layer=options.layer, atom=options.atom, show_text=options.show_text
+    )
+    if options.json:
+        print(json.dumps(to_json(recipe), indent=1))
+        return
+    from conceptbasis.report.atom_views import print_recipe
+
+    print_recipe(recipe, console(), few=options.layer is None, full=options.atom is not None)
+    if options.atom is not None:
+        say_next(options, f"report {options.folder}", "the same in a browser")
+        return
+    layers = {layer.target: layer for layer in recipe.layers}
+    acting = layers.get(recipe.shared or 0, recipe.layers[0])
+    largest = f"--layer {acting.target} --atom {acting.donor_atoms[0].latent}"
+    say_next(options, f"inspect {options.folder} {largest}", "one atom in full")
+
+
+INSPECT = Command("inspect", "Show a recipe, atom by atom.", _add, _run)

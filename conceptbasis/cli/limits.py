@@ -1,0 +1,31 @@
+"""`limits`: figures of runs in which one thing was varied, and the forecast judged on them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from conceptbasis.cli.command import Command
+
+
+def _add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="what scripts/limits.sh wrote")
+    parser.add_argument(
+        "--also",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="runs of other pairs, one by one or as scripts/limits.sh wrote them: the forecast is "
+        "judged on them too",
+    )
+
+
+def _run(options: argparse.Namespace) -> None:
+    from conceptbasis.report.limits import write_limits
+
+    path = write_limits(options.folder, options.also)
+    print(path.read_text(encoding="utf-8") if not options.quiet else path)
+
+
+LIMITS = Command("limits", "Figures of runs in which one thing was varied.", _add, _run)

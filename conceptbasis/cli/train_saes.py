@@ -1,0 +1,64 @@
+"""`train-saes`: the SAEs of one model, trained, loaded or fetched."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from conceptbasis.cli.command import (
+    Command,
+    add_tracking,
+    console,
+    open_reporter,
+    read_run_config,
+    say_next,
+    silence,
+)
+
+
+def _add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model_config", type=Path, metavar="sae_configs/NAME.yaml")
+    parser.add_argument("--out", type=Path, help="folder for the SAEs (default: the cache)")
+    parser.add_argument(
+        "--logs",
+        type=Path,
+        metavar="DIR",
+        help="where wandb's files go (default: that of --out, or runs/saes-NAME)",
+    )
+    add_tracking(parser)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from conceptbasis.config.model import load_model_config
+    from conceptbasis.report.model_tables import quality_table
+    from conceptbasis.report.table import terminal
+    from conceptbasis.study.opening import add_saes, load_prompts, open_model
+    from conceptbasis.tracking.saes import SaeLog
+
+    silence()
+    config, model = read_run_config(options), load_model_config(options.model_config)
+    reporter = open_reporter(options, "" if sys.stderr.isatty() else model.name)
+    log_folder = options.logs or options.out or Path("runs") / f"saes-{model.name}"
+    # A mode that cannot be is said before the work.
+    log = SaeLog(config.tracking, log_folder, model, mode=options.wandb)
+    suite = load_prompts(config)
+    loaded = open_model(model, config.device, reporter)
+    with log:
+        log.begin()
+        saes = add_saes(model, loaded, suite, reporter, out=options.out, log=log).saes
+    if not options.quiet:
+        console().print(terminal(quality_table(model.name, saes.quality)))
+        print(f"SAEs of {model.name}: {saes.folder or 'from a release'}")
+        say_next(
+            options, "transfer --donor A.yaml --target B.yaml", "a transfer between two models"
+        )
+
+
+TRAIN_SAES = Command(
+    "train-saes",
+    "Train, load or fetch the SAEs of one model and print their quality.",
+    _add,
+    _run,
+    computes=True,
+)
