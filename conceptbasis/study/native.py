@@ -76,7 +76,7 @@ def require_rate(
 def describe_selection(selection: difference.Selection) -> Selection:
     """The selection table of a model, as results hold it."""
     table = tuple(
-        Candidate(c.position, c.layer, c.refusal, c.steering, c.kl, c.reason)
+        Candidate(c.position, c.layer, c.bypass, c.induce, c.kl, c.reason)
         for c in selection.table
     )
     return Selection(
