@@ -26,7 +26,7 @@ from conceptbasis.results.audit import Audit, Swept
 from conceptbasis.runs.files import write_json
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.storage import to_json
-from conceptbasis.study.native import describe_selection, require_rate
+from conceptbasis.study.native import require_rate
 
 STRENGTHS = (-4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0)
 """Steering strengths in standard deviations of the projection on negative prompts."""
@@ -94,7 +94,7 @@ def audit_model(
         config.model,
         behavior.name,
         baseline,
-        describe_selection(native.selection),
+        native.selection,
         tuple(native.norms.tolist()),
         spread,
         tuple(rows),

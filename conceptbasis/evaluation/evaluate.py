@@ -24,7 +24,7 @@ from conceptbasis.models.stream.native import Native, measure_native
 from conceptbasis.models.text.divergence import count_flips
 from conceptbasis.results.conditions import Condition
 from conceptbasis.results.evaluation import BatchFlips, CapabilityChange, Evaluation, Example
-from conceptbasis.study.native import describe_selection, require_behavior
+from conceptbasis.study.native import require_behavior
 from conceptbasis.study.study import Study, noun_clusters
 
 N_FLIP_PROMPTS = 64
@@ -61,7 +61,7 @@ def evaluate_all(study: Study, bridge: Bridge) -> Evaluation:
         capability_change=_capability_change(study, bench, outcomes),
         agreement_of_judges=judges_agreement([*untouched, *transfer]),
         batch_flips=_batch_flips(study, bench),
-        native_selection=describe_selection(native.selection),
+        native_selection=native.selection,
         hashes=dict(hashes),
         left_out=left_out,
         examples=_examples(bench, outcomes),

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from conceptbasis.config.transfer import ReplaySection
 from conceptbasis.core.directions.recipe import Recipe
-from conceptbasis.core.features.matching import Matches
+from conceptbasis.core.features.matches import Matches
 from conceptbasis.core.statistics.moments import StreamingMoments
 from conceptbasis.data.prompts import Concept
 from conceptbasis.edits.guard import GuardChoice, choose_guard, keep_out

@@ -6,7 +6,7 @@ from conceptbasis.core.directions.difference import probe_accuracy
 from conceptbasis.models.stream.native import end_activations, measure_native
 from conceptbasis.results.direction import DonorDirection
 from conceptbasis.runs.graph import Stage
-from conceptbasis.study.native import describe_selection, require_behavior
+from conceptbasis.study.native import require_behavior
 from conceptbasis.study.study import Study
 
 
@@ -43,7 +43,7 @@ def direction(study: Study) -> DonorDirection:
         probe_accuracy=accuracy,
         window=tuple(i for i, a in enumerate(accuracy) if a > section.min_probe),
         baseline=baseline,
-        selection=describe_selection(native.selection),
+        selection=native.selection,
         behavior_tokens=tuple(
             loaded.tokenizer.convert_ids_to_tokens(native.behavior_tokens.tolist())
         ),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from conceptbasis.core.features.matching import Matches
+from conceptbasis.core.features.matches import Matches
 from conceptbasis.edits.plan import NEARLY, plan_layers, surest_layer
 from conceptbasis.methods.rebuilder import ROUTES, Choice, Rebuilder
 from conceptbasis.results.direction import DonorDirection

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conceptbasis.core.directions import difference
 from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.core.statistics.intervals import wilson
 from conceptbasis.errors import ModelError
 from conceptbasis.judges import find_judge
 from conceptbasis.judges.base import Answers
 from conceptbasis.models.text.generation import generate
-from conceptbasis.results.direction import Candidate, Selection
 
 if TYPE_CHECKING:
     from conceptbasis.behaviors import Behavior
@@ -71,14 +69,3 @@ def require_rate(
             "the bound is the key direction.min_rate",
         )
     return rate
-
-
-def describe_selection(selection: difference.Selection) -> Selection:
-    """The selection table of a model, as results hold it."""
-    table = tuple(
-        Candidate(c.position, c.layer, c.refusal, c.steering, c.kl, c.reason)
-        for c in selection.table
-    )
-    return Selection(
-        selection.found, selection.position, selection.layer, dict(selection.rejected), table
-    )

@@ -20,7 +20,7 @@ from conceptbasis.data.prompts import Prompt, Text
 from conceptbasis.data.sources import build_from_sources, read_prompts, read_texts
 from conceptbasis.data.suites import save_suite
 from conceptbasis.errors import ConfigError, PromptError
-from conceptbasis.stages.pipeline import load_prompts
+from conceptbasis.study.opening import load_prompts
 
 SETS = REFUSAL.sets
 

@@ -362,7 +362,7 @@ def test_a_new_budget_is_one_row(monkeypatch):
 @pytest.fixture
 def chat_concepts():
     from conceptbasis.config.base import parse_config
-    from conceptbasis.stages.pipeline import load_prompts
+    from conceptbasis.study.opening import load_prompts
 
     return load_prompts(parse_config(RunConfig, {"prompts": {"concepts": "chat"}}, "test")).concepts
 
@@ -381,8 +381,8 @@ def test_they_replace_the_concepts_of_a_folder_and_are_checked_against_it(
     tmp_path, chat_concepts, monkeypatch
 ):
     from conceptbasis.config.base import parse_config
-    from conceptbasis.stages.pipeline import load_prompts
     from conceptbasis.study import checks
+    from conceptbasis.study.opening import load_prompts
 
     monkeypatch.setattr(checks, "_MIN_DIRECTION", 1)
     values = {"prompts": {"path": str(tmp_path), "concepts": "chat"}}
