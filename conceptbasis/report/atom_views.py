@@ -77,12 +77,11 @@ def _overview(recipe: Recipe, *, few: bool) -> Iterator[RenderableType]:
 
 
 def _heading(layer: RecipeLayer, shared: int | None = None) -> Text:
-    mass = layer.eligible_mass.value if layer.eligible_mass else None
     used = " (used at all layers)" if layer.target == shared else ""
     line = Text(f"target layer {layer.target}{used}", style="bold")
     return line.append(
-        f" from donor layer {layer.donor}: eligible mass {format_number(mass)}, donor cosine "
-        f"{format_number(layer.donor_cosine)}, agreement {format_number(layer.agreement)}",
+        f" from donor layer {layer.donor}: eligible mass {format_number(layer.eligible_mass.value)}, "
+        f"donor cosine {format_number(layer.donor_cosine)}, agreement {format_number(layer.agreement)}",
         style="not bold",
     )
 

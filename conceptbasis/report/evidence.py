@@ -8,6 +8,7 @@ from conceptbasis.report.table import MISSING, Label
 from conceptbasis.results.atoms import Context, Evidence
 
 _HIGHEST = 0.05
+_THEMES = {"positive": "positive requests", "behavior": "the behavior itself"}
 _SHOWN_SHARE, _SHOWN_SHARES = 0.01, 5
 
 
@@ -50,7 +51,7 @@ def _scope(evidence: Evidence) -> dict[str, str]:
     """What it is about, and over how many wordings and topics it spreads."""
     found = {}
     themes = [
-        f"{name.replace('_', ' ')} {entry.share:.2f} (text {entry.expected:.2f})"
+        f"{_THEMES.get(name, name)} {entry.share:.2f} (text {entry.expected:.2f})"
         for name, entry in evidence.about.items()
         if entry is not None
     ]

@@ -98,7 +98,7 @@ class RecipeLayer:
 
     target: int
     donor: int
-    eligible_mass: Interval | None
+    eligible_mass: Interval
     donor_cosine: float
     agreement: float
     donor_atoms: tuple[RecipeAtom, ...]
