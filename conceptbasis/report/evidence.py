@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from conceptbasis.report.table import MISSING, Label
 from conceptbasis.results.atoms import Context, Evidence
@@ -10,6 +11,29 @@ from conceptbasis.results.atoms import Context, Evidence
 _HIGHEST = 0.05
 _THEMES = {"positive": "positive requests", "behavior": "the behavior itself"}
 _SHOWN_SHARE, _SHOWN_SHARES = 0.01, 5
+
+
+@dataclass(frozen=True)
+class Side:
+    """Evidence of one side of a layer, redacted unless text is asked for."""
+
+    entries: Sequence[Evidence]
+    show_text: bool
+
+    def of(self, latent: int | None) -> Evidence | None:
+        """The evidence of a latent, None without any."""
+        found = next((e for e in self.entries if e.latent == latent), None)
+        if found is None or self.show_text:
+            return found
+        return replace(found, contexts=tuple(redact_context(c) for c in found.contexts))
+
+
+def redact_context(context: Context) -> Context:
+    """A context whose text is replaced by its kind and topic word where it is hidden."""
+    if not context.hidden:
+        return context
+    shown = f"[{context.kind.replace('_', ' ')}: {context.topic or 'redacted'}]"
+    return replace(context, pieces=(shown,), levels="0")
 
 
 def label_of(evidence: Evidence | None) -> Label | None:
