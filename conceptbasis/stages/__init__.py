@@ -60,4 +60,3 @@ def register(stage: Stage[Any], *, after: str) -> None:
             fix="correct the names",
         )
     STAGES.insert(names.index(after) + 1, stage)
-

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from conceptbasis.edits.spread import single_layer, spread
 
 from conceptbasis.config.transfer import ReplaySection
-from conceptbasis.edits.spread import single_layer, spread
 
 SINGLE = ReplaySection(directions="single", early_fraction=0.8)
 

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-
 from conceptbasis.study.site_weights import class_shares, weigh_sites
 
 N = {"chat": 300, "declines": 60, "greetings": 60, "mentions": 10}
