@@ -150,7 +150,7 @@ def _memory_table(facts: ModelFacts) -> Table:
 
 
 def _writer(group: WriterGroup, found: Coverage) -> Row:
-    kept = found.refusal is not None and group.kind != "embedding"
+    kept = found.obstacle is not None
     return (
         group.kind.removesuffix("_expert"),
         group.path,
@@ -177,7 +177,7 @@ def _facts(found: Coverage) -> dict[str, str]:
 
 def _edits(found: Coverage) -> list[Text]:
     hooks = Text(f"edited by hooks:   {found.by_hooks}")
-    if found.refusal is None:
+    if found.obstacle is None:
         return [hooks, Text(f"edited by weights: {found.by_weights}")]
-    reason = f"edited by weights: embedding only, since {found.refusal}"
+    reason = f"edited by weights: refused, since {found.obstacle}"
     return [hooks, Text(reason, style="yellow")]
