@@ -19,7 +19,7 @@ from conceptbasis.stages.align import run_align
 from conceptbasis.stages.direction import run_direction
 from conceptbasis.stages.fit import run_fit
 from conceptbasis.stages.match import MatchSet, run_match
-from conceptbasis.stages.pipeline import load_prompts, open_side
+from conceptbasis.study.opening import load_prompts, open_side
 from conceptbasis.stages.transfer import Transfer, run_transfer
 from conceptbasis.study.harvest import run_harvest
 from conceptbasis.study.site_weights import SiteWeights

@@ -34,7 +34,8 @@ from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.stage import load_stage
 from conceptbasis.saes.result import layer_folder
 from conceptbasis.saes.sae import import_sae_lens
-from conceptbasis.stages.pipeline import open_model, run_pipeline
+from conceptbasis.pipeline import run_pipeline
+from conceptbasis.study.opening import open_model
 from conceptbasis.stages.replay import load_intervention
 
 ROPE = {"max_position_embeddings": 2048}

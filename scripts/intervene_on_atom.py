@@ -23,7 +23,7 @@ from conceptbasis.models.text.generation import generate
 from conceptbasis.runs.files import read_json
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.stage import RESULT
-from conceptbasis.stages.pipeline import load_prompts, open_side
+from conceptbasis.study.opening import load_prompts, open_side
 
 
 def main() -> None:

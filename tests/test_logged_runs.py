@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conceptbasis.tracking.tables import layer_series
 from rich.console import Console
 
 from conceptbasis.cli.main import main
@@ -20,7 +21,6 @@ from conceptbasis.evaluation.metrics import about, flat_figures, unflatten
 from conceptbasis.report.table import compare_table
 from conceptbasis.tracking import workspace
 from conceptbasis.tracking.logged_runs import read_logged_runs
-from conceptbasis.tracking.tables import layer_series
 
 sys.path.insert(0, str(Path(__file__).parent / "report"))
 from synthetic_run import make_summary, stage_results

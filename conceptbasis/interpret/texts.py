@@ -1,6 +1,6 @@
 """Texts in which atoms are looked at: their sites, their words, and short contexts of them.
 
-Text that shows how somebody asks for something harmful is `hidden`: it gives its topic word to
+Text that shows how somebody asks for the behavior may be `hidden`: it gives its topic word to
 the evidence and nothing else. Its contexts are marked, so that a reader can leave them out.
 """
 
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -22,7 +21,8 @@ from torch import Tensor
 from conceptbasis.config.budgets import may_be_positive
 from conceptbasis.data.prompts import Prompt, Text
 from conceptbasis.models.stream.residuals import SiteId
-from conceptbasis.study.harvest import Harvest
+from conceptbasis.results.atoms import Context
+from conceptbasis.study.sites import Sites
 
 BEFORE_ANSWER = "⟨answer⟩"
 """Stands for the last template token before an answer, which has no text of its own."""
@@ -41,7 +41,7 @@ class Source:
 
     Args:
         text: The text.
-        kind: Its class; the donor's own prompts are harmful or harmless requests.
+        kind: Its class; the donor's own prompts are positive or negative requests.
         topic: Its topic word.
         hidden: Whether only the topic word may be shown.
         template: The wording without the topic word, where the text came with one.
@@ -81,11 +81,18 @@ def source_of_text(text: Text) -> Source:
     return Source(text, text.text_class, text.noun, not benign)
 
 
-def source_of_prompt(prompt: Prompt, *, positive: bool) -> Source:
-    """A prompt of the donor's direction sets; the harmful ones are hidden."""
-    kind = "harmful_requests" if positive else "harmless_requests"
-    text = Text((("user", prompt.text),), "chat", prompt.noun)
-    return Source(text, kind, prompt.noun, positive, prompt.template)
+def sources_of_prompts(prompts: Iterable[Prompt], kind: str, *, hidden: bool) -> list[Source]:
+    """Prompts of one of the donor's direction sets.
+
+    Args:
+        prompts: The prompts.
+        kind: What their requests are called.
+        hidden: Whether only their topic words may be shown.
+    """
+    return [
+        Source(Text((("user", p.text),), "chat", p.noun), kind, p.noun, hidden, p.template)
+        for p in prompts
+    ]
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,7 @@ class Corpus:
         return found
 
     def peaks(self, codes: scipy.sparse.csr_matrix) -> Float[Tensor, "n_texts n_atoms"]:
-        """Highest code of each feature in each text."""
+        """Highest code of each latent in each text."""
         dense = torch.from_numpy(codes.toarray())
         texts = torch.tensor([site[0] for site in self.sites], dtype=torch.int64)
         peaks = torch.zeros(len(self.sources), dense.shape[1])
@@ -133,26 +140,26 @@ class Corpus:
         shape = (len(shown), len(names))
         return names, scipy.sparse.csr_matrix((np.ones(len(shown)), places), shape=shape)
 
-    def firing_pieces(self, codes: scipy.sparse.csr_matrix, n: int) -> list[list[Any]]:
-        """For each feature, the pieces that hold most of its activation, with their shares."""
+    def firing_pieces(
+        self, codes: scipy.sparse.csr_matrix, n: int
+    ) -> list[tuple[tuple[str, float], ...]]:
+        """For each latent, the pieces that hold most of its activation, with their shares."""
         names, by_piece = self._by_piece
         mass = (codes.T @ by_piece).toarray()
         shares = mass / np.maximum(mass.sum(axis=1, keepdims=True), 1e-12)
         return [
-            [[names[i], round(float(row[i]), 4)] for i in np.argsort(-row)[:n] if row[i] > 0]
+            tuple((names[i], round(float(row[i]), 4)) for i in np.argsort(-row)[:n] if row[i] > 0)
             for row in shares
         ]
 
     def firing_kinds(self, fires: Bool[Tensor, "n_texts n_atoms"]) -> list[dict[str, float]]:
-        """For each feature, the share of each kind's texts in which it fires."""
+        """For each latent, the share of each kind's texts in which it fires."""
         kinds = [source.kind for source in self.sources]
         masks = {kind: torch.tensor([k == kind for k in kinds]) for kind in sorted(set(kinds))}
         shares = {k: fires[mask].float().mean(0).tolist() for k, mask in masks.items()}
         return [{k: round(s[i], 4) for k, s in shares.items()} for i in range(fires.shape[1])]
 
-    def context(
-        self, text: int, activations: np.ndarray, peak: float, quantile: float
-    ) -> dict[str, Any]:
+    def context(self, text: int, activations: np.ndarray, peak: float, quantile: float) -> Context:
         """A window of a text around its highest site, with a digit of shading for each piece."""
         start, stop = int(self.starts[text]), int(self.starts[text + 1])
         top = start + int(activations[start:stop].argmax())
@@ -162,15 +169,15 @@ class Corpus:
         pieces = self._spaced(first, last)
         if first > start:
             pieces[0] = f"… {pieces[0].lstrip()}"
-        return {
-            "quantile": round(quantile, 3),
-            "peak": round(float(activations[top]), 4),
-            "kind": source.kind,
-            "topic": source.topic,
-            "hidden": source.hidden,
-            "pieces": [*pieces, self._rest(last - 1) if last == stop else " …"],
-            "levels": "".join(str(int(level)) for level in levels) + "0",
-        }
+        return Context(
+            round(quantile, 3),
+            round(float(activations[top]), 4),
+            source.kind,
+            source.topic,
+            source.hidden,
+            (*pieces, self._rest(last - 1) if last == stop else " …"),
+            "".join(str(int(level)) for level in levels) + "0",
+        )
 
     def _spaced(self, first: int, last: int) -> list[str]:
         """Pieces of a window, with a space where a new message begins."""
@@ -187,11 +194,11 @@ class Corpus:
         return messages[message][1][offset:] if message < len(messages) else ""
 
 
-def harvested(harvest: Harvest) -> Corpus:
+def harvested(sites: Sites) -> Corpus:
     """The shared texts at the sites of both models."""
-    tensors = (harvest.text, harvest.message, harvest.offset)
-    sites = list(zip(*(t.tolist() for t in tensors), strict=True))
-    return Corpus([source_of_text(text) for text in harvest.texts], sites)
+    tensors = (sites.text, sites.message, sites.offset)
+    places = list(zip(*(t.tolist() for t in tensors), strict=True))
+    return Corpus([source_of_text(text) for text in sites.texts], places)
 
 
 def vocabulary(sources: Sequence[Source], *, least: int = 3, most: int = 4000) -> list[str]:

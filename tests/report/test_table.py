@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from conceptbasis.report.overview_table import overview_table
 from rich.console import Console, RenderableType
 
 from conceptbasis.evaluation.metrics import MISSING, Interval, deltas, format_delta, format_interval
-from conceptbasis.report.overview_table import overview_table
 from conceptbasis.report.table import before_after_table, compare_table, conditions_table
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conceptbasis.study.site_weights import SiteWeights
 from micro import MICRO_LLAMA, QUIET, model_config, run_config
 from steps import harvest_of, steps_of
 
@@ -27,6 +28,7 @@ from conceptbasis.errors import (
 )
 from conceptbasis.models.loading.creation import create_model, save_folder
 from conceptbasis.models.loading.load import load_model
+from conceptbasis.pipeline import run_pipeline
 from conceptbasis.saes.build import load_or_train
 from conceptbasis.saes.quality import measure_quality
 from conceptbasis.saes.training import layer_folder
@@ -34,8 +36,7 @@ from conceptbasis.stages import direction as direction_stage
 from conceptbasis.stages.direction import run_direction
 from conceptbasis.stages.guard import perplexity
 from conceptbasis.stages.match import run_match
-from conceptbasis.stages.pipeline import open_model, run_pipeline
-from conceptbasis.study.site_weights import SiteWeights
+from conceptbasis.study.opening import open_model
 from conceptbasis.study.study import Codes
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conceptbasis.study.harvest import _align
 from micro import QUIET
 from steps import harvest_of
 
@@ -17,7 +18,6 @@ from conceptbasis.errors import NumericsError, PromptError
 from conceptbasis.models.stream import residuals as residuals_stage
 from conceptbasis.models.stream.residuals import Residuals, read_residuals
 from conceptbasis.models.text.chat import encode_texts, render
-from conceptbasis.study.harvest import _align
 
 STRANGE = (
     "where is the café in the forest ?",

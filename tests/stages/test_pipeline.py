@@ -7,12 +7,12 @@ import shutil
 
 import pytest
 import torch
-from conceptbasis.stages.pipeline import run_pipeline
 from micro import QUIET, run_config
 from test_ledger import SMALL
 
 from conceptbasis.errors import ArtifactError, CoverageError
 from conceptbasis.evaluation import measure
+from conceptbasis.pipeline import run_pipeline
 from conceptbasis.runs import files as artifacts
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.stage import PROVENANCE, load_stage

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from conceptbasis.methods.dense_maps import DenseMaps
-from conceptbasis.stages.pipeline import open_side
 from micro import QUIET, once
 from steps import Steps, steps_of
 
@@ -16,6 +15,7 @@ from conceptbasis.methods.contrast import warped_pairs
 from conceptbasis.methods.rebuilder import Rebuilder
 from conceptbasis.runs.stage import Run
 from conceptbasis.study.ledger import Ledger
+from conceptbasis.study.opening import open_side
 from conceptbasis.study.study import Codes, Study
 
 N_ATOMS = {

@@ -15,7 +15,7 @@ from micro import QUIET
 from conceptbasis.cli.main import main
 from conceptbasis.config.run import TrackingSection
 from conceptbasis.saes import trained as train_sae
-from conceptbasis.study.sides import add_saes, both_with_saes
+from conceptbasis.study.opening import add_saes, both_with_saes
 from conceptbasis.tracking.saes import SaeLog
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

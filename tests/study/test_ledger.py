@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from conceptbasis.stages.pipeline import run_pipeline
 from micro import QUIET
 
 from conceptbasis.config.budgets import budget_allows, budget_names, class_names, find_class
 from conceptbasis.data.prompts import Text
 from conceptbasis.errors import ConfigError, PromptError
 from conceptbasis.organisms.vocabulary import REFUSAL
+from conceptbasis.pipeline import run_pipeline
 from conceptbasis.stages import pipeline
 from conceptbasis.study.ledger import Ledger
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from conceptbasis.stages.pipeline import open_model, run_pipeline
-from conceptbasis.study.sides import hash_model
 
 from conceptbasis.config.base import parse_config
 from conceptbasis.config.model import ChatSection, ModelConfig
 from conceptbasis.errors import ConfigError, InterventionError, ModelError, PromptError
 from conceptbasis.models.text.chat import render
+from conceptbasis.pipeline import run_pipeline
 from conceptbasis.runs.progress import Reporter
+from conceptbasis.study.opening import hash_model, open_model
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 

@@ -18,10 +18,6 @@ class Spread:
     least: float
     most: float
 
-    def as_dict(self) -> dict[str, float]:
-        """Return the three fields under the names that result files use."""
-        return {"mean": self.mean, "least": self.least, "most": self.most}
-
 
 def spread_of(values: Sequence[float]) -> Spread:
     """Summarise a figure over splits.
