@@ -9,5 +9,3 @@ from conceptbasis.config.budgets import BUDGETS, Budget
 
 PLAIN = ("chat", "arithmetic", "greetings")
 BUDGETS.insert(0, Budget("Bplain", False, "requests only", also=PLAIN))
-    0, Budget("Bplain", False, "requests only", also=("chat", "arithmetic", "greetings"))
-)
