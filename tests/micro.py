@@ -26,6 +26,8 @@ from conceptbasis.runs.progress import Reporter
 
 QUIET = Reporter(quiet=True)
 CONCEPTS = ("fruit", "how_to", "translate", "decline")
+SMALL = {"n_prompts": 12, "n_random": 1, "n_shuffled": 1, "n_control_prompts": 4}
+"""An evaluation of few prompts and draws."""
 
 
 def sizes(d_model: int, n_layers: int, **more: Any) -> dict[str, Any]:

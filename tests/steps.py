@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 from conceptbasis.methods.rebuilder import Rebuilder
 from conceptbasis.results.direction import DonorDirection
-from conceptbasis.results.edit import Guarded, Replayed
+from conceptbasis.results.edit import Forecast, Guarded, Replayed
 from conceptbasis.results.harvest import Harvest
 from conceptbasis.results.matching import Alignment, MatchSet
 from conceptbasis.results.recipe import RecipeSet, Transfer
@@ -17,6 +18,9 @@ from conceptbasis.study.codes import Codes
 from conceptbasis.study.sites import Sites
 from conceptbasis.study.study import Study
 from conceptbasis.study.weights import SiteWeights
+
+R = TypeVar("R")
+OF_RESULT = {stage.result: stage for stage in STAGES}
 
 
 @dataclass
@@ -29,46 +33,50 @@ class Steps:
     def __post_init__(self) -> None:
         self.graph = Graph(self.study.folder, STAGES)
 
-    def get(self, kind):
-        """The result of a class, with all stages before it."""
-        for stage in STAGES:
-            if stage.name not in self.graph.done:
-                if stage.reads_labels and self.study.ledger.hashes is None:
-                    self.study.ledger.seal({n: d.hash for n, d in self.graph.done.items()})
-                self.graph.run(stage, self.study)
-            if stage.result is kind:
-                return self.graph.get(kind)
-        raise KeyError(kind)
+    def get(self, kind: type[R]) -> R:
+        """The result of a class, with all that its stage needs."""
+        stage, done = OF_RESULT[kind], self.graph.done
+        if stage.name not in done:
+            for needed in stage.needs:
+                self.get(needed)
+            if stage.reads_labels and self.study.ledger.hashes is None:
+                self.study.ledger.seal({name: one.hash for name, one in done.items()})
+            self.graph.run(stage, self.study)
+        return self.graph.get(kind)
 
-    @cached_property
+    @property
     def harvest(self) -> Harvest:
         return self.get(Harvest)
 
-    @cached_property
+    @property
     def direction(self) -> DonorDirection:
         return self.get(DonorDirection)
 
-    @cached_property
+    @property
     def matches(self) -> MatchSet:
         return self.get(MatchSet)
 
-    @cached_property
+    @property
     def alignment(self) -> Alignment:
         return self.get(Alignment)
 
-    @cached_property
+    @property
     def recipes(self) -> RecipeSet:
         return self.get(RecipeSet)
 
-    @cached_property
+    @property
     def transfer(self) -> Transfer:
         return self.get(Transfer)
 
-    @cached_property
+    @property
     def guarded(self) -> Guarded:
         return self.get(Guarded)
 
-    @cached_property
+    @property
+    def forecast(self) -> Forecast:
+        return self.get(Forecast)
+
+    @property
     def replayed(self) -> Replayed:
         return self.get(Replayed)
 

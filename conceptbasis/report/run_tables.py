@@ -17,7 +17,6 @@ from conceptbasis.evaluation.metrics import (
     value_of,
     view_of,
 )
-from conceptbasis.judges import JUDGES
 from conceptbasis.methods import catalog
 from conceptbasis.report.table import (
     MISSING,
@@ -144,6 +143,8 @@ def _grouped(summary: Summary, row: Callable[[Condition], Row]) -> list[Row | Gr
 
 def judges(summary: Summary) -> Table:
     """The behavior's rate by judge, with answers that one could not score."""
+    from conceptbasis.judges import JUDGES  # whose patterns take long to compile
+
     names = list(dict.fromkeys(j for c in summary.conditions for j in c.figures.judges))
     primary = JUDGES.get(summary.primary_judge or "")
     silent = [kind for kind, verdict in primary.kinds.items() if verdict is None] if primary else []

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_ROOT = __name__.partition(".")[0]
-_IGNORED = tuple(f"{_ROOT}.{room}" for room in ("errors", "config", "runs"))
+_ROOT, _PLACE = __name__.partition(".")[0], Path(__file__).parent.parent
+_IGNORED = ("errors", "config", "runs")
 """Errors change what is said; settings are compared by value; `runs` moves results about."""
 
 
@@ -40,7 +40,7 @@ def code_of(function: Callable[..., Any]) -> dict[str, str]:
     while queue:
         module, name = queue.pop()
         place = f"{module}.{name}"
-        if place in found or module.startswith(_IGNORED):
+        if place in found or _is_ignored(module):
             continue
         parsed = _parse(module)
         if name in parsed.definitions:
@@ -56,6 +56,11 @@ def code_of(function: Callable[..., Any]) -> dict[str, str]:
 def changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Names of definitions that differ, were added or are gone."""
     return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+
+
+def _is_ignored(module: str) -> bool:
+    parts = module.split(".")
+    return parts[0] == _ROOT and len(parts) > 1 and parts[1] in _IGNORED
 
 
 def _all(module: str) -> list[str]:
@@ -103,12 +108,16 @@ def _parse(module: str) -> _Module:
         for name in _names(statement):
             definitions.setdefault(name, []).append(statement)
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_ROOT):
+        if isinstance(node, ast.ImportFrom) and _is_inside(node.module or ""):
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
                 target = (whole, None) if _file(whole) else (str(node.module), alias.name)
                 imports[alias.asname or alias.name] = target
     return _Module(definitions, imports)
+
+
+def _is_inside(module: str) -> bool:
+    return module.partition(".")[0] == _ROOT
 
 
 def _names(node: ast.stmt) -> list[str]:
@@ -123,13 +132,13 @@ def _names(node: ast.stmt) -> list[str]:
 
 @functools.cache
 def _file(module: str) -> Path | None:
-    if not module.startswith(_ROOT):
+    if not _is_inside(module):
         try:
             source = inspect.getsourcefile(__import__(module, fromlist=["_"]))
         except (ImportError, TypeError):
             return None
         return None if source is None else Path(source)
-    base = Path(__file__).parent.parent.joinpath(*module.split(".")[1:])
+    base = _PLACE.joinpath(*module.split(".")[1:])
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.exists():
             return path

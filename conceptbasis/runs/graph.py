@@ -223,6 +223,7 @@ def reason_to_compute(folder: Path, key: Mapping[str, Any]) -> str | None:
     old = read_json(path)
     if not isinstance(old, dict) or "code" not in old:
         return "running again (it was made by an older version)"
+    _require_sections(path, old)
     for part in ("config", "inputs"):
         before, now = old[part], key[part]
         changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
@@ -261,8 +262,7 @@ def load_result(run: Path, name: str, kind: type[R], *, tensors: bool = True) ->
 def verify(folder: Path) -> dict[str, Any]:
     """The provenance of a finished stage, once its files are found to be those it names."""
     provenance = read_json(folder / PROVENANCE)
-    if not isinstance(provenance, dict) or not set(_SECTIONS) <= provenance.keys():
-        raise corrupt(folder / PROVENANCE, f"it has not the sections {', '.join(_SECTIONS)}")
+    _require_sections(folder / PROVENANCE, provenance)
     outputs = provenance["outputs"]
     for name in (TENSORS, RESULT):
         if name not in outputs:
@@ -272,3 +272,8 @@ def verify(folder: Path) -> dict[str, Any]:
         if file_hash(folder / name) != outputs[name]:
             raise corrupt(folder / name, "its hash is not the one recorded")
     return provenance
+
+
+def _require_sections(path: Path, found: Any) -> None:
+    if not isinstance(found, dict) or not all(isinstance(found.get(s), dict) for s in _SECTIONS):
+        raise corrupt(path, f"it has not the sections {', '.join(_SECTIONS)}")

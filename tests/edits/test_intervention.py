@@ -6,20 +6,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from steps import harvest_of
+from steps import Steps
 
 from conceptbasis.config.budgets import benign_classes, request_classes
 from conceptbasis.config.transfer import ReplaySection
+from conceptbasis.edits.finished import load_replayed
 from conceptbasis.edits.intervention import (
     Intervention,
     apply_intervention,
-    chosen_layers,
+    intervention_of,
     plan_intervention,
 )
 from conceptbasis.errors import ArtifactError, InterventionError
 from conceptbasis.models.stream.native import end_activations
 from conceptbasis.models.text.generation import first_token_logits
-from conceptbasis.stages.replay import load_intervention
+from conceptbasis.results.layers import LayerPlan
 
 PROMPTS = ["what is a rose ?", "tell me where opium is .", "translate plum into dorvish ."]
 
@@ -33,7 +34,7 @@ def plan(side, layers, **changes) -> Intervention:
     """An intervention on random directions with means and amounts that are not zero."""
     d_model = side.loaded.architecture.d_model
     base = Intervention(
-        tuple(layers),
+        LayerPlan.per_layer(layers),
         directions(d_model, len(layers)),
         means=directions(d_model, len(layers), seed=1),
         amounts=(2.0,) * len(layers),
@@ -142,78 +143,78 @@ def test_raise_without_gates_is_an_error(sides):
 
 
 @pytest.fixture
-def harvest(make_study):
-    return harvest_of(make_study(budget="B1"))
+def sites(make_study):
+    return Steps(make_study(budget="B1")).sites
 
 
-def test_plan_measures_means_and_amounts_on_benign_report_sites(harvest):
+def along(sites, layers, rows, section, means=None) -> Intervention:
+    """Planned with a direction of its own for each layer."""
+    by_layer = dict(zip(layers, rows, strict=True))
+    return plan_intervention(sites, LayerPlan.per_layer(layers), by_layer, section, means)
+
+
+def test_plan_measures_means_and_amounts_on_benign_report_sites(sites):
     r = directions(40, 2)
     section = ReplaySection(mode="add", alpha=-4.0)
-    planned = plan_intervention(harvest, [0, 2], r, section)
-    benign = torch.tensor([t.text_class in benign_classes() for t in harvest.texts])
+    planned = along(sites, [0, 2], r, section)
+    benign = torch.tensor([t.text_class in benign_classes() for t in sites.texts])
     assert not benign.all()
-    rows = harvest.rows("report")
-    asked = torch.tensor([t.text_class in request_classes() for t in harvest.texts])
-    ends = rows[asked[harvest.text[rows]] & harvest.end_of_prompt[rows]]
-    rows = rows[benign[harvest.text[rows]]]
+    rows = sites.rows("report")
+    asked = torch.tensor([t.text_class in request_classes() for t in sites.texts])
+    ends = rows[asked[sites.text[rows]] & sites.end_of_prompt[rows]]
+    rows = rows[benign[sites.text[rows]]]
     assert 0 < len(ends) < len(rows)
     for i, layer in enumerate((0, 2)):
-        x = harvest.residuals("target", layer)
+        x = sites.residuals("target", layer)
         assert torch.allclose(planned.means[i].double(), x[ends].double().mean(0), atol=1e-5)
         x = x[rows].double()
         assert not torch.allclose(planned.means[i].double(), x.mean(0), atol=1e-2)
         assert planned.amounts[i] == pytest.approx(-4.0 * float((x @ r[i].double()).std()), 1e-4)
-    stronger = plan_intervention(harvest, [0, 2], r, section.model_copy(update={"alpha": 4.0}))
+    stronger = along(sites, [0, 2], r, section.model_copy(update={"alpha": 4.0}))
     assert stronger.amounts == pytest.approx([-a for a in planned.amounts])
 
 
-def test_affine_keeps_the_benign_mean(harvest, sides):
+def test_affine_keeps_the_benign_mean(sites, sides):
     r = directions(40, 1)
-    planned = plan_intervention(harvest, [1], r, ReplaySection(mode="affine"))
-    x = harvest.residuals("target", 1)
+    planned = along(sites, [1], r, ReplaySection(mode="affine"))
+    x = sites.residuals("target", 1)
     edited = x - (x @ r[0])[:, None] * r[0] + (planned.means[0] @ r[0]) * r[0]
     assert torch.allclose((edited @ r[0]), (planned.means[0] @ r[0]).expand(len(x)), atol=1e-4)
     assert float((planned.means[0] @ r[0]).abs()) > 1e-3
 
 
 @pytest.mark.parametrize(("gamma", "moved"), [(1.0, True), (-1.0, False)])
-def test_removal_goes_on_by_the_offset_and_strengthening_does_not(harvest, gamma, moved):
+def test_removal_goes_on_by_the_offset_and_strengthening_does_not(sites, gamma, moved):
     r = directions(40, 2)
     plain, further = (
-        plan_intervention(harvest, [0, 1], r, ReplaySection(offset=offset, gamma=gamma))
-        for offset in (0.0, 0.5)
+        along(sites, [0, 1], r, ReplaySection(offset=offset, gamma=gamma)) for offset in (0.0, 0.5)
     )
     for layer in (0, 1):
-        along = harvest.reported_ends(layer) @ r[layer]
+        reading = sites.reported_ends(layer) @ r[layer]
         shift = (plain.means[layer] - further.means[layer]) @ r[layer]
-        assert float(shift) == pytest.approx(0.5 * float(along.std()) if moved else 0, rel=1e-3)
-        assert float(plain.means[layer] @ r[layer]) == pytest.approx(float(along.mean()), rel=1e-3)
+        assert float(shift) == pytest.approx(0.5 * float(reading.std()) if moved else 0, rel=1e-3)
+        assert float(plain.means[layer] @ r[layer]) == pytest.approx(
+            float(reading.mean()), rel=1e-3
+        )
+
+
+def test_a_single_direction_is_planned_at_every_layer_and_keeps_its_source(sites):
+    r = directions(40, 1)[0]
+    plan = LayerPlan.single([0, 2], 1)
+    planned = plan_intervention(sites, plan, {1: r}, ReplaySection())
+    assert planned.plan == plan
+    assert planned.layers == (0, 2)
+    assert torch.equal(planned.directions, r.expand(2, 40))
+
+
+def test_means_of_ones_own_stand_where_they_are_given(sites):
+    r, own = directions(40, 2), directions(40, 2, seed=3)
+    section = ReplaySection(mode="affine", offset=0.0)
+    planned = along(sites, [0, 2], r, section, means={2: own[1], 0: own[0]})
+    assert torch.equal(planned.means, own)
 
 
 # Layers
-
-
-@pytest.mark.parametrize(
-    ("which", "n_layers", "expected"),
-    [
-        ("all", 5, [0, 1, 2, 3, 4]),
-        ("early", 5, [0, 1, 2, 3]),
-        ("early", 3, [0, 1]),
-        ("last", 5, [4]),
-        ("last", 6, []),
-    ],
-)
-def test_chosen_layers(which, n_layers, expected):
-    section = ReplaySection(layers=which)
-    assert chosen_layers(section, list(range(min(n_layers, 5))), n_layers, 2) == expected
-
-
-def test_raising_begins_at_the_layer_whose_direction_is_used():
-    section = ReplaySection(mode="raise", gamma=-1.0)
-    assert chosen_layers(section, range(6), 6, 3) == [3, 4, 5]
-    assert chosen_layers(section, range(6), 6, None) == [0, 1, 2, 3, 4, 5]
-    early = section.model_copy(update={"layers": "early"})
-    assert chosen_layers(early, range(6), 6, 2) == [2, 3]
 
 
 def test_restriction_keeps_each_layers_own_values(sides):
@@ -232,7 +233,7 @@ def test_nothing_edited_is_an_error(sides):
     with pytest.raises(InterventionError, match=r"none of the layers \[2\] is edited") as caught:
         whole.restrict([2])
     assert "[0, 1]" in caught.value.expected
-    empty = Intervention((), torch.zeros(0, 40))
+    empty = Intervention(LayerPlan(()), torch.zeros(0, 40))
     for mode in ("ablate", "orthogonalise"):
         with (
             pytest.raises(InterventionError),
@@ -253,7 +254,7 @@ def test_direction_of_another_width_or_without_length_is_an_error(sides):
     for bad in (directions(48, 1), torch.zeros(1, 40), torch.full((1, 40), float("nan"))):
         with (
             pytest.raises(InterventionError),
-            apply_intervention(sides.target.loaded, Intervention((1,), bad)),
+            apply_intervention(sides.target.loaded, Intervention(LayerPlan.per_layer([1]), bad)),
         ):
             pass
 
@@ -301,13 +302,14 @@ def test_weight_edit_equals_hooks_on_what_writers_add(sides, name):
 
 
 def test_finished_run_gives_its_intervention(finished, sides):
-    intervention, output = load_intervention(finished.folder)
-    assert list(intervention.layers) == output.result["layers"]
+    replayed = load_replayed(finished.folder)
+    intervention = intervention_of(replayed)
+    assert intervention.plan == replayed.plan == finished.summary.plan
     assert intervention.directions.norm(dim=1) == pytest.approx(1, abs=1e-5)
     with apply_intervention(sides.target.loaded, intervention) as report:
-        assert report.stream == tuple(output.result["edited"]["stream"])
+        assert report.stream == replayed.edited["stream"]
 
 
 def test_run_without_a_replay_is_an_error(tmp_path):
     with pytest.raises(ArtifactError, match="is missing"):
-        load_intervention(tmp_path)
+        load_replayed(tmp_path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from conceptbasis.evaluation.overview import measure_overview, overview_lines
+from conceptbasis.results.harvest import Harvest
+from conceptbasis.runs.graph import load_result
 
 
 @pytest.fixture(scope="module")
@@ -15,14 +17,12 @@ def overview(ready, sides, finished):
 
 
 def test_estimates_are_near_the_harvest(overview, finished):
-    import json
-
-    result = json.loads((finished.folder / "harvest" / "result.json").read_text())
-    assert overview.n_texts == result["n_texts"]
-    assert overview.n_sites == pytest.approx(result["n_sites"], rel=0.1)
+    harvest = load_result(finished.folder, "harvest", Harvest, tensors=False)
+    assert overview.n_texts == harvest.n_texts
+    assert overview.n_sites == pytest.approx(harvest.n_sites, rel=0.1)
     for name, share in zip(("donor", "target"), overview.aligned, strict=True):
-        assert share == pytest.approx(result["aligned_share"][name], abs=0.05)
-    written = sum(entry["bytes"] for entry in result["files"].values())
+        assert share == pytest.approx(harvest.aligned_share[name], abs=0.05)
+    written = sum(file.bytes for file in harvest.files.values())
     assert overview.bytes == pytest.approx(written, rel=0.15)
     assert overview.seconds > 0
     assert overview.free > 0

@@ -1,4 +1,4 @@
-"""The decline effect: what goes of a known probability, near nothing for a random edit."""
+"""The neighbour effect: what goes of a known probability, near nothing for a random edit."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import torch
 
 from conceptbasis.core.directions.difference import difference_of_means
 from conceptbasis.edits.intervention import Intervention, edits_of
-from conceptbasis.evaluation.proxies import decline_effects
+from conceptbasis.evaluation.proxies import neighbour_effects
 from conceptbasis.models.stream.hooks import intervene
 from conceptbasis.models.stream.native import end_activations, find_behavior_tokens
 from conceptbasis.models.text.generation import first_token_logits
+from conceptbasis.results.layers import LayerPlan
 
 LAYERS = (0, 1, 2)
 N = 8
@@ -23,7 +24,9 @@ def prompts_of(study):
 
 def edit_along(direction, gamma=1.0):
     unit = direction / direction.norm()
-    return Intervention(LAYERS, unit.expand(len(LAYERS), -1), "ablate", gamma=gamma)
+    return Intervention(
+        LayerPlan.per_layer(LAYERS), unit.expand(len(LAYERS), -1), "ablate", gamma=gamma
+    )
 
 
 def own_direction(study):
@@ -46,15 +49,15 @@ def test_it_is_the_share_of_the_declines_probability_that_goes(make_study):
     whole = probability(before, tokens).mean()
     assert whole > 2 * probability(beside, tokens).mean()
     expected = 1 - probability(after, tokens) / whole
-    assert decline_effects(study, edit) == pytest.approx(expected.tolist(), abs=1e-6)
+    assert neighbour_effects(study, edit) == pytest.approx(expected.tolist(), abs=1e-6)
 
 
 def test_the_target_s_own_direction_does_much_and_a_random_one_little(make_study):
     study = make_study(budget="B0d")
-    own = decline_effects(study, edit_along(own_direction(study)))
+    own = neighbour_effects(study, edit_along(own_direction(study)))
     noise = torch.Generator().manual_seed(0)
     random = [
-        sum(decline_effects(study, edit_along(torch.randn(40, generator=noise)))) / N
+        sum(neighbour_effects(study, edit_along(torch.randn(40, generator=noise)))) / N
         for _ in range(5)
     ]
     assert len(own) == N
@@ -63,11 +66,11 @@ def test_the_target_s_own_direction_does_much_and_a_random_one_little(make_study
 
 def test_an_edit_that_does_nothing_has_no_effect(make_study):
     study = make_study(budget="B0d")
-    effects = decline_effects(study, edit_along(own_direction(study), gamma=0.0))
+    effects = neighbour_effects(study, edit_along(own_direction(study), gamma=0.0))
     assert sum(effects) / N == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("sections", [{"budget": "B0"}, {"replay": {"gamma": -0.5}}])
-def test_without_declines_or_when_refusal_is_raised_there_is_none(make_study, sections):
+def test_without_declines_or_when_the_behavior_is_strengthened_there_is_none(make_study, sections):
     study = make_study(**{"budget": "B0d", **sections})
-    assert decline_effects(study, edit_along(torch.ones(40))) == []
+    assert neighbour_effects(study, edit_along(torch.ones(40))) == []

@@ -9,22 +9,23 @@ from types import SimpleNamespace
 import pytest
 import scipy.sparse
 import torch
-from steps import steps_of
+from steps import Steps
 
 from conceptbasis.core.statistics.moments import StreamingMoments, moments_bytes
 from conceptbasis.methods import rebuilder
-from conceptbasis.methods.rebuilder import BASES, Rebuilder
+from conceptbasis.methods.rebuilder import ROUTES, Rebuilder
 from conceptbasis.models.loading.memory import Load, maps_bytes
+from conceptbasis.study.recipes import recipe_of
 
 
-def test_large_dictionaries_give_the_same_directions_from_recipe_features_alone(
+def test_large_dictionaries_give_the_same_directions_from_recipe_latents_alone(
     make_study, monkeypatch
 ):
-    steps = steps_of(make_study())
-    pair = steps.alignment.layer_map.pairs[-1]
-    recipe, r = steps.recipes.recipes[pair[0]], steps.direction.trajectory[pair[1]]
+    steps = Steps(make_study())
+    row = steps.recipes.layers[-1]
+    pair, recipe, r = (row.target, row.donor), recipe_of(row), steps.direction.per_layer[row.donor]
     n_atoms = max(len(recipe.feature_ids), steps.study.config.transfer.n_atoms)
-    shared = {basis: steps.rebuilder.rebuild(basis, pair, recipe, r) for basis in BASES}
+    shared = {route: steps.rebuilder.rebuild(route, pair, recipe, r) for route in ROUTES}
     made: list[int] = []
 
     class Counted(StreamingMoments):
@@ -34,12 +35,12 @@ def test_large_dictionaries_give_the_same_directions_from_recipe_features_alone(
 
     monkeypatch.setattr(rebuilder, "StreamingMoments", Counted)
     monkeypatch.setattr(rebuilder, "SHARED_MOMENTS", 0)
-    for basis, expected in shared.items():
-        alone = steps.rebuilder.rebuild(basis, pair, recipe, r)
-        assert alone.strength == expected.strength
+    for route, expected in shared.items():
+        alone = steps.rebuilder.rebuild(route, pair, recipe, r)
+        assert alone.ridge == expected.ridge
         assert torch.equal(alone.rebuilt.target_ids, expected.rebuilt.target_ids)
         torch.testing.assert_close(alone.rebuilt.direction, expected.rebuilt.direction)
-    assert 0 < max(made) <= n_atoms < len(steps.matches.pairs[pair].eligible_donor)
+    assert 0 < max(made) <= n_atoms < len(steps.rebuilder.matches[pair].eligible_donor)
 
 
 class _Sites:
@@ -58,9 +59,9 @@ class _Sites:
 def _grown(sites: _Sites, x, y, queue) -> None:
     torch.set_num_threads(1)
     study = SimpleNamespace(config=SimpleNamespace(transfer=SimpleNamespace(end_of_prompt_share=1)))
-    route = Rebuilder(study, sites, None, None, sites)
+    rebuilder = Rebuilder(study, sites, None, None, sites)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    moments = route.moments(x, y)
+    moments = rebuilder.moments(x, y)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     queue.put((1024 * (after - before), float(moments.sum_x.sum())))
 

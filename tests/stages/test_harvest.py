@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conceptbasis.study.harvest import _align
 from micro import QUIET
-from steps import harvest_of
+from steps import Steps
 
 from conceptbasis.config.budgets import find_class
 from conceptbasis.data.prompts import Text
@@ -18,6 +17,8 @@ from conceptbasis.errors import NumericsError, PromptError
 from conceptbasis.models.stream import residuals as residuals_stage
 from conceptbasis.models.stream.residuals import Residuals, read_residuals
 from conceptbasis.models.text.chat import encode_texts, render
+from conceptbasis.results.harvest import Shown
+from conceptbasis.study.shared_sites import align_sites
 
 STRANGE = (
     "where is the café in the forest ?",
@@ -115,16 +116,16 @@ def test_end_of_prompt_is_a_site_only_when_asked_for(sides):
 
 def test_shares_are_reported_for_both_sides(make_study, finished):
     study = make_study()
-    harvest = harvest_of(study)
-    share = harvest.result["aligned_share"]
-    n_sites = harvest.result["n_sites"] + sum(harvest.result["dropped"].values())
+    steps = Steps(study)
+    harvest, share = steps.harvest, steps.harvest.aligned_share
+    n_sites = harvest.n_sites + sum(harvest.dropped.values())
     for name, side in (("donor", study.donor), ("target", study.target)):
-        read = residuals_of(side, harvest.texts, batch_size=128)
+        read = residuals_of(side, steps.sites.texts, batch_size=128)
         assert share[name] == pytest.approx(n_sites / len(read.sites), abs=0.01)
         assert 0.3 < share[name] <= 1
     assert share["donor"] != share["target"]
-    assert n_sites == sum(harvest.result["splits"].values())
-    assert sum(row["sites"] for row in harvest.result["classes"]) == harvest.result["n_sites"]
+    assert n_sites == sum(harvest.splits.values())
+    assert sum(row.sites for row in harvest.shown) == harvest.n_sites
 
 
 def test_no_shared_site_is_an_error(make_study, monkeypatch):
@@ -140,8 +141,8 @@ def test_no_shared_site_is_an_error(make_study, monkeypatch):
     monkeypatch.setattr(residuals_stage, "encode_texts", shifted)
     study = make_study()
     with pytest.raises(PromptError, match="no site is shared by donor and target"):
-        harvest_of(study)
-    assert study.ledger.as_list() == []
+        _ = Steps(study).harvest
+    assert study.ledger.shown == ()
 
 
 # Outliers
@@ -170,11 +171,12 @@ def test_outlier_norms_are_dropped_from_both_sides_and_counted(
 ):
     texts = [Text(str(i), "chat") for i in range(50)]
     read = {"donor": planted(scale=donor), "target": planted(scale=target)}
-    tensors, result = _align(tmp_path, ready.config(), texts, read)
-    assert result["dropped"] == dropped
+    found = align_sites(tmp_path, ready.config(), texts, read)
+    assert found.dropped == dropped
     n = 200 - max(dropped.values())
-    assert result["n_sites"] == len(tensors["text"]) == n
-    sites = set(zip(tensors["text"].tolist(), tensors["offset"].tolist(), strict=True))
+    assert found.n_sites == len(found.text) == n
+    assert found.shown == (Shown("chat", 50, n),)
+    sites = set(zip(found.text.tolist(), found.offset.tolist(), strict=True))
     assert ((0, 4) in sites) is (n == 200)
 
 
@@ -182,15 +184,15 @@ def test_outlier_norms_are_dropped_from_both_sides_and_counted(
 
 
 def test_splits_are_by_text_and_disjoint(make_study):
-    harvest = harvest_of(make_study())
-    texts = {s: set(harvest.text[harvest.rows(s)].tolist()) for s in ("fit", "select", "report")}
+    sites = Steps(make_study()).sites
+    texts = {s: set(sites.text[sites.rows(s)].tolist()) for s in ("fit", "select", "report")}
     assert not texts["fit"] & texts["select"]
     assert not texts["fit"] & texts["report"]
     assert not texts["select"] & texts["report"]
-    n = len(set(harvest.text.tolist()))
+    n = len(set(sites.text.tolist()))
     assert sum(len(group) for group in texts.values()) == n
     assert len(texts["fit"]) / n == pytest.approx(0.6, abs=0.03)
-    contents = [{t.content for t in harvest.split_texts(s)} for s in texts]
+    contents = [{t.content for t in sites.split_texts(s)} for s in texts]
     assert not contents[0] & contents[1]
     assert not contents[0] & contents[2]
 
@@ -237,9 +239,9 @@ def test_text_longer_than_the_context_is_an_error(sides):
 
 def harvested(make_study, **section):
     study = make_study(harvest=section)
-    harvest_of(study)
-    folder = study.run.folder / "harvest"
-    assert not list(study.run.folder.glob("harvest-*")), "spilled residuals were left behind"
+    _ = Steps(study).harvest
+    folder = study.folder / "harvest"
+    assert not list(study.folder.glob("harvest-*")), "spilled residuals were left behind"
     return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
 
 
@@ -258,7 +260,7 @@ def test_groups_of_layers_leave_the_same_files(make_study, monkeypatch):
     assert asked == [[0, 1, 2, 3], [0, 1, 2]]
     asked.clear()
     study = make_study(harvest={})
-    shutil.rmtree(study.run.folder / "harvest")
+    shutil.rmtree(study.folder / "harvest")
     assert harvested(make_study, layers_at_once=2) == whole
     assert asked == [[0, 1], [2, 3], [0, 1], [2]]
 
@@ -282,14 +284,14 @@ def test_another_group_size_is_no_reason_to_read_again(make_study, monkeypatch):
 def test_narrow_storage_halves_the_files_and_keeps_residuals_to_its_digits(
     make_study, storage, bound
 ):
-    wide = harvest_of(make_study())
-    sizes = {name: entry["bytes"] for name, entry in wide.result["files"].items()}
-    exact = wide.residuals("donor", 1).clone()
-    narrow = harvest_of(make_study(harvest={"storage": storage}))
-    assert narrow.hash != wide.hash
-    for name, entry in narrow.result["files"].items():
-        assert entry["bytes"] == pytest.approx(sizes[name] / 2, rel=0.01)
-    found = narrow.residuals("donor", 1)
+    wide = Steps(make_study())
+    sizes = {name: file.bytes for name, file in wide.harvest.files.items()}
+    exact = wide.sites.residuals("donor", 1).clone()
+    narrow = Steps(make_study(harvest={"storage": storage}))
+    for name, file in narrow.harvest.files.items():
+        assert file.bytes == pytest.approx(sizes[name] / 2, rel=0.01)
+    assert narrow.graph.done["harvest"].hash != wide.graph.done["harvest"].hash
+    found = narrow.sites.residuals("donor", 1)
     assert found.dtype == torch.float32
     off = ((found - exact).abs() / exact.abs().clamp_min(1e-3)).max()
     assert 0 < float(off) <= bound
@@ -301,5 +303,5 @@ def test_residuals_beyond_half_precision_are_an_error(ready, tmp_path):
     texts = [Text(str(i), "chat") for i in range(50)]
     read = {"donor": planted(), "target": large}
     with pytest.raises(NumericsError, match="target layer 0 exceed"):
-        _align(tmp_path, ready.config(harvest={"storage": "float16"}), texts, read)
-    _align(tmp_path, ready.config(harvest={"storage": "bfloat16"}), texts, read)
+        align_sites(tmp_path, ready.config(harvest={"storage": "float16"}), texts, read)
+    align_sites(tmp_path, ready.config(harvest={"storage": "bfloat16"}), texts, read)

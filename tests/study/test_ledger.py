@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
 import pytest
-from micro import QUIET
+from micro import CONCEPTS, QUIET, SMALL
+from steps import Steps
 
+from conceptbasis import pipeline
 from conceptbasis.config.budgets import budget_allows, budget_names, class_names, find_class
 from conceptbasis.data.prompts import Text
 from conceptbasis.errors import ConfigError, PromptError
+from conceptbasis.models.stream.native import end_activations
+from conceptbasis.models.stream.residuals import read_residuals
+from conceptbasis.models.text.generation import first_token_logits, generate, text_nll
 from conceptbasis.organisms.vocabulary import REFUSAL
-from conceptbasis.pipeline import run_pipeline
-from conceptbasis.stages import pipeline
+from conceptbasis.pipeline import admit_target, run_pipeline
+from conceptbasis.results.harvest import Shown
+from conceptbasis.runs.graph import PROVENANCE
+from conceptbasis.stages import STAGES
+from conceptbasis.stages.direction import DIRECTION
+from conceptbasis.study import opening
+from conceptbasis.study.concepts import allowed_concepts
 from conceptbasis.study.ledger import Ledger
-
-SMALL = {"n_prompts": 12, "n_random": 1, "n_shuffled": 1, "n_control_prompts": 4}
-
 
 # The ledger itself
 
@@ -24,25 +32,49 @@ SMALL = {"n_prompts": 12, "n_random": 1, "n_shuffled": 1, "n_control_prompts": 4
 @pytest.mark.parametrize("budget", budget_names())
 @pytest.mark.parametrize("text_class", class_names())
 def test_a_class_beyond_the_budget_is_refused(budget, text_class):
-    ledger = Ledger(budget)
+    ledger, text = Ledger(budget), Text((("user", "a b"), ("assistant", "c .")), text_class)
+    shown = Shown(text_class, 3, 10)
     if budget_allows(budget, find_class(text_class).needs):
-        ledger.show(text_class, 3, 10)
-        assert ledger.as_list() == [{"class": text_class, "texts": 3, "sites": 10}]
+        ledger.book("harvest", [shown])
+        ledger.allow([text])
+        assert ledger.shown == (shown,)
+        ledger.gate(["a b", text.as_messages()])
     else:
         with pytest.raises(PromptError, match=f"'{text_class}' would reach the target at budget"):
-            ledger.show(text_class, 3, 10)
-        assert ledger.as_list() == []
+            ledger.book("harvest", [Shown("chat", 1), shown])
+        with pytest.raises(PromptError, match=f"'{text_class}' would reach the target at budget"):
+            ledger.allow([text])
+        assert ledger.shown == ()
+        with pytest.raises(PromptError, match="not booked"):
+            ledger.gate([text.as_messages()])
 
 
 def test_counts_add_up_by_class():
     ledger = Ledger("B0d")
-    ledger.show("chat", 2, 5)
-    texts = [Text("a", "chat"), Text("b", "declines"), Text("c", "chat")]
-    ledger.show_texts(texts, {"chat": 7, "declines": 1})
-    assert ledger.as_list() == [
-        {"class": "chat", "texts": 4, "sites": 12},
-        {"class": "declines", "texts": 1, "sites": 1},
-    ]
+    ledger.book("target.saes", [Shown("chat", 2, 5)])
+    ledger.book("harvest", [Shown("chat", 2, 7), Shown("declines", 1, 1)])
+    assert ledger.shown == (Shown("chat", 4, 12), Shown("declines", 1, 1))
+
+
+def test_what_is_booked_again_by_one_origin_replaces_the_last():
+    ledger = Ledger("B0")
+    ledger.book("harvest", [Shown("chat", 2, 5)])
+    ledger.book("harvest", [Shown("chat", 3, 6)])
+    assert ledger.shown == (Shown("chat", 3, 6),)
+
+
+def test_a_text_passes_only_whole_and_as_it_was_admitted():
+    ledger = Ledger("B0")
+    ledger.allow([Text("a plain text .", "mentions"), Text((("user", "who ?"),), "chat")])
+    ledger.gate(["a plain text .", "who ?", [{"role": "user", "content": "who ?"}]])
+    ledger.gate([])
+    for text in ("a plain text", "who", [{"role": "user", "content": "who ? and why ?"}]):
+        with pytest.raises(PromptError, match="not booked"):
+            ledger.gate(["who ?", text])
+    both = [{"role": "user", "content": "who ?"}, {"role": "assistant", "content": "nobody"}]
+    with pytest.raises(PromptError, match="not booked") as caught:
+        ledger.gate([both])
+    assert "nobody" not in str(caught.value) + caught.value.what + caught.value.fix
 
 
 def test_labels_are_locked_until_the_seal():
@@ -66,6 +98,125 @@ def test_target_saes_trained_beyond_the_budget_are_refused(ready, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+# The gate before the model
+
+
+@pytest.fixture
+def guarded(make_study, sides):
+    """A study whose target is guarded, as a run has it."""
+    study = make_study(target=replace(sides.target))
+    admit_target(study)
+    return study
+
+
+ENDS = {"end_of_prompt": True}
+READERS = {
+    "answers": lambda loaded, text: generate(loaded, [text], max_new_tokens=2),
+    "first logits": lambda loaded, text: first_token_logits(loaded, [text]),
+    "activations": lambda loaded, text: end_activations(loaded, [text]),
+    "likelihood": lambda loaded, text: text_nll(
+        loaded, [[{"role": "user", "content": text}]], batch_size=2
+    ),
+    "residuals": lambda loaded, text: read_residuals(
+        loaded, [Text(text, "chat")], [0], batch_size=1, reporter=QUIET, label="", **ENDS
+    ),
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_the_target_reads_nothing_before_the_seal_that_was_not_booked(guarded, read):
+    forbidden, benign = guarded.prompts("positive")[0].text, "what is a rose ?"
+    loaded, seen = guarded.target.loaded, []
+    handle = loaded.architecture.embed.register_forward_pre_hook(lambda *given: seen.append(given))
+    try:
+        for text in (forbidden, benign):
+            with pytest.raises(PromptError, match="not booked would reach the target"):
+                read(loaded, text)
+        assert not seen
+        guarded.ledger.allow([Text(benign, "chat")])
+        read(loaded, benign)
+        with pytest.raises(PromptError):
+            read(loaded, forbidden)
+        n_benign = len(seen)
+        assert n_benign
+        guarded.ledger.seal({})
+        read(loaded, forbidden)
+        assert len(seen) > n_benign
+    finally:
+        handle.remove()
+
+
+def test_the_donor_reads_what_it_likes(guarded):
+    assert generate(guarded.donor.loaded, [guarded.prompts("positive")[0].text], max_new_tokens=1)
+
+
+def test_concepts_and_shared_texts_are_admitted_and_counted(guarded):
+    steps, before = Steps(guarded), counts(guarded)
+    alignment, harvest = steps.alignment, steps.harvest
+    assert set(alignment.concepts) == set(CONCEPTS)
+    read = Counter(before)
+    for entry in (*alignment.shown, *harvest.shown):
+        read[entry.text_class] += entry.texts
+    assert counts(guarded) == read
+    assert sum(entry.texts for entry in alignment.shown) == 4 * 48
+    assert sum(entry.texts for entry in harvest.shown) == harvest.n_texts
+    for role in ("positive", "negative", "eval_positive", "eval_negative"):
+        with pytest.raises(PromptError, match="not booked"):
+            first_token_logits(guarded.target.loaded, [guarded.prompts(role)[0].text])
+
+
+def counts(study) -> Counter[str]:
+    return Counter({entry.text_class: entry.texts for entry in study.ledger.shown})
+
+
+def test_concepts_beyond_the_budget_are_not_admitted(make_study, sides):
+    study = make_study(target=replace(sides.target), budget="B0")
+    study.target.guard_texts(study.ledger.gate)
+    assert {c.budget for c in allowed_concepts(study)} == {"B0"}
+    for concept in study.suite.concepts:
+        text = concept.positive[0].text
+        if concept.budget == "B0":
+            first_token_logits(study.target.loaded, [text])
+        else:
+            with pytest.raises(PromptError, match="not booked"):
+                first_token_logits(study.target.loaded, [text])
+
+
+def test_texts_that_the_target_s_saes_have_read_are_booked(guarded, sides):
+    found = {entry.text_class: entry for entry in guarded.ledger.shown}
+    shown = {entry.text_class: entry for entry in sides.target.saes.shown}
+    assert found == shown
+    assert {"chat", "mentions"} <= set(shown)
+    n_trained = sum(sides.target.saes.texts.values())
+    assert sum(entry.texts for entry in shown.values()) > n_trained  # those held out count too
+
+
+def test_saes_that_read_more_than_the_budget_allows_are_refused(make_study, sides):
+    read = [*sides.target.saes.shown, Shown("harmful_requests", 1)]
+    saes = replace(sides.target.saes, shown=tuple(read))
+    target = replace(sides.target, open_saes=lambda: saes)
+    with pytest.raises(PromptError, match="'harmful_requests' would reach the target"):
+        admit_target(make_study(target=target))
+    with pytest.raises(PromptError, match="'declines' would reach the target"):
+        admit_target(make_study(target=replace(sides.target), budget="B0"))
+
+
+def test_a_stage_that_reads_past_the_ledger_ends_the_run(ready, tmp_path, monkeypatch):
+    """Wherever it stands before the seal; and it leaves nothing that counts as finished."""
+
+    def curious(study):
+        first_token_logits(study.target.loaded, [study.prompts("positive")[0].text])
+        return DIRECTION.compute(study)
+
+    changed = replace(DIRECTION, compute=curious)
+    stages = [changed if stage is DIRECTION else stage for stage in STAGES]
+    monkeypatch.setattr(pipeline, "STAGES", stages)
+    with pytest.raises(PromptError, match="not booked would reach the target before the seal"):
+        ready.run(tmp_path / "run", evaluate=SMALL)
+    assert not (tmp_path / "run" / "direction").exists()
+    assert (tmp_path / "run" / "harvest" / PROVENANCE).exists()
+
+
 # The proof
 
 
@@ -83,7 +234,7 @@ class Watch:
     read: dict[bool, list[str]] = field(default_factory=lambda: {False: [], True: []})
 
     def put(self, monkeypatch, target, *, stop=False) -> None:
-        load, seal, check = pipeline.load_model, Ledger.seal, pipeline.check_context
+        load, seal, check = opening.load_model, Ledger.seal, pipeline.check_context
 
         def load_watched(path, **keywords):
             loaded = load(path, **keywords)
@@ -105,7 +256,7 @@ class Watch:
             check(*arguments)
             self.counting = False
 
-        monkeypatch.setattr(pipeline, "load_model", load_watched)
+        monkeypatch.setattr(opening, "load_model", load_watched)
         monkeypatch.setattr(Ledger, "seal", seal_watched)
         monkeypatch.setattr(pipeline, "check_context", check_watched)
 
@@ -189,8 +340,8 @@ def test_the_watch_sees_harmful_prompts_and_refusals_where_the_budget_allows_the
 
 
 def test_summary_lists_what_the_target_was_shown(finished):
-    ledger = {row["class"]: row for row in finished.summary["ledger"]}
-    assert finished.summary["budget"] == "B0d"
+    ledger = {row.text_class: row for row in finished.summary.ledger}
+    assert finished.summary.budget == "B0d"
     assert {"chat", "declines", "mentions", "definitions", "concepts"} <= set(ledger)
     assert not {"harmful_requests", "refusals"} & set(ledger)
-    assert all(row["texts"] > 0 for row in ledger.values())
+    assert all(row.texts > 0 for row in ledger.values())
