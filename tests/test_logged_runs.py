@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conceptbasis.tracking.tables import layer_series
 from rich.console import Console
 
 from conceptbasis.behaviors import find_behavior
