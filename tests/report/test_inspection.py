@@ -124,9 +124,12 @@ def rewritten(folder: Path, copy: Path, stage: str, **changes: Any) -> Path:
 
 def test_missing_figures_are_dashes(folder: Path, tmp_path: Path) -> None:
     fit = stage_results(make_summary())["fit"]
-    layers = tuple(replace(layer, eligible_mass=None, atoms=()) for layer in fit.layers)
-    text = printed(rewritten(folder, tmp_path / "run", "fit", layers=layers))
-    assert "eligible mass –" in text
+    layers = tuple(replace(layer, atoms=()) for layer in fit.layers)
+    copy = rewritten(folder, tmp_path / "run", "fit", layers=layers)
+    latent = layers_of(folder, layer=2)[0].donor_atoms[1].latent
+    rows = [line.split() for line in printed(copy, layer=2).splitlines()]
+    row = next(row for row in rows if row[:1] == [str(latent)])
+    assert (row[2], row[4], row[5].partition("/")[0], row[-1]) == ("–", "–", "–", "–")
 
 
 # Evidence
