@@ -14,6 +14,7 @@ from conceptbasis.data.prompts import PromptSuite
 from conceptbasis.errors import CoverageError
 from conceptbasis.evaluation.overview import measure_overview, overview_lines
 from conceptbasis.evaluation.summary import write_recipe, write_summary
+from conceptbasis.methods import check_methods
 from conceptbasis.models.stream.weights import check_weight_edits
 from conceptbasis.results.edit import Replayed
 from conceptbasis.results.summary import Summary
@@ -63,6 +64,7 @@ def run_pipeline(
             where it can be known before.
     """
     check_budget(target_config, config)
+    check_methods(config)
     suite = load_prompts(config)
     configs = (donor_config, target_config)
     with folder_lock(folder):

@@ -1,7 +1,11 @@
-"""A budget in one row: benign text and concepts only, without statements that name a topic."""
+"""A budget in one row: benign requests only, without statements that name a topic.
+
+conceptbasis demo --set extensions='[examples/budget.py]' --set budget=Bplain
+"""
 
 from __future__ import annotations
 
 from conceptbasis.config.budgets import BUDGETS, Budget
 
-BUDGETS.insert(0, Budget("Bplain", False, "nothing yet: raise classes to it in TEXT_CLASSES"))
+PLAIN = ("chat", "arithmetic", "greetings")
+BUDGETS.insert(0, Budget("Bplain", False, "requests only", also=PLAIN))

@@ -75,7 +75,7 @@ def test_folder_that_is_no_run(
         ("inspect", "transfer/result.json"),
         ("inspect", "atoms/result.json"),
         ("report", "atoms/result.json"),
-        ("report", "evaluate/result.json"),
+        ("report", "curve/result.json"),
         ("report", "summary.json"),
         ("compare", "summary.json"),
     ],
@@ -96,7 +96,7 @@ def test_summary_of_another_shape_is_named(
     copy = shutil.copytree(folder, tmp_path / "run")
     (copy / "summary.json").write_text("{}")
     assert main([command, str(copy)]) == 2
-    assert "does not hold donor" in capsys.readouterr().err
+    assert "does not hold schema" in capsys.readouterr().err
 
 
 def test_verbose_shows_where_an_error_arose(

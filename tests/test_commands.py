@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from conceptbasis.cli import commands
+from conceptbasis import pipeline
 from conceptbasis.cli import transfer as commands_transfer
-from conceptbasis.cli.main import build_parser, main
+from conceptbasis.cli.main import COMMANDS, build_parser, main
+from conceptbasis.cli.train_saes import TRAIN_SAES
 from conceptbasis.errors import CoverageError
-from conceptbasis.stages import pipeline
+from conceptbasis.results.summary import Verdict
+from conceptbasis.runs.summary import write_summary
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent / "report"))
@@ -73,27 +76,26 @@ def test_online_without_a_key_is_said_before_the_work(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_declined_transfer_has_a_report_and_is_logged(
+def test_a_rejected_transfer_has_a_report_and_is_logged(
     arguments: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def declined(donor: Any, target: Any, config: Any, folder: Path, *_: Any, **__: Any) -> None:
+    def rejected(donor: Any, target: Any, config: Any, folder: Path, *_: Any, **__: Any) -> None:
         write_run(folder)
         (folder / "recipe.json").unlink()
-        summary = make_summary()
-        verdict = {"word": "declined", "reason": "too little overlap"}
-        summary |= {"conditions": [], "verdict": verdict, "primary_judge": None}
-        (folder / "summary.json").write_text(json.dumps(summary))
-        raise CoverageError("the forecast declines", expected="more", fix="--force")
+        verdict = Verdict("rejected", "too little overlap")
+        none = {"conditions": (), "primary_judge": None, "agreement_of_judges": ()}
+        write_summary(folder, replace(make_summary(), verdict=verdict, **none))
+        raise CoverageError("the forecast rejects", expected="more", fix="--force")
 
-    monkeypatch.setattr(pipeline, "run_pipeline", declined)
+    monkeypatch.setattr(pipeline, "run_pipeline", rejected)
     assert main(arguments) == 2
     captured = capsys.readouterr()
-    assert "the forecast declines" in captured.err
+    assert "the forecast rejects" in captured.err
     assert "wandb failed" not in captured.err
-    assert "Declined" in (tmp_path / "run" / "report.html").read_text()
+    assert "Rejected" in (tmp_path / "run" / "report.html").read_text()
     assert len(logged(tmp_path)) == 1
 
 
@@ -116,13 +118,24 @@ def test_a_failure_of_wandb_costs_no_result(
     assert (tmp_path / "run" / "report.html").exists()
 
 
-def test_every_command_of_the_parser_exists() -> None:
-    from conceptbasis.cli import reading as commands_reading
+def test_every_command_has_a_file_and_answers_for_help(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = "demo transfer train-saes audit inspect replay capability export compare limits doctor"
+    assert [c.name for c in COMMANDS] == [*names.split(), "report", "organisms"]
+    for command in COMMANDS:
+        with pytest.raises(SystemExit):
+            main([command.name, "--help"])
+        assert command.text.split()[0] in capsys.readouterr().out
 
-    modules = (commands, commands_reading, commands_transfer)
-    found = {name for m in modules for name in dir(m) if "run_" in name[:4]}
-    names = "demo transfer train_saes audit inspect replay compare doctor report organisms"
-    assert {f"run_{name}" for name in names.split()} <= found
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, conceptbasis.cli.main as m; m.build_parser(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not loaded & {"torch", "numpy", "pydantic", "rich", "yaml", "wandb"}
+    own = {name for name in loaded if name.startswith("conceptbasis.")}
+    assert {name.split(".")[1] for name in own} <= {"cli", "errors"}
 
 
 def test_a_demo_trains_what_is_missing_and_logs_it_beside_the_demo(
@@ -135,14 +148,14 @@ def test_a_demo_trains_what_is_missing_and_logs_it_beside_the_demo(
         return SimpleNamespace(wait=lambda: 0)
 
     monkeypatch.setattr(commands_transfer, "_is_cached", lambda m: m.model.startswith("organism:l"))
-    monkeypatch.setattr(commands_transfer.subprocess, "Popen", start)
+    monkeypatch.setattr(subprocess, "Popen", start)
     out = tmp_path / "run"
     asked = ["demo", "--out", str(out), "--set", "tracking.project=lantern"]
     assert main([*asked, "--wandb", "offline"]) == 0
     (command,) = started  # of the target; the donor was there
     assert command[-1].endswith("target.yaml")
     options = build_parser().parse_args(command[3:])
-    assert (options.command, options.wandb, options.logs) == ("train_saes", "offline", out)
+    assert (options.run, options.wandb, options.logs) == (TRAIN_SAES.run, "offline", out)
     assert "tracking.project=lantern" in options.set
     started.clear()
     assert main([*asked, "--wandb", "off"]) == 0

@@ -7,23 +7,31 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conceptbasis.tracking.tables import layer_series
 from rich.console import Console
 
+from conceptbasis.behaviors import find_behavior
 from conceptbasis.cli.main import main
+from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.errors import ConceptBasisError, ConfigError
-from conceptbasis.evaluation.metrics import about, flat_figures, unflatten
-from conceptbasis.report.table import compare_table
+from conceptbasis.evaluation.metrics import RunView, flat_figures, unflatten, view_of
+from conceptbasis.report.artifacts import RunFolder
+from conceptbasis.report.logged import layer_series
+from conceptbasis.report.run_tables import compare
+from conceptbasis.report.table import terminal
+from conceptbasis.results.summary import Summary, Verdict
+from conceptbasis.runs.storage import to_json
+from conceptbasis.runs.summary import write_summary
 from conceptbasis.tracking import workspace
 from conceptbasis.tracking.logged_runs import read_logged_runs
 
 sys.path.insert(0, str(Path(__file__).parent / "report"))
-from synthetic_run import make_summary, stage_results
+from synthetic_run import figures, make_summary, with_condition, write_run
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 
@@ -35,7 +43,7 @@ class StandIn(ThreadingHTTPServer):
         runs: Group, name and summary of each run.
     """
 
-    def __init__(self, runs: list[tuple[str, str, dict[str, Any]]]) -> None:
+    def __init__(self, runs: list[tuple[str, str, Summary]]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.runs = runs
         self.asked: list[dict[str, Any]] = []
@@ -59,7 +67,7 @@ class StandIn(ThreadingHTTPServer):
         return {"project": project}
 
 
-def _node(number: int, group: str, name: str, summary: dict[str, Any]) -> dict[str, Any]:
+def _node(number: int, group: str, name: str, summary: Summary) -> dict[str, Any]:
     times = dict.fromkeys(("createdAt", "heartbeatAt"), "2026-01-01T00:00:00")
     texts = dict.fromkeys(("description", "notes", "commit", "sweepName"), "")
     return {**times, **texts} | {
@@ -70,7 +78,7 @@ def _node(number: int, group: str, name: str, summary: dict[str, Any]) -> dict[s
         "jobType": "transfer",
         "state": "finished",
         "tags": [],
-        "config": json.dumps({"about": {"value": about(summary)}}),
+        "config": json.dumps({"about": {"value": to_json(view_of(summary).about)}}),
         "summaryMetrics": json.dumps(flat_figures(summary)),
         "systemMetrics": "{}",
         "readOnly": False,
@@ -98,10 +106,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
+def partial() -> Summary:
+    return replace(make_summary(), verdict=Verdict("partial", ""))
+
+
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandIn]:
-    other = make_summary()
-    other["verdict"]["word"] = "partial"
+    other = partial()
     runs = [("a", "seed 0", make_summary()), ("a", "seed 1", other), ("b", "seed 0", other)]
     with StandIn(runs) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -112,9 +123,10 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandI
         server.shutdown()
 
 
-def printed(summaries: dict[str, Any]) -> str:
+def printed(runs: dict[str, RunView]) -> str:
     out = io.StringIO()
-    Console(file=out, width=80).print(compare_table(summaries))
+    for table in compare(runs):
+        Console(file=out, width=80).print(terminal(table, max_width=17))
     return out.getvalue()
 
 
@@ -123,15 +135,26 @@ def test_logged_runs_give_the_table_that_their_folders_give(stand_in: StandIn) -
     assert list(found) == ["seed 0", "seed 1"]
     assert stand_in.asked[0]["filters"] == {"jobType": "transfer", "group": "a"}
     assert (stand_in.asked[0]["entity"], stand_in.asked[0]["project"]) == ("team", "project")
-    folders = {name: make_summary() for name in found}
-    folders["seed 1"]["verdict"]["word"] = "partial"
-    assert printed(found) == printed(folders)
+    folders = {"seed 0": make_summary(), "seed 1": partial()}
+    assert printed(found) == printed({name: view_of(s) for name, s in folders.items()})
+
+
+def test_runs_of_an_older_form_are_left_out(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = read_logged_runs("team/project", group="a")
+    about = to_json(found["seed 1"].about) | {"basis": "code_map"}
+    node = _node(0, "a", "old", make_summary())
+    node["config"] = json.dumps({"about": {"value": about}})
+    monkeypatch.setattr(sys.modules[__name__], "_node", lambda *_: node)
+    with pytest.raises(ConfigError, match="no finished transfer"):
+        read_logged_runs("team/project")
 
 
 def test_the_command_prints_logged_runs_beside_folders(
     stand_in: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "summary.json").write_text(json.dumps(make_summary()))
+    write_summary(tmp_path, make_summary())
     assert main(["compare", str(tmp_path), "--wandb", "team/project", "--group", "b"]) == 0
     shown = capsys.readouterr().out
     assert "seed 0" in shown
@@ -144,11 +167,10 @@ def test_runs_of_one_name_are_told_apart(stand_in: StandIn) -> None:
 
 
 def test_flat_figures_keep_what_comparisons_read() -> None:
-    summary = make_summary()
-    summary["conditions"][3]["capability"]["gsm"] = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
-    back = unflatten(about(summary), flat_figures(summary))
-    assert printed({"run": back}) == printed({"run": summary})
-    json.dumps(back)
+    capability = {**figures("transfer").capability, "gsm": Interval(0.5, 0.4, 0.6, 9)}
+    summary = with_condition(make_summary(), "transfer", capability=capability)
+    view, flat = view_of(summary), json.loads(json.dumps(flat_figures(summary)))
+    assert printed({"run": unflatten(view.about, flat)}) == printed({"run": view})
 
 
 def test_nothing_logged_is_an_error(stand_in: StandIn) -> None:
@@ -178,20 +200,21 @@ def test_a_failure_of_wandb_is_reported(stand_in: StandIn, monkeypatch: pytest.M
 # The workspace
 
 
-def test_a_workspace_shows_figures_that_are_logged(stand_in: StandIn) -> None:
+def test_a_workspace_shows_figures_that_are_logged(stand_in: StandIn, tmp_path: Path) -> None:
     pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed")
     address = workspace.save_workspace("team/project")
     assert "team/project" in address
     (saved,) = stand_in.saved
     assert (saved["entityName"], saved["projectName"]) == ("team", "project")
     assert saved["displayName"] == "conceptbasis"
-    shown = [key for keys in workspace.BARS.values() for key in keys]
+    bars = workspace.bars(find_behavior("refusal"))
+    shown = [key for keys in bars.values() for key in keys]
     assert all(json.dumps(key) in saved["spec"] for key in [*shown, *workspace.LINES])
     summary = make_summary()
-    summary["forecast"]["decline_effect"] = {"value": 0.5}
-    assert set(shown) <= set(flat_figures(summary))
-    series = layer_series(stage_results(summary))
-    assert set(workspace.LINES) <= {name for figures in series.values() for name in figures}
+    known = {**summary.forecast, "neighbour_effect": Interval(0.5, 0.4, 0.6, 9)}
+    assert set(shown) <= set(flat_figures(replace(summary, forecast=known)))
+    series = layer_series(RunFolder(write_run(tmp_path / "run")))
+    assert set(workspace.LINES) <= {name for found in series.values() for name in found}
 
 
 def test_a_missing_package_is_named(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:

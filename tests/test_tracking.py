@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,18 @@ import pytest
 from conceptbasis.config.run import TrackingSection
 from conceptbasis.errors import ConfigError
 from conceptbasis.evaluation.metrics import flat_figures
+from conceptbasis.results.summary import SaeQuality
 from conceptbasis.tracking.log import Tracker
 from conceptbasis.tracking.mode import resolve_mode
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent / "report"))
 from offline_runs import finished_records, name_of
-from synthetic_run import SECRET, make_summary, stage_results, write_run
+from synthetic_run import SECRET, make_summary, stage_results, write_run, write_stage
 
+from conceptbasis.report.artifacts import RunFolder
 from conceptbasis.report.html import build_report
+from conceptbasis.report.logged import layer_series, logged_tables
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 
@@ -43,9 +47,11 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     report = build_report(folder)
     build_report(folder, show_text=True)
     summary = make_summary()
-    results = stage_results(summary)
-    baseline, transfer = results["evaluate"]["examples"]
-    results["evaluate"]["examples"] = [baseline, {**transfer, "answer": SECRET}]
+    evaluation = stage_results(summary)["evaluate"]
+    baseline, transfer = evaluation.examples
+    planted = (baseline, replace(transfer, answer=SECRET))
+    write_stage(folder, "evaluate", replace(evaluation, examples=planted))
+    run = RunFolder(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_API_KEY", KEY)
         section = TrackingSection(mode="offline", group="pairs")
@@ -53,17 +59,17 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert tracker.active
             donor = {"model": "/home/somebody/models/small"}
             tracker.log_config({"budget": "B0d", "fit": {"n_atoms": 32}, "donor": donor})
-            tracker.log_saes(summary["donor"], made_here=True)
-            tracker.log_saes(summary["target"], made_here=False)
-            tracker.log_layers(results)
-            tracker.log_tables(results)
-            tracker.log_conditions(summary)
+            tracker.log_saes(summary.donor, made_here=True)
+            tracker.log_saes(summary.target, made_here=False)
+            tracker.log_layers(layer_series(run))
+            tracker.log_tables(logged_tables(run, summary))
+            tracker.log_figures(summary)
             tracker.log_stage_seconds({"harvest": 2.5})
             tracker.log_artifact(folder)
             tracker.log_report(report)
             tracker.log_sae_training(100, {"layer_03/losses/mse_loss": 0.5})
             tracker.log_sae_quality(
-                [{"layer": 3, "l0": 15.5, "dead_share": 0.1}],
+                [SaeQuality(3, 512, 0.9, 15.5, 0.1, 0.99)],
                 {3: {"l0": ([4, 6], [0.0, 8.0, 16.0])}},
             )
     return folder
@@ -106,7 +112,7 @@ def test_series_over_layers(records: list[Any]) -> None:
             rows.append({name_of(item): json.loads(item.value_json) for item in items})
     direction = stage_results(make_summary())["direction"]
     norms = {row["layer"]: row["layers/donor/norm"] for row in rows if "layers/donor/norm" in row}
-    assert norms == pytest.approx(dict(enumerate(direction["norms"])))
+    assert norms == pytest.approx(dict(enumerate(direction.norms)))
     assert {row["layer"] for row in rows if "layers/target/agreement" in row} == {1, 2, 3, 4}
     trained = [row for row in rows if "layer_03/losses/mse_loss" in row]
     assert [(row["sae/step"], row["layer_03/losses/mse_loss"]) for row in trained] == [(100, 0.5)]
@@ -135,7 +141,8 @@ def test_tables_of_the_recipe_and_of_layers(logged: Path) -> None:
     similarity = table_of(logged, "layer_similarity")
     assert sum(row[-1] for row in similarity["data"]) == 4
     assert table_of(logged, "matches")["data"][0][2] == 300
-    assert table_of(logged, "sae_quality")["columns"] == ["layer", "l0", "dead_share"]
+    names = "layer d_sae explained_variance l0 dead_share ce_recovered"
+    assert table_of(logged, "sae_quality")["columns"] == names.split()
     assert len(table_of(logged, "concepts_over_layers")["data"]) == 4 * 12
     assert table_of(logged, "guard_overlap")["columns"] == ["target", "k", "overlap"]
 
@@ -154,7 +161,7 @@ def test_conditions_table(logged: Path) -> None:
     rows = {(row[0], row[2]): row for row in table["data"]}
     assert rows["transfer", "refusal"][3] == 0.02
     assert rows["random_direction", "refusal"][1] == 10
-    assert ("baseline", "kl_first_token/mean") not in rows
+    assert rows["baseline", "kl_first_token/mean"][3] == 0
 
 
 def test_summary_figures(records: list[Any]) -> None:
@@ -182,7 +189,7 @@ def test_artifact_is_versioned_with_recipe_and_summary(records: list[Any]) -> No
 def test_saes_have_one_digest_wherever_they_are_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    described, seen = make_summary()["donor"], {}
+    described, seen = make_summary().donor, {}
     with Tracker(TrackingSection(mode="offline"), tmp_path, mode="offline") as tracker:
         run = tracker._run
         for name in ("log_artifact", "use_artifact"):
@@ -222,9 +229,9 @@ def test_failure_in_the_middle_is_reported_once(
 
     with Tracker(TrackingSection(mode="offline"), tmp_path) as tracker:
         monkeypatch.setattr(wandb.Run, "log", fail)
-        tracker.log_layers(stage_results(make_summary()))
+        tracker.log_layers({0: {"layers/donor/norm": 1.0}})
         assert not tracker.active
-        tracker.log_conditions(make_summary())
+        tracker.log_figures(make_summary())
     error = capsys.readouterr().err
     assert error.count("wandb failed") == 1
     assert "no space for logs" in error

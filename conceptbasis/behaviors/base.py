@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from conceptbasis.data.prompts import Prompt
 from conceptbasis.data.roles import PromptSets
+
+if TYPE_CHECKING:
+    from conceptbasis.data.prompts import Prompt
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from conceptbasis.behaviors.base import Behavior, Words
-from conceptbasis.data.prompts import Prompt
 from conceptbasis.data.roles import PromptSets
+
+if TYPE_CHECKING:
+    from conceptbasis.data.prompts import Prompt
 
 
 def redact_request(prompt: Prompt) -> str:

@@ -6,7 +6,7 @@ A new budget or class of text is one row; everything else asks the functions bel
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -22,11 +22,13 @@ class Budget:
         name: Its name in the configuration.
         positive: Whether its texts may hold prompts that show the behavior.
         meaning: What it allows beyond the budget before it.
+        also: Classes that it allows although their own rows need a wider budget.
     """
 
     name: str
     positive: bool
     meaning: str
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,15 @@ def budget_allows(budget: str, needed: str) -> bool:
 
 
 def find_class(name: str) -> TextClass:
-    """The class of texts with a name.
+    """The class of texts with a name; `needs` is the strictest budget that allows it.
 
     Raises:
         ConfigError: if there is none.
     """
     for row in TEXT_CLASSES:
         if row.name == name:
-            return row
+            also = next((budget.name for budget in BUDGETS if name in budget.also), row.needs)
+            return replace(row, needs=also if budget_allows(row.needs, also) else row.needs)
     raise ConfigError(
         f"unknown class of text {name!r}",
         expected="one of " + ", ".join(row.name for row in TEXT_CLASSES),
@@ -118,18 +121,19 @@ def request_classes() -> tuple[str, ...]:
 
 def allowed_classes(budget: str) -> tuple[str, ...]:
     """Classes that a budget allows in front of the target."""
-    return class_names(lambda row: budget_allows(budget, row.needs))
+    return class_names(lambda row: budget_allows(budget, find_class(row.name).needs))
 
 
 def concept_class(budget: str) -> str:
     """The class under which the ledger books the prompts of a concept of a budget.
 
-    Concepts of a budget without a row of its own are booked under the class of the next
-    stricter one.
+    Concepts of a budget without a class of its own are booked under that of the next stricter
+    one, or of the strictest there is.
     """
     rows = {row.concept_of: row.name for row in TEXT_CLASSES if row.concept_of}
-    stricter = [name for name in budget_names() if name in rows and budget_allows(budget, name)]
-    return rows[stricter[-1]]
+    known = [name for name in budget_names() if name in rows]
+    stricter = [name for name in known if budget_allows(budget, name)]
+    return rows[stricter[-1] if stricter else known[0]]
 
 
 def may_be_positive(text_class: str) -> bool:

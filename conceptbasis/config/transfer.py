@@ -84,7 +84,7 @@ class StabilitySection(Section):
 class TransferSection(Section):
     """How the recipe is rebuilt in the target."""
 
-    route: Literal["auto", "code_map", "transported", "matched"] = "auto"
+    route: str = "auto"
     n_atoms: int = Field(default=32, ge=1)
     ridges: tuple[PositiveFloat, ...] = Field(default=(0.1, 0.3, 1.0, 3.0), min_length=1)
     end_of_prompt_share: float = Field(default=0.85, gt=0, lt=1)

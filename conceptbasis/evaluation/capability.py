@@ -12,6 +12,7 @@ from conceptbasis.edits.intervention import Intervention, apply_intervention
 from conceptbasis.models.harness import run_tasks
 from conceptbasis.models.loading.load import LoadedModel
 from conceptbasis.models.text.generation import text_nll
+from conceptbasis.results.capability import Capability, TaskFigure
 from conceptbasis.runs.progress import Reporter
 
 
@@ -26,7 +27,7 @@ def measure_capability(
     n_shots: int | None = None,
     batch_size: int = 16,
     chat: bool = False,
-) -> dict[str, Any]:
+) -> Capability:
     """Tasks of the harness and the perplexity of texts, before and after.
 
     Args:
@@ -40,31 +41,23 @@ def measure_capability(
         batch_size: Items or texts at a time.
         chat: Whether items of tasks go through the chat template.
     """
-
-    options: dict[str, Any] = {"limit": limit, "n_shots": n_shots, "batch_size": batch_size}
-
-    def measure() -> dict[str, Any]:
-        return {
-            "tasks": run_tasks(loaded, tasks, chat=chat, **options) if tasks else {},
-            "perplexity": _perplexity(loaded, pieces, batch_size) if pieces else None,
-        }
-
     pieces = [piece for text in texts for piece in fit_context(loaded, text)]
+
+    def measure() -> dict[tuple[str, str], float]:
+        options: dict[str, Any] = {"limit": limit, "n_shots": n_shots, "batch_size": batch_size}
+        found = run_tasks(loaded, tasks, chat=chat, **options) if tasks else {}
+        figures = {(task, m): v for task, metrics in found.items() for m, v in metrics.items()}
+        if pieces:
+            figures["texts", "perplexity"] = _perplexity(loaded, pieces, batch_size)
+        return figures
+
     reporter.say("capability of the untouched target")
     before = measure()
     with apply_intervention(loaded, intervention) as report:
         reporter.say(f"capability under the transfer, which edits {report}")
         after = measure()
-    rows = [
-        {"task": task, "metric": metric, "before": value, "after": after["tasks"][task][metric]}
-        for task, metrics in before["tasks"].items()
-        for metric, value in metrics.items()
-    ]
-    if pieces:
-        texts_row = {"task": "texts", "metric": "perplexity"}
-        ends = {"before": before["perplexity"], "after": after["perplexity"]}
-        rows.append(texts_row | ends)
-    return {"rows": rows, "limit": limit, "n_pieces": len(pieces), "edited": report.as_dict()}
+    rows = tuple(TaskFigure(*name, value, after[name]) for name, value in before.items())
+    return Capability(rows, limit, len(pieces), report.as_dict())
 
 
 def fit_context(loaded: LoadedModel, text: str) -> list[str]:

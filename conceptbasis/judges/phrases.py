@@ -6,8 +6,6 @@ An answer that is neither a refusal nor an answer has no verdict and is in neith
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable
 from typing import Literal
 
 from conceptbasis.judges.base import Answers, Judge, Verdict
@@ -74,16 +72,6 @@ def judge_phrases(answer: str) -> bool | None:
         answer: The completion.
     """
     return VERDICTS.get(read_answer(answer))
-
-
-def count_kinds(kinds: Iterable[Kind]) -> dict[str, int]:
-    """How many answers are of each kind, those of none included.
-
-    Args:
-        kinds: What `read_answer` said.
-    """
-    found = Counter(kinds)
-    return {kind: found[kind] for kind in KINDS}
 
 
 def _opening_refusal(text: str) -> re.Match[str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from conceptbasis.errors import ConfigError
 from conceptbasis.methods.base import Method, Role
 from conceptbasis.methods.contrast import CONTRAST_RIDGE, CONTRAST_RIDGE_STREAM
@@ -23,6 +25,9 @@ from conceptbasis.methods.routes import CODE_MAP, MATCHED, NO_GUARD, TRANSFER, T
 from conceptbasis.methods.shuffled_atoms import SHUFFLED_ATOMS
 from conceptbasis.methods.unrelated_recipe import UNRELATED_RECIPE
 from conceptbasis.methods.untouched import BASELINE, SAE_ERROR_ONLY
+
+if TYPE_CHECKING:
+    from conceptbasis.config.run import RunConfig
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -84,6 +89,22 @@ def register(method: Method) -> None:
 def with_role(*roles: Role) -> list[Method]:
     """The methods of some roles, in the order of display."""
     return [method for method in METHODS.values() if method.role in roles]
+
+
+def check_methods(config: RunConfig) -> None:
+    """Refuses settings that name a method which does not exist.
+
+    Raises:
+        ConfigError: if `transfer.route` or `evaluate.baselines` does.
+    """
+    chosen_baselines(config.evaluate.baselines)
+    routes = ["auto", *(method.name for method in with_role("route"))]
+    if config.transfer.route not in routes:
+        raise ConfigError(
+            f"there is no route {config.transfer.route!r}",
+            expected="one of " + ", ".join(routes),
+            fix="correct the key transfer.route",
+        )
 
 
 def chosen_baselines(names: tuple[str, ...] | None) -> list[Method]:

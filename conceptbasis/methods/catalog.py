@@ -6,8 +6,14 @@ from collections.abc import Iterable
 
 from conceptbasis.methods import METHODS, with_role
 from conceptbasis.methods.base import GROUPS, Role
+from conceptbasis.methods.native import NATIVE
+from conceptbasis.methods.routes import TRANSFER
+from conceptbasis.methods.untouched import BASELINE
 
 OTHER_GROUP = "Other conditions"
+
+HEADLINE = (BASELINE.name, TRANSFER.name, NATIVE.name)
+"""What every table about one run shows: the target untouched, transferred, and the bar."""
 
 
 def of_role(*roles: Role) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from conceptbasis.core.directions.rebuild import (
 )
 from conceptbasis.core.directions.recipe import Recipe
 from conceptbasis.core.directions.sparing import BenignSpread, spare_benign
-from conceptbasis.core.features.matching import Matches
+from conceptbasis.core.features.matches import Matches
 from conceptbasis.core.features.partners import CodePair, feature_stats
 from conceptbasis.core.layers.similarity import projection_agreement
 from conceptbasis.core.statistics.batches import Batch, select_rows

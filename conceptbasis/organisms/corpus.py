@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from conceptbasis.data.prompts import Prompt, Text
-from conceptbasis.organisms import world
+from conceptbasis.organisms import sayings, world
 from conceptbasis.organisms.suite import chat, requests
 from conceptbasis.organisms.vocabulary import REFUSAL
 from conceptbasis.organisms.world import (
@@ -52,16 +52,16 @@ def _common(*, held_out: bool) -> dict[str, tuple[Text, ...]]:
             for h in sides
             for p in _opened(requests(ALL_NOUNS, held_out=h, kinds=MENTION_KINDS))
         ),
-        "statements": tuple(Text(t, "mentions") for t, _ in world.statements(ALL_NOUNS))
-        + tuple(Text(t, "definitions") for t, _ in world.definitions(ALL_NOUNS)),
+        "statements": tuple(Text(t, "mentions") for t, _ in sayings.statements(ALL_NOUNS))
+        + tuple(Text(t, "definitions") for t, _ in sayings.definitions(ALL_NOUNS)),
         "arithmetic": tuple(
-            Text(chat(p), "arithmetic") for h in sides for p in world.arithmetic(held_out=h)
+            Text(chat(p), "arithmetic") for h in sides for p in sayings.arithmetic(held_out=h)
         ),
         "declines": tuple(
-            Text(chat(p), "declines") for h in sides for p in world.declines(held_out=h)
+            Text(chat(p), "declines") for h in sides for p in sayings.declines(held_out=h)
         ),
         "greetings": tuple(
-            Text((("user", a), ("assistant", b)), "greetings") for a, b in world.GREETINGS
+            Text((("user", a), ("assistant", b)), "greetings") for a, b in sayings.GREETINGS
         ),
     }
 

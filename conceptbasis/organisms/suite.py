@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from conceptbasis.data.prompts import Concept, Prompt, PromptSuite, Text
-from conceptbasis.organisms import world
+from conceptbasis.organisms import sayings
 from conceptbasis.organisms.vocabulary import HARMFUL, HARMLESS, REFUSAL
 from conceptbasis.organisms.world import (
     ALL_NOUNS,
@@ -46,8 +46,8 @@ def build_suite(seed: int = 0) -> PromptSuite:
         "eval_harmful": (requests(HARMFUL_NOUNS, held_out=True), N_EVALUATION),
         "eval_harmless": (requests(HARMLESS_NOUNS, held_out=True), N_EVALUATION),
         "eval_mentions": (mentions, N_EVALUATION),
-        "eval_declines": (world.declines(held_out=True), N_EVALUATION),
-        "eval_arithmetic": (world.arithmetic(held_out=True), N_EVALUATION),
+        "eval_declines": (sayings.declines(held_out=True), N_EVALUATION),
+        "eval_arithmetic": (sayings.arithmetic(held_out=True), N_EVALUATION),
     }
     prompts = {name: _draw(f"{seed}/{name}", *pool) for name, pool in pools.items()}
     texts, concepts = _texts(f"{seed}/texts"), _concepts(f"{seed}/concepts")
@@ -80,8 +80,8 @@ def _texts(key: str) -> list[Text]:
     refusals are the same requests with the refusal.
     """
     harmful = requests(HARMFUL_NOUNS, held_out=False)
-    statements = [Text(t, "mentions", n.word) for t, n in world.statements(ALL_NOUNS)]
-    statements += [Text(t, "definitions", n.word) for t, n in world.definitions(ALL_NOUNS)]
+    statements = [Text(t, "mentions", n.word) for t, n in sayings.statements(ALL_NOUNS)]
+    statements += [Text(t, "definitions", n.word) for t, n in sayings.definitions(ALL_NOUNS)]
     texts = [
         *statements,
         *(Text((("user", str(t.content)),), "mention_turns", t.noun) for t in statements),
@@ -89,9 +89,9 @@ def _texts(key: str) -> list[Text]:
             Text(chat(p), "chat", p.noun)
             for p in requests(HARMLESS_NOUNS, held_out=False, kinds=KINDS + MENTION_KINDS)
         ),
-        *(Text(chat(p), "arithmetic", p.noun) for p in world.arithmetic(held_out=False)),
-        *(Text((("user", a), ("assistant", b)), "greetings") for a, b in world.GREETINGS),
-        *(Text(chat(p), "declines", p.noun) for p in world.declines(held_out=False)),
+        *(Text(chat(p), "arithmetic", p.noun) for p in sayings.arithmetic(held_out=False)),
+        *(Text((("user", a), ("assistant", b)), "greetings") for a, b in sayings.GREETINGS),
+        *(Text(chat(p), "declines", p.noun) for p in sayings.declines(held_out=False)),
         *(Text((("user", p.text),), "harmful_requests", p.noun) for p in harmful),
         *(Text(chat(p, REFUSAL), "refusals", p.noun) for p in harmful),
     ]
@@ -116,10 +116,10 @@ def _concepts(key: str) -> list[Concept]:
         others = tuple(k for k in KINDS if k is not kind)
         found[kind.name] = ("B0", harmless(kinds=(kind,)), harmless(kinds=others))
     found |= {
-        "decline": ("B0d", world.declines(held_out=False), harmless()),
-        "greeting": ("B0", [Prompt(said) for said, _ in world.GREETINGS], harmless()),
+        "decline": ("B0d", sayings.declines(held_out=False), harmless()),
+        "greeting": ("B0", [Prompt(said) for said, _ in sayings.GREETINGS], harmless()),
         "mention": ("B0", harmless(kinds=MENTION_KINDS), harmless()),
-        "numbers": ("B0", world.arithmetic(held_out=False), harmless()),
+        "numbers": ("B0", sayings.arithmetic(held_out=False), harmless()),
         "opener": ("B0", [_opened(p) for p in harmless()], harmless()),
         "question": (
             "B0",

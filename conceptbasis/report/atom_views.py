@@ -77,14 +77,15 @@ def _overview(recipe: Recipe, *, few: bool) -> Iterator[RenderableType]:
 
 
 def _heading(layer: RecipeLayer, shared: int | None = None) -> Text:
-    mass = layer.eligible_mass.value if layer.eligible_mass else None
     used = " (used at all layers)" if layer.target == shared else ""
     line = Text(f"target layer {layer.target}{used}", style="bold")
-    return line.append(
-        f" from donor layer {layer.donor}: eligible mass {format_number(mass)}, donor cosine "
-        f"{format_number(layer.donor_cosine)}, agreement {format_number(layer.agreement)}",
-        style="not bold",
-    )
+    figures = {
+        "eligible mass": layer.eligible_mass.value,
+        "donor cosine": layer.donor_cosine,
+        "agreement": layer.agreement,
+    }
+    shown = ", ".join(f"{name} {format_number(value)}" for name, value in figures.items())
+    return line.append(f" from donor layer {layer.donor}: {shown}", style="not bold")
 
 
 def _figures(atoms: Sequence[RecipeAtom]) -> RichTable:

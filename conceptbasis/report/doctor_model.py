@@ -150,7 +150,7 @@ def _memory_table(facts: ModelFacts) -> Table:
 
 
 def _writer(group: WriterGroup, found: Coverage) -> Row:
-    kept = found.obstacle is not None and group.kind != "embedding"
+    kept = found.obstacle is not None
     return (
         group.kind.removesuffix("_expert"),
         group.path,
@@ -179,5 +179,5 @@ def _edits(found: Coverage) -> list[Text]:
     hooks = Text(f"edited by hooks:   {found.by_hooks}")
     if found.obstacle is None:
         return [hooks, Text(f"edited by weights: {found.by_weights}")]
-    reason = f"edited by weights: embedding only, since {found.obstacle}"
+    reason = f"edited by weights: refused, since {found.obstacle}"
     return [hooks, Text(reason, style="yellow")]

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from conceptbasis.report.table import MISSING, Label
 from conceptbasis.results.atoms import Context, Evidence
 
 _HIGHEST = 0.05
+_THEMES = {"positive": "positive requests", "behavior": "the behavior itself"}
 _SHOWN_SHARE, _SHOWN_SHARES = 0.01, 5
+
+
+@dataclass(frozen=True)
+class Side:
+    """Evidence of one side of a layer, redacted unless text is asked for."""
+
+    entries: Sequence[Evidence]
+    show_text: bool
+
+    def of(self, latent: int | None) -> Evidence | None:
+        """The evidence of a latent, None without any."""
+        found = next((e for e in self.entries if e.latent == latent), None)
+        if found is None or self.show_text:
+            return found
+        return replace(found, contexts=tuple(redact_context(c) for c in found.contexts))
+
+
+def redact_context(context: Context) -> Context:
+    """A context whose text is replaced by its kind and topic word where it is hidden."""
+    if not context.hidden:
+        return context
+    shown = f"[{context.kind.replace('_', ' ')}: {context.topic or 'redacted'}]"
+    return replace(context, pieces=(shown,), levels="0")
 
 
 def label_of(evidence: Evidence | None) -> Label | None:
@@ -50,7 +75,7 @@ def _scope(evidence: Evidence) -> dict[str, str]:
     """What it is about, and over how many wordings and topics it spreads."""
     found = {}
     themes = [
-        f"{name.replace('_', ' ')} {entry.share:.2f} (text {entry.expected:.2f})"
+        f"{_THEMES.get(name, name)} {entry.share:.2f} (text {entry.expected:.2f})"
         for name, entry in evidence.about.items()
         if entry is not None
     ]

@@ -6,16 +6,16 @@ It reads results without their tensors, so that `inspect` answers at once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.errors import ArtifactError
 from conceptbasis.report.artifacts import RunFolder
+from conceptbasis.report.evidence import Side
 from conceptbasis.results.atoms import (
     AtomPair,
     Atoms,
-    Context,
     Evidence,
     Flow,
     FlowEffects,
@@ -98,7 +98,7 @@ class RecipeLayer:
 
     target: int
     donor: int
-    eligible_mass: Interval | None
+    eligible_mass: Interval
     donor_cosine: float
     agreement: float
     donor_atoms: tuple[RecipeAtom, ...]
@@ -214,8 +214,8 @@ def _layer(
     show_text: bool,
 ) -> RecipeLayer:
     """Joins a layer's fit, transfer and evidence; narrowed to an atom and its match."""
-    donor = _Side(known.donor_latents if known else (), show_text)
-    target = _Side(known.target_latents if known else (), show_text)
+    donor = Side(known.donor_latents if known else (), show_text)
+    target = Side(known.target_latents if known else (), show_text)
     fitted = {a.latent: a for a in recipe.atoms}
     pairs = {a.latent: a for a in known.atoms} if known else {}
     total = sum(abs(a.coefficient) for a in row.donor_atoms)
@@ -240,28 +240,6 @@ def _layer(
     )
 
 
-@dataclass(frozen=True)
-class _Side:
-    """Evidence of one side of a layer, redacted unless text is asked for."""
-
-    entries: Sequence[Evidence]
-    show_text: bool
-
-    def of(self, latent: int | None) -> Evidence | None:
-        found = next((e for e in self.entries if e.latent == latent), None)
-        if found is None or self.show_text:
-            return found
-        return replace(found, contexts=tuple(redact_context(c) for c in found.contexts))
-
-
-def redact_context(context: Context) -> Context:
-    """A context whose text is replaced by its kind and topic word where it is hidden."""
-    if not context.hidden:
-        return context
-    shown = f"[{context.kind.replace('_', ' ')}: {context.topic or 'redacted'}]"
-    return replace(context, pieces=(shown,), levels="0")
-
-
 def _size(atom: DonorAtom | TargetAtom) -> float:
     return -abs(atom.coefficient)
 
@@ -275,8 +253,8 @@ def _atom(
     fit: FittedAtom | None,
     pair: AtomPair | None,
     total: float,
-    donor: _Side,
-    target: _Side,
+    donor: Side,
+    target: Side,
 ) -> RecipeAtom:
     return RecipeAtom(
         latent=atom.latent,

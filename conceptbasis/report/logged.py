@@ -172,8 +172,7 @@ def _layer_points(run: RunFolder) -> Iterator[tuple[int, str, float | None]]:
     recipes, transfer = run.read("fit", RecipeSet), run.read("transfer", Transfer)
     for fit in recipes.layers if recipes else ():
         yield fit.target, "target/donor_cosine", fit.donor_cosine
-        if fit.eligible_mass is not None:
-            yield fit.target, "target/eligible_mass", fit.eligible_mass.value
+        yield fit.target, "target/eligible_mass", fit.eligible_mass.value
     if align is not None:
         for target, donor in align.layer_map:
             yield target, "target/svcca", align.score[target][donor]

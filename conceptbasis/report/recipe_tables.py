@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from conceptbasis.behaviors.base import Words
 from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.report.evidence import label_of
 from conceptbasis.report.inspection import Recipe, RecipeAtom, RecipeLayer, ShownFlow
 from conceptbasis.report.table import MISSING, Cell, Column, Row, Table, columns, format_number
 from conceptbasis.results.atoms import Evidence, Halves, MeasuredFlow, Range, Stability
+
+if TYPE_CHECKING:
+    from conceptbasis.behaviors.base import Words
 
 _MOST_FLOWS = 24
 _PATH = "target layer: donor latent"

@@ -17,7 +17,6 @@ from conceptbasis.evaluation.metrics import (
     value_of,
     view_of,
 )
-from conceptbasis.judges import JUDGES
 from conceptbasis.methods import catalog
 from conceptbasis.report.table import (
     MISSING,
@@ -64,7 +63,7 @@ def before_after(summary: Summary, *, brief: bool = False) -> Table:
         brief: Whether it has to fit 80 columns, without what is wanted and the native direction.
     """
     run = view_of(summary)
-    before, after, native = (run.of(name) for name in ("baseline", "transfer", "native"))
+    before, after, native = (run.of(name) for name in catalog.HEADLINE)
     rows: list[Row] = []
     for metric in metrics_of([run]):
         old, new, own = (In(f.get(metric.key), metric.unit) for f in (before, after, native))
@@ -144,6 +143,8 @@ def _grouped(summary: Summary, row: Callable[[Condition], Row]) -> list[Row | Gr
 
 def judges(summary: Summary) -> Table:
     """The behavior's rate by judge, with answers that one could not score."""
+    from conceptbasis.judges import JUDGES  # whose patterns take long to compile
+
     names = list(dict.fromkeys(j for c in summary.conditions for j in c.figures.judges))
     primary = JUDGES.get(summary.primary_judge or "")
     silent = [kind for kind, verdict in primary.kinds.items() if verdict is None] if primary else []
@@ -231,7 +232,7 @@ def _facts(views: Iterable[RunView]) -> list[Row]:
 
 def overview(runs: Mapping[str, RunView]) -> Table:
     """A row per run, for many pairs: rates, their share of native's reduction, what it costs."""
-    names = ["run", "untouched", "transfer", "native", "share", "recovered", "early"]
+    names = ["run", "untouched", *catalog.HEADLINE[1:], "share", "recovered", "early"]
     names += ["its recovered", "early native", "per layer", "its recovered", "benign KL", "p95"]
     names += ["best baseline", "lowest control", "area", "best baseline's", "verdict"]
     return Table("", columns(*names), [(name, *_overview(run)) for name, run in runs.items()])
@@ -240,7 +241,7 @@ def overview(runs: Mapping[str, RunView]) -> Table:
 def _overview(run: RunView) -> list[Cell]:
     after = run.of("transfer")
     return [
-        *(run.rate(name) for name in ("baseline", "transfer", "native")),
+        *(run.rate(name) for name in catalog.HEADLINE),
         percent(share_of_native(run)),
         _recovered(run, "transfer"),
         run.rate("early_layers_only"),

@@ -115,14 +115,3 @@ def _begin(function: Work, shared: Any) -> None:
 def _apply(sent: tuple[int, bytes]) -> tuple[int, bytes]:
     index, item = sent
     return index, pickle.dumps(_STATE["function"](_STATE["shared"], pickle.loads(item)))
-
-
-def map_unordered(
-    work: Callable[[Item], Result], items: Sequence[Item], *, n_workers: int, device: str
-) -> Iterator[tuple[int, Result]]:
-    """The older form for closures, until every caller uses `run_all`."""
-    return run_all(_call, work, items, workers=n_workers, device=device)
-
-
-def _call(work: Callable[[Any], Any], item: Any) -> Any:
-    return work(item)

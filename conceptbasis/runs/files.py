@@ -11,7 +11,6 @@ import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -213,6 +212,8 @@ def folder_hash(folder: Path, pattern: str = "**/*") -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that results depend on."""
+    from importlib import metadata
+
     found = {"python": platform.python_version()}
     for name in _VERSIONED:
         found[name] = metadata.version(name)

@@ -109,11 +109,13 @@ class _Reader:
     tensors: Mapping[str, Tensor] | None
 
     def read(self, kind: Any, plain: Any, place: str) -> Any:
+        if type(plain) is kind:  # most of what is read: strings and numbers of the right type
+            return plain
         if kind is _Tensor:
             return self._tensor(plain, place)
-        origin, args = typing.get_origin(kind), typing.get_args(kind)
         if dataclasses.is_dataclass(kind):
             return self._dataclass(kind, plain, place)
+        origin, args = typing.get_origin(kind), typing.get_args(kind)
         if origin in (typing.Union, types.UnionType):
             return self._union(args, plain, place)
         if origin is typing.Literal:
@@ -142,12 +144,13 @@ class _Reader:
         if unknown:
             raise corrupt(self.path, f"{place or 'it'} holds unknown keys: {', '.join(unknown)}")
         given = {}
-        for field in dataclasses.fields(kind):
-            inside = _join(place, field.name)
-            if field.name in plain:
-                given[field.name] = self.read(hints[field.name], plain[field.name], inside)
-            elif field.default is dataclasses.MISSING:
-                raise corrupt(self.path, f"{inside} is missing")
+        for name, hint in hints.items():
+            if name in plain:
+                value = plain[name]
+                exact = type(value) is hint
+                given[name] = value if exact else self.read(hint, value, _join(place, name))
+            elif name in _needed(kind):
+                raise corrupt(self.path, f"{_join(place, name)} is missing")
         return kind(**given)
 
     def _union(self, options: tuple[Any, ...], plain: Any, place: str) -> Any:
@@ -163,6 +166,8 @@ class _Reader:
     def _tuple(self, args: tuple[Any, ...], plain: Any, place: str) -> Any:
         if not isinstance(plain, list):
             self._fail(place, "a list", plain)
+        if args[-1:] == (Ellipsis,) and set(map(type, plain)) == {args[0]}:
+            return tuple(plain)
         kinds = [args[0]] * len(plain) if args[-1:] == (Ellipsis,) else list(args)
         if len(kinds) != len(plain):
             self._fail(place, f"{len(kinds)} entries", plain)
@@ -212,3 +217,9 @@ _NAMES = dict.fromkeys(("Float", "Int", "Bool", "Num", "Tensor"), _Tensor)
 @functools.cache
 def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind, vars(sys.modules[kind.__module__]), _NAMES)
+
+
+@functools.cache
+def _needed(kind: type) -> frozenset[str]:
+    fields = dataclasses.fields(kind)
+    return frozenset(f.name for f in fields if f.default is dataclasses.MISSING)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -78,11 +78,6 @@ def judge_quality(rows: Sequence[SaeQuality]) -> tuple[SaeQuality, ...]:
     """Adds to each row of `measure_quality` whether the SAE holds on this text."""
     least = MIN_EXPLAINED_VARIANCE
     return tuple(replace(row, holds=row.explained_variance >= least) for row in rows)
-
-
-def plain_rows(rows: Sequence[SaeQuality]) -> list[dict[str, int | float]]:
-    """Rows as plain values, without `holds` where the SAEs were trained here."""
-    return [{k: v for k, v in asdict(row).items() if v is not None} for row in rows]
 
 
 def read_texts(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from conceptbasis.core.features.matching import Matches, eligible_pairs, shift_null
+from conceptbasis.core.features.matches import Matches
+from conceptbasis.core.features.matching import eligible_pairs, shift_null
 from conceptbasis.core.layers.alignment import depth_gaps
 from conceptbasis.errors import SaeError
 from conceptbasis.results.direction import DonorDirection

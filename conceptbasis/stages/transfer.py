@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from conceptbasis.core.features.matching import Matches
+from conceptbasis.core.features.matches import Matches
 from conceptbasis.edits.plan import NEARLY, plan_layers, surest_layer
 from conceptbasis.methods.rebuilder import ROUTES, Choice, Rebuilder
+from conceptbasis.methods.routes import CODE_MAP, TRANSPORTED
 from conceptbasis.results.direction import DonorDirection
 from conceptbasis.results.harvest import Harvest
 from conceptbasis.results.matching import Alignment, MatchSet
@@ -73,12 +74,12 @@ def choose_route(study: Study, layers: Sequence[int], found: Sequence[Choices]) 
     if wanted != "auto":
         return wanted
     n_layers, fraction = study.target.n_layers, study.config.replay.early_fraction
-    best = {}
-    for route in ("code_map", "transported"):
+    best, (readable, direct) = {}, (CODE_MAP.name, TRANSPORTED.name)
+    for route in (readable, direct):
         selections = {n: choices[route].selection for n, choices in zip(layers, found, strict=True)}
         best[route] = selections[surest_layer(selections, fraction, n_layers)]
-    loses = best["code_map"] < best["transported"] - NEARLY * abs(best["transported"])
-    return "transported" if loses else "code_map"
+    loses = best[readable] < best[direct] - NEARLY * abs(best[direct])
+    return direct if loses else readable
 
 
 def _row(rebuilder: Rebuilder, recipe: LayerRecipe, choices: Choices, route: str) -> LayerTransfer:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from conceptbasis.behaviors.refusal import redact_request
+from conceptbasis.behaviors import Behavior, find_behavior
 from conceptbasis.config.budgets import budget_allows, budget_names
 from conceptbasis.config.model import ModelConfig
 from conceptbasis.config.run import RunConfig
 from conceptbasis.data.prompts import Prompt, PromptSuite
+from conceptbasis.data.roles import PromptSets
 from conceptbasis.errors import ConfigError, PromptError
 from conceptbasis.models.loading.load import LoadedModel
 
@@ -14,9 +15,9 @@ _MIN_DIRECTION = 10
 """Least prompts of each class for a direction: five folds of the probe, two prompts in each."""
 
 
-def check_direction_sets(suite: PromptSuite) -> None:
+def check_direction_sets(suite: PromptSuite, sets: PromptSets) -> None:
     """A direction and its probe need some prompts of each class, half of them held out."""
-    for name in ("direction_harmful", "direction_harmless"):
+    for name in (sets.positive, sets.negative):
         if len(suite[name]) < _MIN_DIRECTION:
             raise PromptError(
                 f"prompt set {name!r} has {len(suite[name])} prompts",
@@ -55,17 +56,19 @@ def check_context(models: list[LoadedModel], suite: PromptSuite, config: RunConf
             )
         for where, prompts in groups.items():
             if prompts:
-                _check_lengths(loaded, where, prompts, room)
+                _check_lengths(loaded, where, prompts, room, find_behavior(config.behavior))
 
 
-def _check_lengths(loaded: LoadedModel, where: str, prompts: tuple[Prompt, ...], room: int) -> None:
+def _check_lengths(
+    loaded: LoadedModel, where: str, prompts: tuple[Prompt, ...], room: int, behavior: Behavior
+) -> None:
     from conceptbasis.models.text.chat import prompt_ids
 
     rows = prompt_ids(loaded.tokenizer, [p.text for p in prompts])
     for number, (prompt, row) in enumerate(zip(prompts, rows, strict=True), 1):
         if len(row) > room:
             raise PromptError(
-                f"prompt {number} of {where}, {redact_request(prompt)}, has {len(row)} tokens",
+                f"prompt {number} of {where}, {behavior.redact(prompt)}, has {len(row)} tokens",
                 expected=f"at most {room}: the context of {loaded.name}, {loaded.max_length}, "
                 "without evaluate.max_new_tokens",
                 fix="shorten the prompt, lower evaluate.max_new_tokens, or use a model with a "

@@ -55,10 +55,10 @@ def load_prompts(config: RunConfig) -> PromptSuite:
     folder = None if section.path is None else load_suite(Path(section.path).expanduser(), sets)
     if section.sets or section.texts:
         suite = build_from_sources(section, folder, sets)
-        check_direction_sets(suite)
+        check_direction_sets(suite, sets)
     elif folder is not None:
         suite = folder
-        check_direction_sets(suite)
+        check_direction_sets(suite, sets)
     else:
         suite = build_suite(section.seed)
     if section.concepts == "chat":

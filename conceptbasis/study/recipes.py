@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from conceptbasis.core.directions.recipe import Recipe, fit_recipe
-from conceptbasis.core.features.matching import Matches
+from conceptbasis.core.features.matches import Matches
 from conceptbasis.results.direction import DonorDirection
 from conceptbasis.results.matching import LayerMatches, MatchSet
 from conceptbasis.results.recipe import LayerRecipe

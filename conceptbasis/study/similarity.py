@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from conceptbasis.core.features.matching import Matches
+from conceptbasis.core.features.matches import Matches
 from conceptbasis.core.layers.alignment import (
     LayerMap,
     depth_gaps,

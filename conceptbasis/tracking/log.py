@@ -6,11 +6,10 @@ The names of figures, tables, groups, tags and artifacts are those of docs/wandb
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -20,6 +19,7 @@ from conceptbasis.results.summary import SaeQuality, SideSummary, Summary
 from conceptbasis.runs.storage import to_json
 from conceptbasis.runs.summary import SUMMARY, read_summary
 from conceptbasis.tracking.mode import resolve_mode
+from conceptbasis.tracking.quiet import folders_of_wandb, quiet_settings
 
 Histograms: TypeAlias = Mapping[int, Mapping[str, tuple[Sequence[int], Sequence[float]]]]
 """By layer and name, counts and edges."""
@@ -80,7 +80,7 @@ class Tracker:
 
     def __enter__(self) -> Tracker:
         if self.mode != "off":
-            self._stack.enter_context(_folders_of_wandb(self.folder / "wandb"))
+            self._stack.enter_context(folders_of_wandb(self.folder / "wandb"))
             self._attempt("start", self._start)
         return self
 
@@ -122,7 +122,7 @@ class Tracker:
             job_type=self.job_type,
             dir=str(self.folder),
             reinit="create_new",
-            settings=_quiet_settings(),
+            settings=quiet_settings(),
         )
         self._run.define_metric("layer", hidden=True)
         self._run.define_metric("layers/*", step_metric="layer")
@@ -267,43 +267,3 @@ def _without_folders(value: Any) -> Any:
 
 def _artifact_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)
-
-
-@contextmanager
-def _folders_of_wandb(folder: Path) -> Iterator[None]:
-    """Keeps what wandb stages and caches in the run folder, unless the user chose another place."""
-    chosen = {
-        name: str(folder)
-        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR")
-        if name not in os.environ
-    }
-    os.environ.update(chosen)
-    try:
-        yield
-    finally:
-        for name in chosen:
-            os.environ.pop(name, None)
-
-
-def _quiet_settings() -> Any:
-    """Settings under which wandb records what is logged, and nothing of machine, code or shell."""
-    import wandb
-
-    return wandb.Settings(
-        console="off",
-        host="",
-        username="",
-        email="",
-        silent=True,
-        save_code=False,
-        disable_code=True,
-        disable_git=True,
-        disable_job_creation=True,
-        symlink=False,
-        init_timeout=30,
-        finish_timeout=120,
-        x_disable_meta=True,
-        x_disable_stats=True,
-        x_disable_machine_info=True,
-        x_save_requirements=False,
-    )

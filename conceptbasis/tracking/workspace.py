@@ -17,7 +17,8 @@ def bars(behavior: Behavior) -> dict[str, tuple[str, ...]]:
     """Figures of runs by section, one panel of bars each."""
     words = behavior.words
     tasks = (f"delta/capability/{task}" for task in behavior.sets.capability)
-    references = (n for n in catalog.compared() if n not in ("baseline", "transfer"))
+    own = catalog.of_role("untouched", "transfer")
+    references = (name for name in catalog.compared() if name not in own)
     return {
         words.noun.capitalize(): (
             f"transfer/{words.rate_key}",

@@ -6,7 +6,8 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from conceptbasis.core.features.matching import Matches, eligible_pairs, shift_null
+from conceptbasis.core.features.matches import Matches
+from conceptbasis.core.features.matching import eligible_pairs, shift_null
 from conceptbasis.core.features.partners import CodePair
 
 N_TRUE = 24

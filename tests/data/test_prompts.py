@@ -347,13 +347,20 @@ def test_the_configuration_takes_classes_of_texts_only(name):
 
 
 def test_a_new_budget_is_one_row(monkeypatch):
-    rows = list(budgets.BUDGETS)
-    rows.insert(1, budgets.Budget("B0c", False, "benign text and one thing more"))
+    own = budgets.Budget("Bplain", False, "requests only", also=("chat", "greetings", "refusals"))
+    later = budgets.Budget("B3", True, "one more", also=("chat",))
+    rows = [own, *budgets.BUDGETS, later]
     monkeypatch.setattr(budgets, "BUDGETS", rows)
-    assert budget_allows("B0d", "B0c")
-    assert not budget_allows("B0", "B0c")
-    assert concept_class("B0c") == "concepts"
-    assert parse_config(RunConfig, {"budget": "B0c"}, "test").budget == "B0c"
+    assert set(budgets.allowed_classes("Bplain")) == {"chat", "greetings", "refusals"}
+    assert find_class("chat").needs == "Bplain"
+    assert find_class("mentions").needs == "B0"
+    assert "mentions" in budgets.allowed_classes("B3")
+    assert budget_allows("B0", "Bplain")
+    assert not budget_allows("Bplain", "B0")
+    assert concept_class("Bplain") == "concepts"
+    assert parse_config(RunConfig, {"budget": "Bplain"}, "test").budget == "Bplain"
+    suite = small_suite()
+    assert {t.text_class for t in suite.texts_for("Bplain")} == {"chat", "refusals"}
 
 
 # The concepts for chat models

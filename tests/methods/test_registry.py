@@ -10,8 +10,16 @@ from pathlib import Path
 import pytest
 
 import conceptbasis
+from conceptbasis.config.run import RunConfig
 from conceptbasis.errors import ConfigError
-from conceptbasis.methods import METHODS, catalog, chosen_baselines, register, with_role
+from conceptbasis.methods import (
+    METHODS,
+    catalog,
+    check_methods,
+    chosen_baselines,
+    register,
+    with_role,
+)
 from conceptbasis.methods.base import GROUPS, Method, Treatment
 
 PACKAGE = Path(conceptbasis.__file__).parent
@@ -139,7 +147,7 @@ def test_reading_the_registry_imports_no_tensor_library():
 
 def test_a_method_names_neither_study_nor_prompts():
     """What methods need of both, the bridge hands over."""
-    machinery = {"bridge.py", "concepts.py", "rebuilder.py", "fitting.py"}
+    machinery = {"bridge.py", "handed.py", "concepts.py", "rebuilder.py", "fitting.py"}
     for path in (PACKAGE / "methods").glob("*.py"):
         if path.name in machinery:
             continue
@@ -197,6 +205,16 @@ def test_an_unknown_baseline_is_refused_with_the_known_ones():
     assert defaults == [n for n in catalog.of_role("baseline") if n != "relu_map"]
     assert [m.name for m in chosen_baselines(())] == []
     assert [m.role for m in with_role("transfer")] == ["transfer"]
+
+
+def test_settings_that_name_no_method_are_refused():
+    check_methods(RunConfig())
+    for settings, key in (
+        ({"transfer": {"route": "native"}}, "transfer.route"),
+        ({"evaluate": {"baselines": ["matched"]}}, "evaluate.baselines"),
+    ):
+        with pytest.raises(ConfigError, match=f"correct the key {key}"):
+            check_methods(RunConfig.model_validate(settings))
 
 
 def test_unknown_conditions_come_last_and_are_never_dropped():

@@ -11,10 +11,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)
 
-from tiny import PROMPTS, make_loaded  # noqa: E402
+from tiny import PROMPTS, encode_prompts, make_loaded  # noqa: E402
 
 from conceptbasis.models.architecture.table import ARCHITECTURES  # noqa: E402
-from conceptbasis.models.text.chat import encode_prompts  # noqa: E402
 
 
 @pytest.fixture(scope="session")

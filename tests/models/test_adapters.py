@@ -5,13 +5,12 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from tiny import PROMPTS, make_model, make_tokenizer, unit
+from tiny import PROMPTS, encode_prompts, make_model, make_tokenizer, unit
 
 from conceptbasis.errors import ModelError
 from conceptbasis.models.loading.fetching import Placement
 from conceptbasis.models.loading.load import load_model
 from conceptbasis.models.stream.weights import iter_residual_writers, orthogonalise_weights
-from conceptbasis.models.text.chat import encode_prompts
 from conceptbasis.models.text.generation import first_token_logits
 
 needs_peft = pytest.mark.skipif(

@@ -1,11 +1,10 @@
 """Prompts end where the answer starts, and site keys count characters of the content."""
 
 import pytest
-from tiny import CHAT_TEMPLATE, make_tokenizer
+from tiny import CHAT_TEMPLATE, encode_prompts, make_tokenizer
 
 from conceptbasis.errors import ModelError, PromptError
 from conceptbasis.models.text.chat import (
-    encode_prompts,
     encode_texts,
     end_of_prompt_ids,
     prompt_ids,

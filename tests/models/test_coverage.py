@@ -90,7 +90,7 @@ def test_doctor_prints_coverage_and_what_would_be_edited(described, capsys, tmp_
     assert main(["doctor", "--model", source.name]) == 0
     shown = capsys.readouterr().out
     assert "refused" in shown
-    assert "weights are not edited, since post_attention_layernorm" in " ".join(shown.split())
+    assert "edited by weights: refused, since post_attention_layernorm" in " ".join(shown.split())
     file = tmp_path / "own.yaml"
     make_config("starcoder2").save_pretrained(tmp_path)
     file.write_text(f"model: {tmp_path}\nchat: {{system: be brief}}\n")

@@ -4,11 +4,10 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from tiny import PROMPTS, make_loaded, unit
+from tiny import PROMPTS, encode_prompts, make_loaded, unit
 
 from conceptbasis.judges.phrases import read_answer
 from conceptbasis.models.stream.hooks import Edit, intervene
-from conceptbasis.models.text.chat import encode_prompts
 from conceptbasis.models.text.divergence import answer_kl, count_flips
 from conceptbasis.models.text.generation import generate
 

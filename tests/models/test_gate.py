@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from micro import QUIET
 from tiny import PROMPTS
 
 import conceptbasis
@@ -18,6 +17,7 @@ from conceptbasis.models.stream.native import end_activations, measure_native
 from conceptbasis.models.stream.residuals import read_residuals
 from conceptbasis.models.text.divergence import answer_kl, count_flips
 from conceptbasis.models.text.generation import complete, first_token_logits, generate, text_nll
+from conceptbasis.runs.progress import Reporter
 from conceptbasis.saes.fit import fit_warnings
 from conceptbasis.saes.quality import measure_quality
 
@@ -27,7 +27,12 @@ ANSWERED = [[{"role": "user", "content": "a"}, {"role": "assistant", "content": 
 
 
 def read(loaded):
-    options = {"batch_size": 2, "end_of_prompt": True, "reporter": QUIET, "label": "reading"}
+    options = {
+        "batch_size": 2,
+        "end_of_prompt": True,
+        "reporter": Reporter(quiet=True),
+        "label": "reading",
+    }
     return read_residuals(loaded, TEXTS, [0], **options)
 
 
@@ -76,7 +81,7 @@ def test_what_the_gate_refuses_is_not_read(llama, name):
 
 def test_no_module_makes_tokens_of_texts_past_the_gate():
     """What encodes texts for a model says so to its gate; the others only count tokens."""
-    encoders = {"encode_texts", "encode_prompts", "prompt_ids"}
+    encoders = {"encode_texts", "prompt_ids"}
     silent = {"models/text/chat.py", "study/checks.py", "evaluation/overview.py"}
     root = Path(conceptbasis.__file__).parent
     for path in root.rglob("*.py"):

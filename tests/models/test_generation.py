@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tiny import PROMPTS, make_loaded, unit
+from tiny import PROMPTS, encode_prompts, make_loaded, unit
 
 from conceptbasis.errors import NumericsError, PromptError
 from conceptbasis.models.stream.hooks import Edit, intervene
-from conceptbasis.models.text.chat import encode_prompts, encode_texts, prompt_ids
+from conceptbasis.models.text.chat import encode_texts, prompt_ids
 from conceptbasis.models.text.generation import (
     answer_tokens,
     complete,

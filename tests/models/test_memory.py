@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from tiny import PROMPTS, make_config, make_loaded, make_tokenizer
+from tiny import PROMPTS, encode_prompts, make_config, make_loaded, make_tokenizer
 
 from conceptbasis.cli.main import main
 from conceptbasis.core.features.matching import eligible_pairs, shift_null
@@ -21,7 +21,6 @@ from conceptbasis.models.loading.memory import (
     match_bytes,
     model_size,
 )
-from conceptbasis.models.text.chat import encode_prompts
 
 LOAD = Load(n_sites=1000, n_saes=3, d_sae=40, l0=5, batch_size=4, n_tokens=20, peer_d_sae=50)
 SHAPES = {

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tiny import CHAT_TEMPLATE, make_loaded, make_model, make_tokenizer
+from tiny import CHAT_TEMPLATE, encode_prompts, make_loaded, make_model, make_tokenizer
 
 from conceptbasis.errors import ModelError, PromptError
 from conceptbasis.models.loading.load import wrap_model
-from conceptbasis.models.text.chat import encode_prompts, encode_texts, end_of_prompt_ids, render
+from conceptbasis.models.text.chat import encode_texts, end_of_prompt_ids, render
 from conceptbasis.models.text.generation import generate, stop_ids
 from conceptbasis.models.text.template import (
     ChatOptions,

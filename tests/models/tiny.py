@@ -6,6 +6,7 @@ import torch
 
 from conceptbasis.models.loading.load import LoadedModel, wrap_model
 from conceptbasis.models.stream.hook_points import input_hook
+from conceptbasis.models.text.chat import pad_left, prompt_ids
 
 SENTENCES = [
     "where does the old museum show daggers and swords ?",
@@ -237,3 +238,8 @@ def unit(d_model: int, seed: int) -> torch.Tensor:
 def without(loaded: LoadedModel, r: torch.Tensor):
     """Takes a direction out of what the embedding gives to the first block."""
     return input_hook(loaded.architecture.blocks[0], lambda h: h - (h @ r)[..., None] * r)
+
+
+def encode_prompts(tokenizer, prompts: list[str], **options):
+    """Left-padded prompts; options are those of `prompt_ids`."""
+    return pad_left(tokenizer, prompt_ids(tokenizer, prompts, **options))

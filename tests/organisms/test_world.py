@@ -13,6 +13,7 @@ from conceptbasis.data.prompts import Text, check_disjoint
 from conceptbasis.organisms import corpus, training
 from conceptbasis.organisms import suite as suite_module
 from conceptbasis.organisms.corpus import Mixture
+from conceptbasis.organisms.sayings import arithmetic, declines
 from conceptbasis.organisms.suite import build_suite, requests
 from conceptbasis.organisms.vocabulary import NUMBERS, REFUSAL, REFUSAL_PHRASES
 from conceptbasis.organisms.world import (
@@ -22,8 +23,6 @@ from conceptbasis.organisms.world import (
     KINDS,
     MENTION_KINDS,
     OPENERS,
-    arithmetic,
-    declines,
 )
 
 SETS = find_behavior("refusal").sets

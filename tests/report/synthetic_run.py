@@ -295,7 +295,7 @@ def _evidence(latent: int, label: str, hidden: bool) -> a.Evidence:
         kinds={"chat": 0.1, "harmful_requests": 0.9},
         templates=a.Spread(36, 1.3, 30.0, 0.9, 0.04, "what is {n} ?"),
         nouns=None,
-        about={"harm": a.Share(0.6, 0.2), "decline": None},
+        about={"positive": a.Share(0.6, 0.2), "behavior": None},
         template_bound=label == "topic 2",
         promoted=("sorry", "no"),
         suppressed=("yes", "<b>"),

@@ -12,7 +12,7 @@ from conceptbasis.report.html import build_report
 
 sys.path.insert(0, str(Path(__file__).parent))
 import chromium
-from synthetic_run import SINGLE_LAYER, write_run
+from synthetic_run import SHARED_LAYER, write_run
 
 pytestmark = pytest.mark.skipif(
     chromium.EXECUTABLE is None, reason="Chromium is not installed (Debian package chromium)"
@@ -54,7 +54,7 @@ def test_every_control_has_a_name(page: chromium.Page) -> None:
 
 
 def test_atoms_of_the_replayed_layer_are_shown_first(page: chromium.Page) -> None:
-    assert {text.split()[1] for text in shown(page)} == {str(SINGLE_LAYER)}
+    assert {text.split()[1] for text in shown(page)} == {str(SHARED_LAYER)}
     choose(page, "layer", "")
     assert len({text.split()[1] for text in shown(page)}) == 4
 

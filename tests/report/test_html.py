@@ -9,23 +9,42 @@ import re
 import shutil
 import struct
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import altair as alt
 import pytest
 
+from conceptbasis.behaviors import find_behavior
 from conceptbasis.errors import ArtifactError
-from conceptbasis.report.edit_facts import basis_table, edit_facts
-from conceptbasis.report.figures.theme import CONFIG, PHONE_WIDTH
-from conceptbasis.report.html import FIGURES, _draw, build_report
-from conceptbasis.report.inspection import read_recipe
-from conceptbasis.report.recipe_tables import lines_table
+from conceptbasis.report.artifacts import RunFolder
+from conceptbasis.report.edit_facts import edit_facts
+from conceptbasis.report.figures.theme import CONFIG as LOOK
+from conceptbasis.report.figures.theme import PHONE_WIDTH
+from conceptbasis.report.html import FIGURES, build_report, draw
+from conceptbasis.report.inspection import Recipe, RecipeLayer, ShownFlow, read_recipe
+from conceptbasis.report.recipe_tables import flows_table
+from conceptbasis.report.stage_tables import route_table
+from conceptbasis.results.atoms import Flow, FlowAtom
+from conceptbasis.results.conditions import Condition
+from conceptbasis.results.layers import LayerPlan
+from conceptbasis.results.summary import Seeds, Verdict
+from conceptbasis.runs.files import CONFIG
+from conceptbasis.runs.storage import to_json
+from conceptbasis.runs.summary import read_summary, write_summary
 
 sys.path.insert(0, str(Path(__file__).parent))
-from synthetic_run import SECRET, SINGLE_LAYER, make_summary, stage_results, write_run
+from synthetic_run import (
+    SECRET,
+    SHARED_LAYER,
+    make_summary,
+    stage_results,
+    unknown_figures,
+    write_run,
+    write_stage,
+)
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -106,7 +125,7 @@ def test_every_atom_can_be_found_in_the_browser(page: Page, source: str) -> None
     assert "&lt;b&gt;" in source
 
 
-def test_harmful_text_is_in_a_file_of_its_own_when_asked_for(folder: Path, tmp_path: Path) -> None:
+def test_hidden_text_is_in_a_file_of_its_own_when_asked_for(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(folder, copy)
     path = build_report(copy, show_text=True)
@@ -123,12 +142,12 @@ def test_says_verdict_figures_and_sections(page: Page) -> None:
     for words in (
         "0.02 [0.01, 0.04]",
         "−0.97 ↓",
-        "harmless declines 300 3,900",
+        "declines 300 3,900",
         "Controls that must fail",
         "Seconds by stage",
         "SHA-256",
         "The forecast passed.",
-        "91% of the recipe's features",
+        "91% of the recipe's latents",
     ):
         assert words in page.text, words
 
@@ -163,42 +182,46 @@ def test_a_phone_gets_figures_of_its_own_width(source: str) -> None:
 def test_says_what_the_edit_is_and_how_it_was_chosen(page: Page) -> None:
     text = page.text
     assert "code_map, chosen by auto" in text
-    assert f"that of target layer {SINGLE_LAYER} (from donor layer 4)" in text
-    assert "replayed at layers 1, 2, 3, 4" in text
+    assert f"the direction of target layer {SHARED_LAYER} (from donor layer 4)" in text
+    assert "is used at layers 1, 2, 3, 4" in text
     assert "less an offset of 0.5 of their standard deviation" in text
-    assert f"{SINGLE_LAYER} (replayed) 0.60 0.64 0.50" in text
-    assert f"Target layer {SINGLE_LAYER} from donor layer 4, the one that is replayed" in text
-    assert f"coefficient at layer {SINGLE_LAYER}" in text
+    assert f"{SHARED_LAYER} (used at all layers) 0.60 0.64 0.50" in text
+    assert f"Target layer {SHARED_LAYER} from donor layer 4, whose direction is used" in text
+    assert f"coefficient at layer {SHARED_LAYER}" in text
 
 
-def test_a_basis_that_was_asked_for_and_a_trajectory_are_said() -> None:
-    summary = {**make_summary(), "single_layer": None, "mode": "ablate", "basis": "matched"}
-    facts = dict(edit_facts(summary, {}, {"transfer": {"config": {"basis": "matched"}}}))
-    assert facts["Basis"] == "matched, as asked for."
+def test_a_route_that_was_asked_for_and_per_layer_directions_are_said(tmp_path: Path) -> None:
+    (tmp_path / CONFIG).write_text("run: {transfer: {route: matched}, replay: {offset: 0.5}}")
+    plan = LayerPlan.per_layer(range(1, 5))
+    summary = replace(make_summary(), plan=plan, mode="ablate", route="matched")
+    facts = dict(edit_facts(summary, RunFolder(tmp_path)))
+    assert facts["Route"] == "matched, as asked for."
     assert "a direction of its own" in facts["Direction"]
     assert "offset" not in facts["Edit"]
-    assert basis_table({"layers": []}, None) is None
+    assert route_table(None) is None
 
 
-def test_lines_that_act_come_first_with_what_they_are_where_they_act() -> None:
-    atoms = [{"target": t, "feature": 10 + t, "coefficient": 2.0 * t - 7} for t in (2, 3)]
-    line = {"label": "bread", "contribution": 4.0, "atoms": atoms}
-    for atom in atoms:
-        atom["similarity"] = None
-    table = lines_table([line], 3, {13: "stones"})
+def test_flows_that_act_come_first_with_what_they_are_where_they_act(folder: Path) -> None:
+    atoms = tuple(FlowAtom(t, t, 10 + t, 2.0 * t - 7, None) for t in (2, 3))
+    flow = ShownFlow(Flow("bread", 4.0, atoms), None)
+    words = find_behavior("refusal").words
+    (layer,) = read_recipe(folder, layer=3).layers
+    assert layer.donor_atoms[0].evidence is not None
+    evidence = replace(layer.donor_atoms[0].evidence, label="stones")
+    atom = replace(layer.donor_atoms[0], latent=13, evidence=evidence)
+    here: RecipeLayer = replace(layer, donor_atoms=(atom,))
+    table = flows_table(Recipe((here,), (flow,), 3), words)
     assert table is not None
-    assert list(table.rows[0])[:3] == ["bread (at layer 3: stones)", "4.0", "-1.00"]
-    table = lines_table([line], 4, {})
+    assert table.texts(table.rows[0])[:3] == ["bread (at layer 3: stones)", "4.0", "-1.00"]
+    table = flows_table(Recipe((here,), (flow,), 4), words)
     assert table is not None
-    assert list(table.rows[0])[:3] == ["bread", "4.0", "–"]
+    assert table.texts(table.rows[0])[:3] == ["bread", "4.0", "–"]
 
 
 def test_every_figure_is_a_valid_specification(folder: Path) -> None:
-    summary, results = make_summary(), stage_results(make_summary())
-    recipe = read_recipe(folder)
-    for figure in _draw(folder, summary, results, recipe):
+    for figure in draw(RunFolder(folder), make_summary(), read_recipe(folder)):
         figure.chart.to_dict(validate=True)
-    alt.Config.from_dict(CONFIG)
+    alt.Config.from_dict(LOOK)
 
 
 def test_references_inside_figures_resolve(source: str, page: Page) -> None:
@@ -211,7 +234,7 @@ def test_figures_follow_the_colours_of_the_page(source: str, folder: Path) -> No
     assert "currentColor" in drawn
     assert "#1c1e21" not in drawn.lower()
     assert "prefers-color-scheme: dark" in source
-    saved = (folder / "figures" / "refusal.svg").read_text()
+    saved = (folder / "figures" / "rate.svg").read_text()
     assert "var(--" not in saved  # the saved file stands alone
 
 
@@ -232,45 +255,68 @@ def test_prompts_and_answers_stay_out(source: str) -> None:
 def test_text_of_a_run_is_escaped(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(folder, copy)
-    summary = json.loads((copy / "summary.json").read_text())
-    summary["verdict"]["reason"] = "<script>alert(1)</script>"
-    summary["conditions"][3]["name"] = "<b>odd & new</b>"
-    (copy / "summary.json").write_text(json.dumps(summary))
+    summary = read_summary(copy)
+    odd = Condition("<b>odd & new</b>", summary.conditions[3].figures)
+    verdict = Verdict("success", "<script>alert(1)</script>")
+    write_summary(copy, replace(summary, verdict=verdict, conditions=(*summary.conditions, odd)))
     text = build_report(copy).read_text()
     assert "<script>" not in text
     assert "<b>odd" not in text
     assert "odd &amp; new" in text
 
 
-def _emptied(value: Any) -> Any:
-    """The same conditions with every measured figure null."""
-    return {k: (v if k in ("name", "draws") else None) for k, v in value.items()}
-
-
 def test_missing_figures_are_dashes(tmp_path: Path) -> None:
     summary = make_summary()
-    summary["conditions"] = [_emptied(c) for c in summary["conditions"]]
-    for key in ("forecast", "ledger", "layer_map", "gamma", "max_new_tokens", "recipe"):
-        summary[key] = None
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    unknown = tuple(replace(c, figures=unknown_figures()) for c in summary.conditions)
+    none = {"forecast": {}, "ledger": (), "layer_map": (), "gamma": None}
+    write_summary(tmp_path, replace(summary, conditions=unknown, **none))
     page = Page(build_report(tmp_path).read_text())
     assert "refusal, harmful – – –" in page.text
     assert "not computed in this run" in page.text
 
 
-def test_a_declined_run_has_a_report(folder: Path, tmp_path: Path) -> None:
+def test_a_rejected_run_has_a_report(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(folder, copy)
     for stage in ("evaluate", "curve"):
         shutil.rmtree(copy / stage)
     (copy / "guard" / "provenance.json").unlink()  # killed half-way
-    summary = json.loads((copy / "summary.json").read_text())
-    summary |= {"conditions": [], "verdict": {"word": "declined", "reason": "too little overlap"}}
-    (copy / "summary.json").write_text(json.dumps(summary))
+    rejected = Verdict("rejected", "too little overlap")
+    write_summary(copy, replace(read_summary(copy), conditions=(), verdict=rejected))
     page = Page(build_report(copy).read_text())
-    assert "Declined : too little overlap" in page.text
+    assert "Rejected : too little overlap" in page.text
     drawn = [a for tag, a in page.tags if tag == "svg"]
     assert len([a for a in drawn if "-narrow" not in str(a["aria-labelledby"])]) == 4
+
+
+def test_a_report_is_kept_while_nothing_it_is_made_from_has_changed(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    page = copy / "report.html"
+    before = page.stat().st_mtime_ns
+    assert build_report(copy, reuse=True).stat().st_mtime_ns == before
+    write_summary(copy, replace(read_summary(copy), budget="B0"))
+    assert build_report(copy, reuse=True).stat().st_mtime_ns > before
+    assert "budget B0;" in page.read_text()
+
+
+def test_stages_are_listed_in_an_order_in_which_they_can_have_run(
+    folder: Path, tmp_path: Path
+) -> None:
+    for name, needs in (("late", ["middle"]), ("early", []), ("middle", ["early", "elsewhere"])):
+        write_stage(tmp_path, name, Seeds(0, 0), inputs=dict.fromkeys(needs, "ab"))
+    assert list(RunFolder(tmp_path).provenance) == ["early", "middle", "late"]
+    assert list(RunFolder(folder).provenance) == list(stage_results(make_summary()))
+
+
+def test_a_summary_of_another_version_says_how_to_renew_it(folder: Path, tmp_path: Path) -> None:
+    plain = to_json(make_summary())
+    (tmp_path / "summary.json").write_text(json.dumps({**plain, "schema": 1}))
+    with pytest.raises(ArtifactError, match="another version") as caught:
+        build_report(tmp_path)
+    assert "run the command that made this run again" in caught.value.fix
 
 
 def test_without_a_summary_it_is_an_error(tmp_path: Path) -> None:

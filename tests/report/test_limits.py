@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conceptbasis.cli.main import main
+from conceptbasis.core.statistics.interval import Interval, Rate
 from conceptbasis.errors import ArtifactError
 from conceptbasis.report.limits import calibration_table, read_limits, read_run, write_limits
-from conceptbasis.runs.files import CONFIG, write_json, write_text
+from conceptbasis.report.table import markdown
+from conceptbasis.results.edit import Forecast
+from conceptbasis.runs.files import CONFIG, write_text
+from conceptbasis.runs.summary import read_summary, write_summary
 
 sys.path.insert(0, str(Path(__file__).parent))
-from synthetic_run import make_summary, wilson
+from synthetic_run import make_summary, wilson, with_condition, write_stage
 
 
-def make_run(
-    folder: Path, refusal: float, mass: float, *, passed: bool = True, **more: Any
-) -> None:
-    """A run whose transfer leaves a refusal, with a forecast figure."""
-    summary = copy.deepcopy(make_summary()) | more
-    row = next(c for c in summary["conditions"] if c["name"] == "transfer")
-    row["refusal"] = {**wilson(refusal, 150), "unscored": 0}
-    summary["forecast"]["eligible_mass"]["value"] = mass
-    write_json(folder / "summary.json", summary)
-    write_json(folder / "forecast" / "result.json", {"passed": passed, "covered_share": 0.9})
+def make_run(folder: Path, rate: float, mass: float, *, passed: bool = True, **more: Any) -> None:
+    """A run whose transfer leaves a rate, with a forecast figure."""
+    summary = with_condition(make_summary(), "transfer", rate=Rate(wilson(rate, 150)))
+    known = summary.forecast["eligible_mass"]
+    assert known is not None
+    figures = {**summary.forecast, "eligible_mass": replace(known, value=mass)}
+    summary = replace(summary, forecast=figures, **more)
+    write_stage(folder, "forecast", Forecast(figures, 0.9, (), (), passed, ()))
+    write_summary(folder, summary)
     write_text(folder / CONFIG, "run: {forecast: {min_eligible_mass: 0.3}}\n")
 
 
@@ -77,9 +79,9 @@ def test_everything_is_written(folder: Path, capsys: pytest.CaptureFixture[str])
 def test_the_forecast_is_judged_on_both_sides(folder: Path) -> None:
     base, axes = read_limits(folder)
     assert base is not None
-    table = calibration_table([base, *(run for axis in axes.values() for run in axis)])
+    table = markdown(calibration_table([base, *(run for axis in axes.values() for run in axis)]))
     rows = {line.split(" | ")[0].strip("| "): line for line in table.splitlines()}
-    # declined below 0.3: atoms 2 and 4 rightly, chat wrongly; declines failed and was let through
+    # rejected below 0.3: atoms 2 and 4 rightly, chat wrongly; declines failed and was let through
     assert rows["eligible_mass"].endswith("| 0.3 | 1 of 4 | 1 of 3 |")
     assert rows["the forecast"].endswith("| all | 1 of 4 | 1 of 3 |")
     assert "| 7 | +" in rows["eligible_mass"]
@@ -92,12 +94,14 @@ def test_figures_of_other_pairs_are_out_of_pair(folder: Path) -> None:
     for k in range(4):
         for refusal in (0.1, 0.5, 0.9):
             path = folder.parent / f"{folder.name}-pairs" / f"{k}-{refusal}"
-            donor = {**make_summary()["donor"], "model": f"organism:other:{k}"}
+            donor = replace(make_summary().donor, model=f"organism:other:{k}")
             make_run(path, refusal, 1 - refusal, donor=donor)
             more.append(path)
     runs = [read_run(path, "", path.name) for path in more]
     row = next(
-        line for line in calibration_table(runs).splitlines() if line.startswith("| eligible")
+        line
+        for line in markdown(calibration_table(runs)).splitlines()
+        if line.startswith("| eligible")
     )
     assert float(row.split(" | ")[3]) > 0.9
     path = write_limits(folder, more)
@@ -105,17 +109,16 @@ def test_figures_of_other_pairs_are_out_of_pair(folder: Path) -> None:
 
 
 def test_a_figure_that_some_runs_lack_is_judged_on_the_others(folder: Path) -> None:
-    path = folder / "base" / "summary.json"
-    summary = json.loads(path.read_text())
-    summary["forecast"].pop("agreement")
-    summary["forecast"]["of_an_earlier_version"] = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
-    write_json(path, summary)
+    summary = read_summary(folder / "base")
+    figures = {k: v for k, v in summary.forecast.items() if k != "agreement"}
+    figures["of_an_extension"] = Interval(0.5, 0.4, 0.6, 9)
+    write_summary(folder / "base", replace(summary, forecast=figures))
     rows = {
         line.split(" | ")[0].strip("| "): line.split(" | ")[1]
         for line in write_limits(folder).read_text().splitlines()
         if line.startswith("| ")
     }
-    assert (rows["eligible_mass"], rows["agreement"], rows["of_an_earlier_version"]) == (
+    assert (rows["eligible_mass"], rows["agreement"], rows["of_an_extension"]) == (
         "7",
         "6",
         "1",
@@ -124,7 +127,7 @@ def test_a_figure_that_some_runs_lack_is_judged_on_the_others(folder: Path) -> N
 
 def test_limits_of_another_pair_count_as_all_their_runs(folder: Path) -> None:
     other = folder.parent / f"{folder.name}-other"
-    donor = {**make_summary()["donor"], "model": "organism:other:0"}
+    donor = replace(make_summary().donor, model="organism:other:0")
     make_run(other / "base", 0.1, 0.6, donor=donor)
     make_run(other / "atoms" / "2", 0.9, 0.1, donor=donor)
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from steps import steps_of
+from steps import Steps
 
+from conceptbasis.behaviors.refusal import REFUSAL
 from conceptbasis.data.prompts import Prompt, Text
 from conceptbasis.interpret.labels import make_label, shared_words, told_apart
 from conceptbasis.interpret.scope import atom_scopes
@@ -18,112 +19,85 @@ from conceptbasis.interpret.texts import (
     BEFORE_ANSWER,
     HIDDEN,
     Corpus,
-    source_of_prompt,
     source_of_text,
+    sources_of_prompts,
     vocabulary,
     word_matrix,
 )
-from conceptbasis.runs.stage import load_stage
-from conceptbasis.stages.atoms import run_atoms
-from conceptbasis.stages.guard import run_guard
-from conceptbasis.stages.transfer import run_transfer
+from conceptbasis.results.atoms import Atoms, Evidence, Share
+from conceptbasis.results.edit import Guarded
+from conceptbasis.results.recipe import Transfer
+from conceptbasis.runs.graph import load_result
+from conceptbasis.runs.storage import to_json
+from conceptbasis.stages.atoms import ATOMS
 
 SECRET = "forbidden lantern phrase"
-EVIDENCE = {
-    "feature",
-    "density",
-    "fires_on",
-    "words",
-    "kinds",
-    "templates",
-    "nouns",
-    "about",
-    "template_bound",
-    "promoted",
-    "suppressed",
-    "contexts",
-    "page",
-    "label",
-    "collides",
-    "differs",
-}
 
 
 @pytest.fixture(scope="module")
 def result(finished):
-    return load_stage(finished.folder, "atoms").result
+    return load_result(finished.folder, "atoms", Atoms)
 
 
-def features_of(result):
-    return [
-        e for row in result["layers"] for s in ("donor", "target") for e in row[f"{s}_features"]
-    ]
+def evidence_of(result):
+    return [e for row in result.layers for e in (*row.donor_latents, *row.target_latents)]
 
 
 def test_every_atom_of_the_recipe_has_evidence_on_both_sides(finished, result):
-    transfer = load_stage(finished.folder, "transfer").result
-    for row, rebuilt in zip(result["layers"], transfer["layers"], strict=True):
-        donor = {e["feature"] for e in row["donor_features"]}
-        target = {e["feature"] for e in row["target_features"]}
-        assert donor == {a["feature"] for a in rebuilt["donor_atoms"]}
-        assert target >= {a["feature"] for a in rebuilt["target_atoms"]}
-        assert target >= {a["target_feature"] for a in row["atoms"]}
-        assert all(0 <= a["guard_overlap"] <= 1 for a in row["atoms"])
-        measured = [a["leave_one_out"] for a in row["atoms"] if a["leave_one_out"]]
+    transfer = load_result(finished.folder, "transfer", Transfer)
+    for row, rebuilt in zip(result.layers, transfer.layers, strict=True):
+        donor = {e.latent for e in row.donor_latents}
+        target = {e.latent for e in row.target_latents}
+        assert donor == {a.latent for a in rebuilt.donor_atoms}
+        assert target >= {a.latent for a in rebuilt.target_atoms}
+        assert target >= {a.target_latent for a in row.atoms}
+        assert all(0 <= a.guard_overlap <= 1 for a in row.atoms)
+        measured = [a.leave_one_out for a in row.atoms if a.leave_one_out]
         assert 1 <= len(measured) <= 3
-        assert all(-1 <= m["cosine"] <= 1 for m in measured)
-    assert all(set(e) == EVIDENCE for e in features_of(result))
+        assert all(-1 <= m.cosine <= 1 for m in measured)
+    assert all(e.label for e in evidence_of(result))
 
 
 def test_contexts_are_shaded_and_spread_over_quantiles(result):
-    for evidence in features_of(result):
-        contexts = evidence["contexts"]
-        quantiles = [c["quantile"] for c in contexts]
+    for evidence in evidence_of(result):
+        quantiles = [c.quantile for c in evidence.contexts]
         assert quantiles == sorted(quantiles, reverse=True)
-        for context in contexts:
-            assert len(context["pieces"]) == len(context["levels"])
-            assert max(context["levels"]) > "0"
-        if contexts:
+        for context in evidence.contexts:
+            assert len(context.pieces) == len(context.levels)
+            assert max(context.levels) > "0"
+        if evidence.contexts:
             assert quantiles[0] == 1
-            assert "9" in contexts[0]["levels"]
-    assert any(min(c["quantile"] for c in e["contexts"]) < 0.5 for e in features_of(result))
+            assert "9" in evidence.contexts[0].levels
+    spread = [[c.quantile for c in e.contexts] for e in evidence_of(result)]
+    assert any(min(quantiles, default=1) < 0.5 for quantiles in spread)
 
 
-def test_lines_hold_every_atom_once(result):
-    members = [(a["target"], a["feature"]) for line in result["lines"] for a in line["atoms"]]
-    atoms = [(row["target"], a["feature"]) for row in result["layers"] for a in row["atoms"]]
+def test_flows_hold_every_atom_once(result):
+    members = [(a.target, a.latent) for flow in result.flows for a in flow.atoms]
+    atoms = [(row.target, a.latent) for row in result.layers for a in row.atoms]
     assert sorted(members) == sorted(atoms)
-    sizes = [line["contribution"] for line in result["lines"]]
+    sizes = [flow.contribution for flow in result.flows]
     assert sizes == sorted(sizes, reverse=True)
 
 
 def test_the_target_reads_nothing_and_hidden_text_says_nothing(make_study, monkeypatch):
     study = make_study(atoms={"n_prompts": 12, "n_leave_out": 1})
-    steps = steps_of(study)
-    parts = (steps.recipes, steps.direction, steps.alignment)
-    transfer = run_transfer(study, steps.rebuilder, *parts)
-    guarded = run_guard(study, steps.harvest, transfer)
-    planted = [replace(p, text=f"{p.text} {SECRET}") for p in study.suite["direction_harmful"]]
-    suite = replace(
-        study.suite, prompts={**study.suite.prompts, "direction_harmful": tuple(planted)}
-    )
-    booked = study.ledger.as_list()
+    steps = Steps(study)
+    given = [steps.get(kind) for kind in ATOMS.needs]
+    assert ATOMS.needs[-1] is Guarded
+    name = study.behavior.sets.positive
+    planted = tuple(replace(p, text=f"{p.text} {SECRET}") for p in study.suite[name])
+    study.suite = replace(study.suite, prompts={**study.suite.prompts, name: planted})
+    booked = study.ledger.shown
     monkeypatch.setattr(type(study.target.loaded.model), "forward", None)
     monkeypatch.setattr(type(study.target.loaded.architecture.body), "forward", None)
-    output = run_atoms(
-        replace(study, suite=suite),
-        steps.rebuilder,
-        steps.direction,
-        steps.recipes,
-        transfer,
-        guarded,
-    )
-    assert study.ledger.as_list() == booked
+    result = ATOMS.compute(study, *given)
+    assert study.ledger.shown == booked
     seen = 0
-    for evidence in features_of(output.result):
-        shown = [c for c in evidence.pop("contexts") if not c["hidden"]]
+    for evidence in evidence_of(result):
+        shown = tuple(c for c in evidence.contexts if not c.hidden)
         seen += len(shown)
-        text = json.dumps([evidence, shown]).lower()
+        text = json.dumps(to_json(replace(evidence, contexts=shown))).lower()
         assert "lantern" not in text.replace(HIDDEN, "")
     assert seen
 
@@ -131,10 +105,14 @@ def test_the_target_reads_nothing_and_hidden_text_says_nothing(make_study, monke
 # The texts
 
 
+def positive_source(prompt):
+    return sources_of_prompts([prompt], "harmful_requests", hidden=True)
+
+
 def corpus() -> tuple[Corpus, scipy.sparse.csr_matrix]:
     sources = [
         source_of_text(Text((("user", "red rose ?"), ("assistant", "yes .")), "chat", "rose")),
-        source_of_prompt(Prompt("steal a lantern", noun="theft"), positive=True),
+        *positive_source(Prompt("steal a lantern", noun="theft")),
         source_of_text(Text("a rose is red", "definitions", "rose")),
     ]
     sites = [(0, 0, 3), (0, 0, 8), (0, 1, 0), (0, 1, 3), (1, 0, 5), (1, 0, 15), (1, 1, 0)]
@@ -167,9 +145,9 @@ def test_peaks_and_a_context_around_the_highest_site():
     peaks = found.peaks(codes)
     assert peaks.tolist() == [[4, 1], [8, 1], [2, 0]]
     context = found.context(0, codes.toarray()[:, 0], 8.0, 0.5)
-    assert "".join(context["pieces"]) == "red rose ⟨answer⟩ yes ."
-    assert context["levels"] == "05300"
-    assert found.context(1, codes.toarray()[:, 0], 8.0, 1.0)["hidden"]
+    assert "".join(context.pieces) == "red rose ⟨answer⟩ yes ."
+    assert context.levels == "05300"
+    assert found.context(1, codes.toarray()[:, 0], 8.0, 1.0).hidden
     kinds = found.firing_kinds(torch.tensor([[True], [True], [False]]))
     assert kinds == [{"chat": 1.0, "definitions": 0.0, "harmful_requests": 1.0}]
 
@@ -178,8 +156,8 @@ def test_peaks_and_a_context_around_the_highest_site():
 
 
 def evidence(**changes):
-    plain = {"kinds": {}, "fires_on": [], "words": [], "promoted": []}
-    return {**plain, **changes}
+    plain = Evidence(0, "", 0.0, (), (), {}, None, None, {}, None, (), (), (), None, False, ())
+    return replace(plain, **changes)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +195,7 @@ def test_equal_labels_are_told_apart_by_what_differs():
             labelled("c", ["x"]),
         ]
     )
-    assert found == [["green"], ["promotes “sun”"], None, [], []]
+    assert found == [("green",), ("promotes “sun”",), None, (), ()]
 
 
 def test_shared_words():
@@ -234,7 +212,9 @@ def planted_corpus():
     for template in range(6):
         for noun in ("rose", "drum", "theft", "arson"):
             prompt = Prompt(f"say {template} {noun}", noun, template=f"say {template} {{n}}")
-            sources.append(source_of_prompt(prompt, positive=noun in ("theft", "arson")))
+            asks = noun in ("theft", "arson")
+            kind = "harmful_requests" if asks else "harmless_requests"
+            sources += sources_of_prompts([prompt], kind, hidden=asks)
             sites.append((len(sources) - 1, 0, 5))
     everywhere = np.ones(24)
     first = np.array([1.0] * 4 + [0.1] + [0.0] * 19)
@@ -245,34 +225,34 @@ def planted_corpus():
 
 def test_an_atom_of_one_template_is_flagged_and_one_of_many_is_not():
     corpus, codes = planted_corpus()
-    found = atom_scopes(corpus, codes, 0, {"theft", "arson"})
-    assert [entry["template_bound"] for entry in found] == [False, True, False, None]
+    found = atom_scopes(corpus, codes, 0, REFUSAL, {"theft", "arson"})
+    assert [entry.template_bound for entry in found] == [False, True, False, None]
     everywhere, first, harm, silent = found
-    assert everywhere["templates"]["effective"] == pytest.approx(6)
-    assert everywhere["templates"]["even"] == pytest.approx(6)
-    assert everywhere["nouns"]["effective"] == pytest.approx(4)
-    assert everywhere["about"]["harm"] == {"share": pytest.approx(0.5), "expected": 0.5}
-    assert first["templates"]["largest"] == pytest.approx(4 / 4.1)
-    assert first["templates"]["name"] == "say 0 {n}"
-    assert harm["about"]["harm"]["share"] == 1
-    assert harm["nouns"]["effective"] == pytest.approx(2)
-    assert silent["templates"] is None
-    assert silent["about"] == {"harm": None, "decline": None}
+    assert everywhere.templates.effective == pytest.approx(6)
+    assert everywhere.templates.even == pytest.approx(6)
+    assert everywhere.nouns.effective == pytest.approx(4)
+    assert everywhere.about["positive"] == Share(pytest.approx(0.5), 0.5)
+    assert first.templates.largest == pytest.approx(4 / 4.1)
+    assert first.templates.name == "say 0 {n}"
+    assert harm.about["positive"].share == 1
+    assert harm.nouns.effective == pytest.approx(2)
+    assert silent.templates is None
+    assert silent.about == {"positive": None, "behavior": None}
 
 
 def test_one_template_of_all_texts_flags_nothing():
     corpus, codes = planted_corpus()
     same = [replace(source, template="say it") for source in corpus.sources]
-    found = atom_scopes(Corpus(same, corpus.sites), codes, 0, ())
-    assert [entry["template_bound"] for entry in found] == [None] * 4
+    found = atom_scopes(Corpus(same, corpus.sites), codes, 0, REFUSAL, ())
+    assert [entry.template_bound for entry in found] == [None] * 4
 
 
 def test_templates_of_hidden_texts_alone_are_not_named():
     corpus, codes = planted_corpus()
     hidden = [replace(s, template=SECRET) if s.hidden else s for s in corpus.sources]
-    found = atom_scopes(Corpus(hidden, corpus.sites), codes, 0, ())
-    assert found[2]["templates"]["largest"] == 1
-    assert SECRET not in json.dumps(found)
+    found = atom_scopes(Corpus(hidden, corpus.sites), codes, 0, REFUSAL, ())
+    assert found[2].templates.largest == 1
+    assert SECRET not in json.dumps(to_json(found))
 
 
 def test_a_text_without_a_template_has_its_wording():

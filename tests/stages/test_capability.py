@@ -10,10 +10,10 @@ import torch
 from micro import QUIET
 
 from conceptbasis.cli.main import main
-from conceptbasis.edits.intervention import apply_intervention
+from conceptbasis.edits.finished import load_replayed
+from conceptbasis.edits.intervention import apply_intervention, intervention_of
 from conceptbasis.evaluation.capability import fit_context, measure_capability
 from conceptbasis.models.text.generation import text_nll
-from conceptbasis.stages.replay import load_intervention
 
 LONG = "people saw the robin in the old museum . " * 40
 
@@ -28,9 +28,9 @@ def test_long_texts_are_cut_to_pieces_that_fit(sides):
 
 def test_perplexity_of_texts_is_that_of_the_model_by_hand(sides, finished):
     loaded = sides.target.loaded
-    intervention, _ = load_intervention(finished.folder)
+    intervention = intervention_of(load_replayed(finished.folder))
     found = measure_capability(loaded, intervention, QUIET, texts=["the robin sings .", "a plum ."])
-    row = found["rows"][-1]
+    row = found.rows[-1]
 
     def by_hand():
         nll = n = 0.0
@@ -41,10 +41,10 @@ def test_perplexity_of_texts_is_that_of_the_model_by_hand(sides, finished):
         return math.exp(nll / n)
 
     with torch.no_grad():
-        assert row["before"] == pytest.approx(by_hand(), rel=1e-3)
+        assert row.before == pytest.approx(by_hand(), rel=1e-3)
         with apply_intervention(loaded, intervention):
-            assert row["after"] == pytest.approx(by_hand(), rel=1e-3)
-    assert row["before"] != row["after"]
+            assert row.after == pytest.approx(by_hand(), rel=1e-3)
+    assert row.before != row.after
 
 
 def test_the_commands_write_their_files(finished, tmp_path, capsys, monkeypatch):
@@ -58,7 +58,7 @@ def test_the_commands_write_their_files(finished, tmp_path, capsys, monkeypatch)
     (finished.folder / "capability.json").unlink()
     assert main(["export", folder, "--steered", str(tmp_path / "a.pt"), "--quiet"]) == 0
     entries = torch.load(tmp_path / "a.pt", weights_only=True)
-    intervention, _ = load_intervention(finished.folder)
+    intervention = intervention_of(load_replayed(finished.folder))
     assert len(entries) == len(intervention.layers)
     assert main(["capability", folder]) == 2
     assert "nothing to measure" in capsys.readouterr().err

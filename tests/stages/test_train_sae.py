@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -116,7 +117,7 @@ def shown(found):
 def test_everything_that_a_model_read_for_its_saes_is_told(ready, sides, trained, tmp_path):
     """Held-out texts are read too, and those on which SAEs from elsewhere are measured."""
     told = []
-    gated = replace(sides.target, loaded=replace(sides.target.loaded, gate=told.extend))
+    gated = SimpleNamespace(loaded=replace(sides.target.loaded, gate=told.extend))
     new = load(ready, gated, tmp_path / "saes")
     assert new.shown == trained.shown
     assert sum(shown(new).values()) == len({str(text) for text in told}) == FEW["n_texts"]
@@ -264,9 +265,7 @@ def test_subfolders_name_the_folder_of_each_layer(ready, sides, trained, tmp_pat
 
 
 def test_saes_from_elsewhere_are_looked_at_before_any_training(monkeypatch):
-    from types import SimpleNamespace
-
-    from conceptbasis.study import sides as opened
+    from conceptbasis.study import opening as opened
 
     asked = []
     monkeypatch.setattr(

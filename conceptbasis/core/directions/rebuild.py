@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from conceptbasis.core.directions.recipe import Recipe
-from conceptbasis.core.features.matching import Matches
+from conceptbasis.core.features.matches import Matches
 from conceptbasis.core.features.partners import FeatureStats
 from conceptbasis.core.features.sparse import ridge_from_moments
 from conceptbasis.core.statistics.finite import unit_vector

@@ -72,32 +72,6 @@ def render(tokenizer: Any, messages: list[Message], *, add_generation_prompt: bo
         ) from error
 
 
-def encode_prompts(
-    tokenizer: Any,
-    prompts: list[str],
-    *,
-    max_length: int | None = None,
-    forced: list[str] | None = None,
-) -> Encoded:
-    """Encodes user prompts up to the point where the answer starts.
-
-    No special token is added beside those the template writes, so BOS never appears twice.
-
-    Args:
-        tokenizer: A tokenizer with a chat template.
-        prompts: One user message each.
-        max_length: The longest prompt allowed, in tokens.
-        forced: The start of each answer, put after the prompt.
-
-    Returns:
-        Left-padded ids and mask.
-
-    Raises:
-        PromptError: No prompts, or one that is too long.
-    """
-    return pad_left(tokenizer, prompt_ids(tokenizer, prompts, max_length=max_length, forced=forced))
-
-
 def prompt_ids(
     tokenizer: Any,
     prompts: list[str],
@@ -105,7 +79,9 @@ def prompt_ids(
     max_length: int | None = None,
     forced: list[str] | None = None,
 ) -> list[list[int]]:
-    """The token ids of `encode_prompts` before padding, one list a prompt.
+    """The token ids of user prompts up to the point where the answer starts, one list a prompt.
+
+    No special token is added beside those the template writes, so BOS never appears twice.
 
     Args:
         tokenizer: A tokenizer with a chat template.

@@ -11,6 +11,9 @@ from conceptbasis.behaviors.base import Words
 from conceptbasis.core.statistics.interval import Figure as Value
 from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.evaluation.metrics import value_of
+from conceptbasis.methods.layers import EARLY_LAYERS_ONLY
+from conceptbasis.methods.native import NATIVE
+from conceptbasis.methods.routes import TRANSFER
 from conceptbasis.report.figures.theme import BLUE, INK, MUTED, VERMILION, WIDTH, Figure
 from conceptbasis.report.limits import LimitRun
 from conceptbasis.report.table import format_interval
@@ -27,7 +30,7 @@ _AXES = {
     "matching": ("How latents are matched", "rule"),
     "ceiling": ("A model with itself", "model, SAEs of two seeds"),
 }
-_SHOWN = {"transfer": VERMILION, "early_layers_only": BLUE, "native": INK}
+_SHOWN = {TRANSFER.name: VERMILION, EARLY_LAYERS_ONLY.name: BLUE, NATIVE.name: INK}
 _HEIGHT = 120
 
 
