@@ -93,7 +93,7 @@ def open_model(config: ModelConfig, device: str, reporter: Reporter) -> LoadedMo
     path: str | Path = config.model
     if config.model.startswith(("~", "/", ".")):
         path = Path(config.model).expanduser()
-        if not path.is_dir():
+        if not (path.is_dir() or path.suffix == ".gguf"):
             raise ModelError(
                 f"{config.name}: there is no model folder {path}",
                 expected="a folder with config.json, safetensors and a tokenizer",
@@ -125,6 +125,7 @@ def open_model(config: ModelConfig, device: str, reporter: Reporter) -> LoadedMo
         adapter_revision=config.adapter_revision,
         chat=ChatOptions(**config.chat.model_dump()),
         architecture=config.architecture,
+        gguf_file=config.gguf_file,
     )
 
 

@@ -25,7 +25,8 @@ def hash_model(loaded: LoadedModel) -> str:
         flat = parameter.detach().reshape(-1)
         sample = flat[:: max(1, flat.numel() // 1024)].float().cpu()
         parts.append((name, list(parameter.shape), str(parameter.dtype), sample.tolist()))
-    return value_hash([parts, loaded.tokenizer.chat_template, len(loaded.tokenizer)])
+    known = [parts, loaded.tokenizer.chat_template, len(loaded.tokenizer)]
+    return value_hash(known if loaded.file_hash is None else [*known, loaded.file_hash])
 
 
 def add_saes(

@@ -19,13 +19,15 @@ class LoadedModel:
         model: The transformers model; no parameter requires a gradient.
         tokenizer: A fast tokenizer with a chat template.
         architecture: The table row bound to the model.
-        name: The hub id or folder it was loaded from.
+        name: The hub id, folder or file it was loaded from.
+        file_hash: SHA-256 of the GGUF file it was read from, None for other formats.
     """
 
     model: Any
     tokenizer: Any
     architecture: Architecture
     name: str
+    file_hash: str | None = None
 
     @property
     def device(self) -> torch.device:
