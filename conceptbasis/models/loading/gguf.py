@@ -22,17 +22,19 @@ from conceptbasis.errors import ModelError, reason
 RIGHT_TRANSFORMERS = "5.23.0"
 """A version that reads the tokenizers of GGUF files rightly; 5.17.0 does not."""
 
-COMMON_WORDS = tuple(
-    "about after again all also always and another answer because before between both can city "
-    "come could day different do down each every find first food for from give go good great hand "
-    "have hello help her here home house how into just know large last learn life like list little "
-    "live long look love make many more most music name need never new not now number of old one "
-    "only other our out over own part people place please question read right say school see she "
-    "should show small some still story system take tell than that the their them then there these "
-    "they thing think this time together two under until use user very want water way well what "
-    "when where which while who why will with without word work world would write year you your"
-    "".split()
-)
+_WORDS = """
+about after again all also always and another answer because before between both can city
+come could day different do down each every find first food for from give go good great hand
+have hello help her here home house how into just know large last learn life like list
+little live long look love make many more most music name need never new not now number of
+old one only other our out over own part people place please question read right say school
+see she should show small some still story system take tell than that the their them then
+there these they thing think this time together two under until use user very want water way
+well what when where which while who why will with without word work world would write year
+you your
+"""
+
+COMMON_WORDS = tuple(_WORDS.split())
 """Words that stay whole in any tokenizer whose vocabulary holds them."""
 
 MAX_CUT = 0.02
