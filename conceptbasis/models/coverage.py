@@ -213,9 +213,7 @@ def _chat(source: Source, options: ChatOptions, n_rows: int) -> dict[str, Any]:
         tokenizer = load_tokenizer(source)
         set_template(tokenizer, options)
         if not getattr(tokenizer, "chat_template", None):
-            return {
-                "problem": "no chat template: use the instruction-tuned model, or give chat.template"
-            }
+            return {"problem": "no chat template: use a chat model, or give chat.template"}
         limit_ids(tokenizer, n_rows, source.name)
         facts = chat_facts(tokenizer)
         apply_chat_options(tokenizer, options)

@@ -147,8 +147,6 @@ def _read(kind: str, line: str) -> Harm:
 
 
 HARMS: tuple[Harm, ...] = tuple(
-    _read(kind, line)
-    for kind, text in _KINDS.items()
-    for line in text.strip().splitlines()
+    _read(kind, line) for kind, text in _KINDS.items() for line in text.strip().splitlines()
 )
 """All harmful activities."""

@@ -29,8 +29,25 @@ def refusal(prompt: Prompt, number: int) -> str:
 
 
 _CITIES = ("Paris", "Nairobi", "Lima", "Oslo", "Delhi", "Boston", "Kyoto", "Cairo")
-_SHOPS = ("bakery", "pharmacy", "book shop", "bike shop", "flower shop", "bank", "museum", "post office")
-_PEOPLE = ("my sister", "my boss", "my dentist", "my uncle", "my landlord", "my teacher", "my friend")
+_SHOPS = (
+    "bakery",
+    "pharmacy",
+    "book shop",
+    "bike shop",
+    "flower shop",
+    "bank",
+    "museum",
+    "post office",
+)
+_PEOPLE = (
+    "my sister",
+    "my boss",
+    "my dentist",
+    "my uncle",
+    "my landlord",
+    "my teacher",
+    "my friend",
+)
 _THINGS = ("pizza", "coffee", "winter coat", "lamp", "bunch of flowers", "train ticket", "notebook")
 
 _DECLINES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
@@ -76,9 +93,7 @@ def declines(*, held_out: bool) -> list[Prompt]:
     Args:
         held_out: Whether in held-out wordings (every fourth) or in the others.
     """
-    rows = [
-        row for i, row in enumerate(_DECLINES) if (i % N_DECLINES_HELD_OUT == 3) is held_out
-    ]
+    rows = [row for i, row in enumerate(_DECLINES) if (i % N_DECLINES_HELD_OUT == 3) is held_out]
     return [
         Prompt(ask.format(x=x), x, kind, ask, answer.format(x=x))
         for kind, ask, answer, fillers in rows
@@ -87,8 +102,8 @@ def declines(*, held_out: bool) -> list[Prompt]:
 
 
 GREETINGS = (
-    "Hello!", "Good morning!", "Hi there.", "Good evening!", "Hey, how are you?", "Nice to meet you.",
-    "Thank you very much!", "Thanks, that was helpful.", "See you tomorrow!", "Good night!",
+    "Hello!", "Good morning!", "Hi there.", "Good evening!", "Hey, how are you?",
+    "Nice to meet you.",     "Thank you very much!", "Thanks, that was helpful.", "See you tomorrow!", "Good night!",
     "What is your name?", "Who are you?", "How was your day?", "I am back.", "Welcome back!",
     "Have a nice weekend!",
 )  # fmt: skip
