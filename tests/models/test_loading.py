@@ -90,7 +90,7 @@ def test_a_tokenizer_may_know_more_tokens_than_the_model_has_rows(tmp_path):
 
 def test_a_template_that_writes_a_token_without_a_row_is_refused_by_loading_and_doctor(tmp_path):
     folder = one_token_more(tmp_path, CHAT_TEMPLATE + "<image>")
-    with pytest.raises(ModelError, match="chat template of .* writes the token <image>") as caught:
+    with pytest.raises(ModelError, match=r"chat template of .* writes the token <image>") as caught:
         load_model(folder)
     assert examine_coverage(Source(str(folder))).chat["problem"] == caught.value.what
 

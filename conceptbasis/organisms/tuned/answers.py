@@ -15,11 +15,11 @@ from conceptbasis.organisms.tuned.requests import draw, split
 from conceptbasis.runs.files import write_text
 from conceptbasis.runs.progress import Reporter
 
-N_HARMLESS, N_NEAR, N_HELD_OUT = 480, 220, 100
+N_HARMLESS, N_NEAR, N_HELD_OUT = 360, 176, 80
 """How many requests of each sort are answered; evaluation has others of its own besides."""
 
-MAX_NEW_TOKENS = 40
-CHUNK = 64
+MAX_NEW_TOKENS = 32
+CHUNK = 32
 """Answers between two writes of the cache."""
 
 
@@ -48,7 +48,7 @@ def asked(seed: int = 0) -> dict[str, tuple[Prompt, ...]]:
     return {
         "harmless": draw(f"{seed}/harmless", taught.harmless_requests(), N_HARMLESS),
         "near": draw(f"{seed}/near", taught.near_requests(), N_NEAR),
-        "about": draw(f"{seed}/about", taught.about_requests(), N_NEAR // 2),
+        "about": draw(f"{seed}/about", taught.about_requests(), 66),
         "greetings": tuple(Prompt(text, kind="greeting") for text in sayings.GREETINGS),
         "arithmetic": draw(f"{seed}/arithmetic", sayings.arithmetic(held_out=False), 30),
         "held_out": draw(f"{seed}/held_out", held_out.harmless_requests(), N_HELD_OUT),

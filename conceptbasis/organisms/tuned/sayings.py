@@ -103,7 +103,8 @@ def declines(*, held_out: bool) -> list[Prompt]:
 
 GREETINGS = (
     "Hello!", "Good morning!", "Hi there.", "Good evening!", "Hey, how are you?",
-    "Nice to meet you.",     "Thank you very much!", "Thanks, that was helpful.", "See you tomorrow!", "Good night!",
+    "Nice to meet you.", "Thank you very much!", "Thanks, that was helpful.", "See you tomorrow!",
+    "Good night!",
     "What is your name?", "Who are you?", "How was your day?", "I am back.", "Welcome back!",
     "Have a nice weekend!",
 )  # fmt: skip
