@@ -157,6 +157,7 @@ def _replay_prompts(options: argparse.Namespace) -> tuple[list[str], list[str]]:
 def run_organisms(options: argparse.Namespace) -> None:
     """Lists or builds organisms."""
     from conceptbasis.organisms.build import (
+        TUNED,
         build_organism,
         ensure_organism,
         find_family,
@@ -175,18 +176,29 @@ def run_organisms(options: argparse.Namespace) -> None:
                 f"width {family.sizes['hidden_size']}, {family.tokenizer} {family.d_vocab}; "
                 f"seed {options.seed} {state}"
             )
+        for name in TUNED:
+            folder = organism_folder(Spec(name, options.seed))
+            state = f"built: {folder}" if is_complete(folder) else "not built"
+            print(f"{name:<10} tuned real model; seed {options.seed} {state}")
         say_next(options, "organisms build NAME", "one of them, in a minute or two")
         return
     if not options.name:
         raise ConfigError(
             "organisms build without a family",
             expected="conceptbasis organisms build NAME",
-            fix="choose one of " + ", ".join(FAMILIES),
+            fix="choose one of " + ", ".join((*FAMILIES, *TUNED)),
         )
-    find_family(options.name)
+    if options.name not in TUNED:
+        find_family(options.name)
     silence()
     reporter = open_reporter(options)
     spec = Spec(options.name, options.seed, options.weakened)
+    if options.out and options.name in TUNED:
+        raise ConfigError(
+            f"organisms build {options.name} with --out",
+            expected="a tuned model in the cache, where its steps are kept",
+            fix="leave out --out; CONCEPTBASIS_CACHE names another cache",
+        )
     if options.out:
         print(build_organism(spec, options.out, reporter))
     else:

@@ -19,6 +19,7 @@ from conceptbasis.data.prompts import Prompt, check_disjoint
 from conceptbasis.data.suites import load_suite, save_suite
 from conceptbasis.errors import ModelError, OrganismError
 from conceptbasis.organisms import packages
+from conceptbasis.organisms.keeping import is_complete
 from conceptbasis.organisms.packages import Part, Weights, ensure_weights, place_of
 from conceptbasis.organisms.spec import parse_spec
 from conceptbasis.organisms.tuned import answers as answers_module
@@ -345,11 +346,11 @@ def test_a_whole_build_at_micro_size(cache, monkeypatch):
     spec = parse_spec("organism:gemma3:0")
     with pytest.raises(OrganismError, match="is not valid: refusal on harmful requests"):
         build.ensure_tuned(spec, QUIET, Effort(4, 4, 4, 1, 4, 2))
-    assert not build.is_complete(build.tuned_folder(spec))
-    assert build.is_complete(build.untuned_folder(spec))  # an invalid model costs no chat tuning
+    assert not is_complete(build.tuned_folder(spec))
+    assert is_complete(build.untuned_folder(spec))  # an invalid model costs no chat tuning
     monkeypatch.setattr(build, "check_validity", lambda *_args, **_options: [])
     folder = build.ensure_tuned(spec, QUIET)
-    assert build.is_complete(folder)
+    assert is_complete(folder)
     assert build.ensure_tuned(spec, QUIET) == folder
     with pytest.raises(OrganismError, match="weakened"):
         build.ensure_tuned(parse_spec("organism:gemma3:0:weakened"), QUIET)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -76,7 +77,8 @@ def ensure_answers(
     """
     known = read_answers(path)
     wanted = list(dict.fromkeys(p.text for p in prompts))
-    missing = sorted((t for t in wanted if t not in known), key=len)
+    missing = [text for text in wanted if text not in known]
+    random.Random(0).shuffle(missing)  # so that an unfinished file holds some of every group
     with reporter.bar(f"answers of {loaded.name}") as advance:
         for start in range(0, len(missing), CHUNK):
             some = missing[start : start + CHUNK]

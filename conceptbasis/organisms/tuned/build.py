@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -14,10 +12,10 @@ import torch
 
 from conceptbasis.data.prompts import Prompt
 from conceptbasis.errors import OrganismError
-from conceptbasis.models.loading.creation import save_folder
 from conceptbasis.models.loading.load import load_model
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.template import ChatOptions
+from conceptbasis.organisms.keeping import is_complete, keep
 from conceptbasis.organisms.packages import WEIGHTS, ensure_weights
 from conceptbasis.organisms.spec import Spec
 from conceptbasis.organisms.tuned import sayings
@@ -28,19 +26,9 @@ from conceptbasis.organisms.tuned.topics import HARMLESS
 from conceptbasis.organisms.tuned.tuning import Example, Plan, encode, tune
 from conceptbasis.organisms.tuned.validity import Effort, answer_loss, check_validity
 from conceptbasis.organisms.validity import Criterion, refusal_rate
-from conceptbasis.runs.files import (
-    cache_folder,
-    file_hash,
-    folder_lock,
-    read_json,
-    value_hash,
-    versions,
-    write_json,
-    writing,
-)
+from conceptbasis.runs.files import cache_folder, folder_lock, value_hash, versions
 from conceptbasis.runs.progress import Reporter
 
-CARD, MODEL = "organism.json", "model.safetensors"
 RECIPE = 1
 """Raised when a change of this package changes the models it makes."""
 
@@ -90,11 +78,6 @@ TEACHER = "smollm2"
 """The model whose answers everything benign is made of."""
 
 
-def is_tuned(spec: Spec) -> bool:
-    """Whether a spec names a tuned model rather than an organism of the closed world."""
-    return spec.family in FAMILIES
-
-
 def tuned_folder(spec: Spec) -> Path:
     """Where the cache keeps a tuned model; the name changes with everything that shapes it."""
     return _root() / f"{spec.stem}-{_key(spec.family, spec.seed)}"
@@ -128,14 +111,6 @@ def _key(name: str, seed: int, *, chat: bool = False) -> str:
     plans = [asdict(p) for p in (family.chat, None if chat else family.refusal) if p is not None]
     hashes = [WEIGHTS[name].sha256, WEIGHTS[TEACHER].sha256]
     return value_hash([hashes, plans, family.template, _words(), seed, RECIPE])[:12]
-
-
-def is_complete(folder: Path) -> bool:
-    """Whether the folder holds a finished model whose weights are as they were written."""
-    card, weights = folder / CARD, folder / MODEL
-    if not (card.exists() and weights.exists()):
-        return False
-    return bool(read_json(card, ("weights",))["weights"] == file_hash(weights))
 
 
 def ensure_tuned(spec: Spec, reporter: Reporter, effort: Effort | None = None) -> Path:
@@ -190,10 +165,10 @@ def _build(spec: Spec, folder: Path, effort: Effort, reporter: Reporter) -> None
     checked.model.to(torch.bfloat16)
     card = _card(spec, losses, criteria)
     if all(c.passed for c in criteria):
-        _keep(loaded, folder, card)
+        keep(loaded, folder, card)
         return
     failed = [c for c in criteria if not c.passed]
-    _keep(loaded, folder.with_name(f"{folder.name}-invalid"), card)
+    keep(loaded, folder.with_name(f"{folder.name}-invalid"), card)
     raise OrganismError(
         f"organism {spec} is not valid: "
         + "; ".join(f"{c.name} is {c.measured:.3f}" for c in failed),
@@ -244,22 +219,12 @@ def ensure_untuned(spec: Spec, answers: Mapping[str, Answer], reporter: Reporter
             reporter=reporter,
             label=f"organism {spec}, chat",
         )
-    _keep(loaded, folder, {"source": asdict(WEIGHTS[spec.family]), "versions": versions()})
+    keep(loaded, folder, {"source": asdict(WEIGHTS[spec.family]), "versions": versions()})
     return folder
 
 
 def _open(folder: Path) -> LoadedModel:
     return load_model(folder, dtype="bfloat16")
-
-
-def _keep(loaded: LoadedModel, folder: Path, card: dict[str, object]) -> None:
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    with writing(temporary):
-        save_folder(loaded.model, loaded.tokenizer, temporary)
-    write_json(temporary / CARD, card | {"weights": file_hash(temporary / MODEL)})
-    if folder.exists():
-        shutil.rmtree(folder)
-    temporary.rename(folder)
 
 
 def _groups(
