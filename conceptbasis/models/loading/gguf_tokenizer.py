@@ -1,4 +1,4 @@
-"""Holds the tokenizer of a GGUF file against the file: some versions of transformers read it wrongly.
+"""Holds the tokenizer of a GGUF file against the file, which some versions read wrongly.
 
 They do so without a word, so common words must stay whole, and special tokens be those of the file.
 """
