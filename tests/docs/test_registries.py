@@ -9,6 +9,7 @@ import pytest
 
 from conceptbasis.behaviors import BEHAVIORS
 from conceptbasis.config.budgets import BUDGETS, TEXT_CLASSES
+from conceptbasis.config.renamed import RENAMED, RENAMED_VALUES
 from conceptbasis.judges import JUDGES
 from conceptbasis.methods import METHODS, with_role
 from conceptbasis.models.architecture.table import ARCHITECTURES
@@ -66,3 +67,9 @@ def test_the_default_baselines_are_those_the_configuration_page_names():
     assert not [m.name for m in with_role("baseline") if f"`{m.name}`" not in row]
     optional = [m.name for m in with_role("baseline") if not m.by_default]
     assert all(f"all but `{name}`" in row for name in optional)
+
+
+def test_the_changelog_names_every_renamed_key():
+    text = (DOCS.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+    names = {*RENAMED, *(new for new in RENAMED.values() if new), *RENAMED_VALUES.values()}
+    assert not [name for name in names if name not in text]
