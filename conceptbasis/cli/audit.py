@@ -17,7 +17,7 @@ from conceptbasis.cli.command import (
 
 def _add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model_config", type=Path, metavar="sae_configs/NAME.yaml")
-    parser.add_argument("--out", type=Path, help="default: runs/audit-NAME")
+    parser.add_argument("--out", type=Path, help="folder (default: runs/audit-NAME)")
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -44,7 +44,7 @@ def _run(options: argparse.Namespace) -> None:
 
 AUDIT = Command(
     "audit",
-    "A model's own behavior: selection table and strength sweep in both directions.",
+    "Measure a model's own direction of the behavior: weaker and stronger, layer by layer.",
     _add,
     _run,
     computes=True,

@@ -10,11 +10,13 @@ from conceptbasis.cli.command import Command, add_folder, console, open_reporter
 
 def _add(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
-    parser.add_argument("--tasks", metavar="NAME,NAME", help="of lm-evaluation-harness")
-    parser.add_argument("--limit", type=int, help="the first items of each task only")
+    parser.add_argument("--tasks", metavar="NAME,NAME", help="tasks of lm-evaluation-harness")
+    parser.add_argument("--limit", type=int, help="use only the first items of each task")
     parser.add_argument("--shots", type=int, help="examples before each item")
-    parser.add_argument("--chat", action="store_true", help="items through the chat template")
-    parser.add_argument("--text", type=Path, help="texts (.txt, .jsonl, .csv, .parquet)")
+    parser.add_argument("--chat", action="store_true", help="format items with the chat template")
+    parser.add_argument(
+        "--text", type=Path, help="texts whose perplexity to measure (.txt, .jsonl, .csv, .parquet)"
+    )
     parser.add_argument("--column", help="the column of --text")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--device", default="cpu")
@@ -60,7 +62,7 @@ def _run(options: argparse.Namespace) -> None:
 
 CAPABILITY = Command(
     "capability",
-    "Capability before and after a finished transfer: harness tasks, perplexity of texts.",
+    "Measure capability before and after a finished transfer: tasks, perplexity of texts.",
     _add,
     _run,
 )

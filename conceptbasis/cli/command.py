@@ -46,7 +46,7 @@ def add_tracking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wandb",
         choices=("auto", "online", "offline", "off"),
-        help="logging (default: online with a key, offline without one)",
+        help="how the run is logged (default: online with a key, offline without one)",
     )
 
 
@@ -55,7 +55,7 @@ def add_show_text(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--show-text",
         action="store_true",
-        help="show example text that is hidden otherwise, here and nowhere else",
+        help="also show hidden example text; it is never logged",
     )
 
 

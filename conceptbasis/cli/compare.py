@@ -10,14 +10,14 @@ from conceptbasis.cli.command import Command, console, say_next
 
 def _add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folders", type=Path, nargs="*", metavar="DIR", help="run folders")
-    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="add runs that were logged there")
+    parser.add_argument(
+        "--wandb", metavar="ENTITY/PROJECT", help="add the runs of this wandb project"
+    )
     parser.add_argument(
         "--save-workspace", action="store_true", help="save a view with panels to that project"
     )
-    parser.add_argument(
-        "--overview", action="store_true", help="a row per run, in Markdown, for many pairs"
-    )
-    parser.add_argument("--group", help="of the logged runs, one group only")
+    parser.add_argument("--overview", action="store_true", help="print one Markdown row per run")
+    parser.add_argument("--group", help="only this group of the logged runs")
 
 
 def _run(options: argparse.Namespace) -> None:

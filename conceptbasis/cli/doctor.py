@@ -9,11 +9,11 @@ from conceptbasis.cli.command import Command, add_settings, console, say_next
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--model",
         metavar="ID",
-        help="what of a model can be read and edited: a hub id, a folder, or sae_configs/NAME.yaml",
+        help="check one model instead: a hub id, a folder, or sae_configs/NAME.yaml",
     )
     add_settings(parser, "settings of the transfer for which memory is estimated")
 
@@ -43,4 +43,6 @@ def _run(options: argparse.Namespace) -> None:
         say_next(options, "demo", "two organisms, a transfer and its report")
 
 
-DOCTOR = Command("doctor", "Versions, devices, caches, and what is missing.", _add, _run)
+DOCTOR = Command(
+    "doctor", "Check versions, devices, caches and packages, or one model.", _add, _run
+)

@@ -15,7 +15,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE.pt",
-        help="the file of lm-evaluation-harness's model `steered`",
+        help="file for lm-evaluation-harness's model `steered`",
     )
     parser.add_argument("--device", default="cpu")
 

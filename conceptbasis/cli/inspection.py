@@ -9,9 +9,9 @@ from conceptbasis.cli.command import Command, add_folder, add_show_text, console
 
 def _add(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
-    parser.add_argument("--layer", type=int, help="one target layer only")
-    parser.add_argument("--atom", type=int, help="one donor latent only")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--layer", type=int, help="show only this target layer")
+    parser.add_argument("--atom", type=int, help="show only this donor latent, in full")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     add_show_text(parser)
 
 
@@ -41,4 +41,4 @@ def _run(options: argparse.Namespace) -> None:
     say_next(options, f"inspect {options.folder} {largest}", "one atom in full")
 
 
-INSPECT = Command("inspect", "Show a recipe, atom by atom.", _add, _run)
+INSPECT = Command("inspect", "Show what the atoms of a recipe stand for.", _add, _run)

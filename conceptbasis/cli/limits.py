@@ -9,15 +9,14 @@ from conceptbasis.cli.command import Command
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR", help="what scripts/limits.sh wrote")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a folder of scripts/limits.sh")
     parser.add_argument(
         "--also",
         type=Path,
         nargs="+",
         default=[],
         metavar="DIR",
-        help="runs of other pairs, one by one or as scripts/limits.sh wrote them: the forecast is "
-        "judged on them too",
+        help="runs of other pairs, on which the forecast is judged too",
     )
 
 
@@ -28,4 +27,4 @@ def _run(options: argparse.Namespace) -> None:
     print(path.read_text(encoding="utf-8") if not options.quiet else path)
 
 
-LIMITS = Command("limits", "Figures of runs in which one thing was varied.", _add, _run)
+LIMITS = Command("limits", "Draw figures of runs in which one thing was varied.", _add, _run)

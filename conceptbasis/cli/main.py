@@ -45,13 +45,13 @@ COMMANDS = (
 
 _EPILOG = """\
 A first run:
-  conceptbasis demo                      organisms, SAEs, transfer, controls and report, in minutes
-  conceptbasis inspect runs/demo         the recipe, atom by atom
+  conceptbasis demo                      two models, their SAEs, a transfer and a report, in minutes
+  conceptbasis inspect runs/demo         what the atoms of the recipe stand for
   conceptbasis replay runs/demo          answers before and after, side by side
 
 Your own models: write two files like those in sae_configs/, then
   conceptbasis transfer --donor sae_configs/A.yaml --target sae_configs/B.yaml --out runs/a-to-b
-Any key can be set on the way: --set budget=B0 --set fit.n_atoms=16 (docs/configuration.md).
+Settings on the command line: --set budget=B0 --set fit.n_atoms=16 (docs/configuration.md).
 """
 
 
@@ -92,8 +92,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="conceptbasis",
         description="Take an intervention on a behavior, such as refusal, from one language model "
-        "and rebuild it inside another, through matched sparse-autoencoder latents and without "
-        "labels of the behavior in the target.",
+        "(the donor) and rebuild it in another (the target) from matched latents of sparse "
+        "autoencoders. No label of the behavior in the target is needed.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -108,8 +108,8 @@ def build_parser() -> argparse.ArgumentParser:
 def _add(parser: argparse.ArgumentParser, command: Command) -> None:
     parser.set_defaults(run=command.run)
     loudness = parser.add_mutually_exclusive_group()
-    loudness.add_argument("--quiet", action="store_true", help="print results and errors only")
-    loudness.add_argument("--verbose", action="store_true", help="times, and where errors arose")
+    loudness.add_argument("--quiet", action="store_true", help="print only results and errors")
+    loudness.add_argument("--verbose", action="store_true", help="also print times and tracebacks")
     if command.computes:
         parser.add_argument("--config", type=Path, metavar="FILE", help="run settings (YAML)")
         add_settings(parser, "override one setting, e.g. fit.n_atoms=16; may be repeated")

@@ -11,11 +11,11 @@ from conceptbasis.cli.command import Command, open_reporter, say_next, silence
 def _add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "build"))
     parser.add_argument("name", nargs="?", help="family to build")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of its weights (default: 0)")
     parser.add_argument(
         "--weakened",
         action="store_true",
-        help="it shows the behavior on about half of the positive prompts",
+        help="weaken it: it shows the behavior on about half of the positive prompts",
     )
     parser.add_argument("--out", type=Path, help="folder (default: the cache)")
 

@@ -10,9 +10,9 @@ from conceptbasis.cli.command import Command, add_folder, console, say_next
 
 def _add(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
-    parser.add_argument("--prompt", action="append", help="a prompt; may be repeated")
+    parser.add_argument("--prompt", action="append", help="a prompt of your own; may be repeated")
     parser.add_argument("--file", type=Path, help="prompts, one per line")
-    parser.add_argument("--max-new-tokens", type=int, default=32)
+    parser.add_argument("--max-new-tokens", type=int, default=32, help="longest answer")
     parser.add_argument("--device", default="cpu")
 
 
@@ -66,4 +66,6 @@ def _prompts_of_run(folder: Path) -> tuple[list[str], list[str]]:
     return [p.text for p in positive] + negative, redacted + negative
 
 
-REPLAY = Command("replay", "Apply a finished transfer: answers before and after.", _add, _run)
+REPLAY = Command(
+    "replay", "Show the target's answers before and after a finished transfer.", _add, _run
+)

@@ -24,7 +24,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
         "--logs",
         type=Path,
         metavar="DIR",
-        help="where wandb's files go (default: that of --out, or runs/saes-NAME)",
+        help="folder for wandb's files (default: --out, or runs/saes-NAME)",
     )
     add_tracking(parser)
 

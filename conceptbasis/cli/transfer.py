@@ -28,15 +28,17 @@ if TYPE_CHECKING:
 
 
 def _add_transfer(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--donor", type=Path, required=True, help="sae_configs/NAME.yaml")
-    parser.add_argument("--target", type=Path, required=True, help="sae_configs/NAME.yaml")
+    parser.add_argument("--donor", type=Path, required=True, help="its sae_configs/NAME.yaml")
+    parser.add_argument("--target", type=Path, required=True, help="its sae_configs/NAME.yaml")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/DONOR-to-TARGET)")
-    parser.add_argument("--force", action="store_true", help="go on although the forecast rejects")
+    parser.add_argument("--force", action="store_true", help="go on when the forecast rejects")
     add_tracking(parser)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="default: runs/demo")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/demo"), help="run folder (default: runs/demo)"
+    )
     add_tracking(parser)
 
 

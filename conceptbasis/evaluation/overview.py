@@ -179,11 +179,11 @@ def overview_lines(
         *_side("donor", donor),
         *_side("target", target),
         f"text    {overview.n_texts:,} of {overview.n_allowed:,} allowed at {config.budget}; about "
-        f"{overview.n_sites:,} aligned sites",
-        f"        ({aligned} of the sites of donor and target)",
+        f"{overview.n_sites:,} shared sites",
+        f"        ({aligned} of all sites of donor and target)",
         f"work    {config.device}, {config.n_workers} workers on {os.cpu_count()} cores; about "
         f"{_duration(overview.seconds)} if nothing is reused",
-        f"memory  about {_size(overview.memory)} at most, beside the interpreter and its libraries",
+        f"memory  at most about {_size(overview.memory)}, without Python and its libraries",
         f"disk    about {_size(overview.bytes)} in {folder}; {_size(overview.free)} free",
     ]
 
@@ -195,7 +195,7 @@ def _side(name: str, side: Side) -> list[str]:
     return [
         f"{name:<7} {side.config.name}: {architecture.model_type}, {side.n_layers} layers, width "
         f"{architecture.d_model}, vocabulary {len(side.loaded.tokenizer):,}",
-        f"        SAEs at {len(saes)} layers, {max(s.d_sae for s in saes):,} features, explained "
+        f"        SAEs at {len(saes)} layers, {max(s.d_sae for s in saes):,} latents, explained "
         f"variance {min(explained):.2f} to {max(explained):.2f}",
     ]
 

@@ -46,11 +46,11 @@ def test_the_screen_names_models_saes_sites_device_time_and_disk(overview, sides
     text = "\n".join(lines)
     for words in (
         "micro-llama: llama, 4 layers, width 48",
-        "SAEs at 3 layers, 128 features",
-        "aligned sites",
+        "SAEs at 3 layers, 128 latents",
+        "shared sites",
         "cpu, 1 workers",
         "if nothing is reused",
-        "memory  about",
+        "memory  at most about",
         "free",
     ):
         assert words in text, words
