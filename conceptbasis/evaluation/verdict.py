@@ -130,8 +130,8 @@ def _silent_controls(measured: _Measured) -> dict[str, str]:
         left = measured.rate(check).value
         if measured.rate(BASELINE.name).value - left >= _SOME * measured.possible:
             found[control.name] = (
-                f"{control.name} says nothing here, since {METHODS[check].label} still "
-                f"removes {measured.behavior.words.noun} (to {left:.2f})"
+                f"{control.name} says nothing here, since {measured.behavior.words.noun} is also "
+                f"removed by {METHODS[check].label} (to {left:.2f})"
             )
     return found
 
