@@ -42,10 +42,4 @@ def _run(options: argparse.Namespace) -> None:
     say_next(options, f"train-saes {options.model_config}", "its SAEs, for a transfer")
 
 
-AUDIT = Command(
-    "audit",
-    "A model's own behavior: selection table and strength sweep in both directions.",
-    _add,
-    _run,
-    computes=True,
-)
+AUDIT = Command(_add, _run, computes=True)

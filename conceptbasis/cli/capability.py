@@ -58,9 +58,4 @@ def _run(options: argparse.Namespace) -> None:
     say_next(options, f"replay {options.folder}", "answers before and after")
 
 
-CAPABILITY = Command(
-    "capability",
-    "Capability before and after a finished transfer: harness tasks, perplexity of texts.",
-    _add,
-    _run,
-)
+CAPABILITY = Command(_add, _run)

@@ -43,4 +43,4 @@ def _run(options: argparse.Namespace) -> None:
         say_next(options, "demo", "two organisms, a transfer and its report")
 
 
-DOCTOR = Command("doctor", "Versions, devices, caches, and what is missing.", _add, _run)
+DOCTOR = Command(_add, _run)

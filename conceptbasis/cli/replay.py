@@ -66,4 +66,4 @@ def _prompts_of_run(folder: Path) -> tuple[list[str], list[str]]:
     return [p.text for p in positive] + negative, redacted + negative
 
 
-REPLAY = Command("replay", "Apply a finished transfer: answers before and after.", _add, _run)
+REPLAY = Command(_add, _run)
