@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from conceptbasis.runs.ledger import Ledger
+from conceptbasis.study.harvest import run_harvest
+from conceptbasis.study.site_weights import SiteWeights
 
 from conceptbasis.config.model import ModelConfig
 from conceptbasis.config.run import RunConfig
 from conceptbasis.core.features.matching import Matches
 from conceptbasis.methods.rebuilder import Rebuilder
-from conceptbasis.runs.ledger import Ledger
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.stage import Run
 from conceptbasis.stages.align import run_align
 from conceptbasis.stages.direction import run_direction
 from conceptbasis.stages.fit import run_fit
 from conceptbasis.stages.match import MatchSet, run_match
-from conceptbasis.study.opening import load_prompts, open_side
 from conceptbasis.stages.transfer import Transfer, run_transfer
-from conceptbasis.study.harvest import run_harvest
-from conceptbasis.study.site_weights import SiteWeights
+from conceptbasis.study.opening import load_prompts, open_side
 from conceptbasis.study.study import Codes, Side, Study
 
 _QUIET = Reporter(quiet=True)

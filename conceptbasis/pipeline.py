@@ -21,7 +21,7 @@ from conceptbasis.results.summary import Summary
 from conceptbasis.runs.files import CONFIG, folder_lock, value_hash, write_text
 from conceptbasis.runs.graph import Graph, Stage
 from conceptbasis.runs.progress import Reporter
-from conceptbasis.runs.summary import read_summary
+from conceptbasis.runs.summary import SUMMARY, read_summary
 from conceptbasis.stages import STAGES
 from conceptbasis.study.checks import check_budget, check_context
 from conceptbasis.study.identity import recall, remember
@@ -75,6 +75,7 @@ def run_pipeline(
         study = Study(folder, config, *sides, suite, Ledger(config.budget), reporter)
         admit_target(study)
         _write_config(folder, donor_config, target_config, config)
+        (folder / SUMMARY).unlink(missing_ok=True)  # one of older stages must not be taken for this
         return run_stages(study)
 
 
@@ -92,13 +93,15 @@ def _recalled(
         raise RuntimeError("a side was opened to find out whether it is needed")
 
     sides = [recall(model, texts, unused) for model in configs]
-    if sides[0] is None or sides[1] is None or not (folder / "summary.json").exists():
+    if sides[0] is None or sides[1] is None or not (folder / SUMMARY).exists():
         return None
     study = Study(folder, config, sides[0], sides[1], suite, Ledger(config.budget), reporter)
     graph = Graph(folder, STAGES)
     if not graph.is_up_to_date(study):
         return None
     summary = read_summary(folder)
+    if summary.verdict.word == "rejected":
+        return None  # it was written before the run was told to go on
     reporter.say("all stages: reused")
     return Finished(summary, folder, {name: done.seconds for name, done in graph.done.items()})
 

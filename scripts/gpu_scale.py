@@ -29,14 +29,14 @@ from conceptbasis.models.text.generation import complete
 from conceptbasis.organisms.families import FAMILIES
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.organisms.tokenizers import fit_tokenizer
+from conceptbasis.pipeline import run_pipeline
 from conceptbasis.runs.files import read_json
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.stage import load_stage
 from conceptbasis.saes.result import layer_folder
 from conceptbasis.saes.sae import import_sae_lens
-from conceptbasis.pipeline import run_pipeline
-from conceptbasis.study.opening import open_model
 from conceptbasis.stages.replay import load_intervention
+from conceptbasis.study.opening import open_model
 
 ROPE = {"max_position_embeddings": 2048}
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -28,14 +28,22 @@ def _run(options: argparse.Namespace) -> None:
     from conceptbasis.organisms.build import build_organism, ensure_organism, find_family
     from conceptbasis.organisms.families import FAMILIES
     from conceptbasis.organisms.spec import Spec
+    from conceptbasis.organisms.tuned.build import FAMILIES as TUNED
 
     if not options.name:
         raise ConfigError(
             "organisms build without a family",
             expected="conceptbasis organisms build NAME",
-            fix="choose one of " + ", ".join(FAMILIES),
+            fix="choose one of " + ", ".join((*FAMILIES, *TUNED)),
         )
-    find_family(options.name)
+    if options.name not in TUNED:
+        find_family(options.name)
+    elif options.out:
+        raise ConfigError(
+            f"organisms build {options.name} with --out",
+            expected="a tuned model in the cache, where its steps are kept",
+            fix="leave out --out; CONCEPTBASIS_CACHE names another cache",
+        )
     silence()
     reporter = open_reporter(options)
     spec = Spec(options.name, options.seed, options.weakened)
@@ -50,6 +58,7 @@ def _list(options: argparse.Namespace) -> None:
     from conceptbasis.organisms.build import is_complete, organism_folder
     from conceptbasis.organisms.families import FAMILIES
     from conceptbasis.organisms.spec import Spec
+    from conceptbasis.organisms.tuned.build import FAMILIES as TUNED
 
     for name, family in FAMILIES.items():
         folder = organism_folder(Spec(name, options.seed, options.weakened))
@@ -59,6 +68,10 @@ def _list(options: argparse.Namespace) -> None:
             f"width {family.sizes['hidden_size']}, {family.tokenizer} {family.d_vocab}; "
             f"seed {options.seed} {state}"
         )
+    for name in TUNED:
+        folder = organism_folder(Spec(name, options.seed))
+        state = f"built: {folder}" if is_complete(folder) else "not built"
+        print(f"{name:<10} tuned real model; seed {options.seed} {state}")
     say_next(options, "organisms build NAME", "one of them, in a minute or two")
 
 

@@ -62,16 +62,19 @@ class ChatSection(Section):
     system_as: Literal["system", "user"] = "system"
     thinking: bool | None = None
     variables: dict[str, str | bool | int | float | None] = Field(default={})
+    template: str | None = None
 
 
 class ModelConfig(Section):
     """One model with its SAEs.
 
-    `model` is a hub id, a local folder, or `organism:FAMILY:SEED` for a built-in organism.
+    `model` is a hub id, a local folder, a GGUF file, or `organism:FAMILY:SEED` for a built-in
+    organism or a tuned real model.
     """
 
     name: str
     model: str
+    gguf_file: str | None = None
     revision: str | None = None
     adapter: str | None = None
     adapter_revision: str | None = None

@@ -15,7 +15,13 @@ from conceptbasis.models.loading.fetching import load_config, load_tokenizer, mo
 from conceptbasis.models.loading.memory import ModelSize, model_size
 from conceptbasis.models.loading.source import UNREADABLE, Source, unreadable
 from conceptbasis.models.stream.edit_report import count_edits
-from conceptbasis.models.text.template import ChatOptions, apply_chat_options, chat_facts
+from conceptbasis.models.text.template import (
+    ChatOptions,
+    apply_chat_options,
+    chat_facts,
+    set_template,
+)
+from conceptbasis.models.text.vocabulary import limit_ids
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ def examine_coverage(
         by_weights=None if obstacle else edited,
         obstacle=obstacle,
         size=model_size(model, bound.d_model, bound.d_vocab, dtype, quantization),
-        chat=_chat(source, chat or ChatOptions()),
+        chat=_chat(source, chat or ChatOptions(), bound.d_vocab),
     )
 
 
@@ -197,11 +203,13 @@ def _method(stored: Any) -> str:
     return str(found.get("quant_method", "unknown method"))
 
 
-def _chat(source: Source, options: ChatOptions) -> dict[str, Any]:
+def _chat(source: Source, options: ChatOptions, n_rows: int) -> dict[str, Any]:
     try:
         tokenizer = load_tokenizer(source)
+        set_template(tokenizer, options)
         if not getattr(tokenizer, "chat_template", None):
-            return {"problem": "no chat template: use the instruction-tuned model"}
+            return {"problem": "no chat template: use a chat model, or give chat.template"}
+        limit_ids(tokenizer, n_rows, source.name)
         facts = chat_facts(tokenizer)
         apply_chat_options(tokenizer, options)
         # What can be set is said of the template; where prompts end, of the template as set.

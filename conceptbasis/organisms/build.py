@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,28 +12,20 @@ from torch import nn
 
 from conceptbasis.errors import OrganismError
 from conceptbasis.models.architecture.binding import Architecture
-from conceptbasis.models.loading.creation import create_model, save_folder
+from conceptbasis.models.loading.creation import create_model
 from conceptbasis.models.loading.load import LoadedModel, wrap_model
 from conceptbasis.organisms import corpus, tokenizers, training
 from conceptbasis.organisms.families import FAMILIES, Family
+from conceptbasis.organisms.keeping import is_complete, keep
 from conceptbasis.organisms.spec import Spec
 from conceptbasis.organisms.suite import build_suite
+from conceptbasis.organisms.tuned.build import FAMILIES as TUNED
+from conceptbasis.organisms.tuned.build import ensure_tuned, tuned_folder
 from conceptbasis.organisms.validity import Criterion, check_validity
 from conceptbasis.organisms.weakening import check_weakened, weaken
-from conceptbasis.runs.files import (
-    cache_folder,
-    file_hash,
-    folder_lock,
-    read_json,
-    value_hash,
-    versions,
-    write_json,
-    writing,
-)
+from conceptbasis.runs.files import cache_folder, folder_lock, value_hash, versions
 from conceptbasis.runs.progress import Reporter
 
-CARD = "organism.json"
-WEIGHTS = "model.safetensors"
 STAGE_2_RATE = 1.5e-3
 """Peak learning rate of stage 2."""
 
@@ -56,7 +46,7 @@ def find_family(name: str) -> Family:
     if name not in FAMILIES:
         raise OrganismError(
             f"there is no organism family {name!r}",
-            expected="one of " + ", ".join(FAMILIES),
+            expected="one of " + ", ".join((*FAMILIES, *TUNED)),
             fix="run `conceptbasis organisms list`",
         )
     return FAMILIES[name]
@@ -64,6 +54,8 @@ def find_family(name: str) -> Family:
 
 def organism_folder(spec: Spec) -> Path:
     """Where the cache keeps an organism; the name changes with everything that shapes it."""
+    if spec.family in TUNED:
+        return tuned_folder(spec)
     family = find_family(spec.family)
     texts = [vars(text) for text in corpus.all_texts()]
     shares = [dict(stage.shares) for stage in (corpus.stage_1(), corpus.stage_2())]
@@ -74,18 +66,12 @@ def organism_folder(spec: Spec) -> Path:
 
 def ensure_organism(spec: Spec, reporter: Reporter) -> Path:
     """The folder of an organism, built and checked if the cache does not hold it."""
+    if spec.family in TUNED:
+        return ensure_tuned(spec, reporter)
     folder = organism_folder(spec)
     if is_complete(folder):
         return folder
     return build_organism(spec, folder, reporter)
-
-
-def is_complete(folder: Path) -> bool:
-    """Whether the folder holds a finished organism whose weights are as they were written."""
-    card, weights = folder / CARD, folder / WEIGHTS
-    if not (card.exists() and weights.exists()):
-        return False
-    return read_json(card, ("weights",))["weights"] == file_hash(weights)
 
 
 def build_organism(spec: Spec, folder: Path, reporter: Reporter) -> Path:
@@ -105,13 +91,7 @@ def build_organism(spec: Spec, folder: Path, reporter: Reporter) -> Path:
         model = create_model(family.config_class, family.sizes, tokenizer, seed=spec.seed)
         loaded = wrap_model(model, tokenizer, name=spec.stem)
         card = _train_until_valid(loaded, spec, reporter)
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-        with writing(temporary):
-            save_folder(model, tokenizer, temporary)
-        write_json(temporary / CARD, card | {"weights": file_hash(temporary / WEIGHTS)})
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+        keep(loaded, folder, card)
     return folder
 
 

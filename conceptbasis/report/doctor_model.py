@@ -67,7 +67,13 @@ def examine_model(name: str, run: RunConfig | None = None) -> ModelFacts:
     is_file = name.endswith((".yaml", ".yml"))
     config = load_model_config(Path(name)) if is_file else ModelConfig(name=name, model=name)
     coverage = examine_coverage(
-        Source(_place(config.model), config.revision, config.trust_remote_code, config.offline),
+        Source(
+            _place(config.model),
+            config.revision,
+            config.trust_remote_code,
+            config.offline,
+            config.gguf_file,
+        ),
         architecture=config.architecture,
         chat=ChatOptions(**config.chat.model_dump()),
         quantization=config.quantization,

@@ -157,8 +157,9 @@ def terminal(table: Table, *, padding: int = 1, max_width: int | None = None) ->
 
     shown = RichTable(
         title=Text(table.caption) if table.caption else None,  # Text: names are not markup
-        caption=Text(table.note, style="dim", justify="left") if table.note else None,
+        caption=Text(table.note) if table.note else None,
         caption_justify="left",
+        caption_style="none",
         title_justify="left",
         box=SIMPLE_HEAD,
         show_header=any(table.head),

@@ -105,10 +105,6 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
-SUMMARY_KEYS = ("donor", "target", "budget", "basis", "mode", "conditions", "verdict")
-"""What a `summary.json` holds at least."""
-
-
 def read_json(path: Path, keys: Sequence[str] = ()) -> Any:
     """Reads JSON.
 

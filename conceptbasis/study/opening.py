@@ -77,7 +77,7 @@ def model_path(config: ModelConfig, reporter: Reporter) -> str | Path:
     """
     if config.model.startswith(("~", "/", ".")):
         path = Path(config.model).expanduser()
-        if not path.is_dir():
+        if not (path.is_dir() or path.suffix == ".gguf"):
             raise ModelError(
                 f"{config.name}: there is no model folder {path}",
                 expected="a folder with config.json, safetensors and a tokenizer",
@@ -101,6 +101,7 @@ def open_model(config: ModelConfig, device: str, reporter: Reporter) -> LoadedMo
     return load_model(
         model_path(config, reporter),
         revision=config.revision,
+        gguf_file=config.gguf_file,
         trust_remote_code=config.trust_remote_code,
         offline=config.offline,
         placement=Placement(
@@ -125,7 +126,8 @@ def hash_model(loaded: LoadedModel) -> str:
         flat = parameter.detach().reshape(-1)
         sample = flat[:: max(1, flat.numel() // 1024)].float().cpu()
         parts.append((name, list(parameter.shape), str(parameter.dtype), sample.tolist()))
-    return value_hash([parts, loaded.tokenizer.chat_template, len(loaded.tokenizer)])
+    known = [parts, loaded.tokenizer.chat_template, len(loaded.tokenizer)]
+    return value_hash(known if loaded.file_hash is None else [*known, loaded.file_hash])
 
 
 def open_side(

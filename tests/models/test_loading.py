@@ -5,11 +5,13 @@ import shutil
 
 import pytest
 import torch
-from tiny import make_model, make_tokenizer
+from tiny import CHAT_TEMPLATE, make_model, make_tokenizer
 
-from conceptbasis.errors import ModelError
+from conceptbasis.errors import ModelError, PromptError
+from conceptbasis.models.coverage import examine_coverage
 from conceptbasis.models.loading.load import load_model, wrap_model
-from conceptbasis.models.text.generation import generate
+from conceptbasis.models.loading.source import Source
+from conceptbasis.models.text.generation import generate, text_nll
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +64,35 @@ def test_unfit_tokenizers_are_refused():
 
     with pytest.raises(ModelError, match="Slow, which gives no offsets"):
         wrap_model(make_model("llama"), Slow(), name="x")
-    with pytest.raises(ModelError, match="310 tokens"):
-        wrap_model(make_model("llama", vocab_size=300), make_tokenizer(), name="x")
+
+
+def one_token_more(tmp_path, template=CHAT_TEMPLATE):
+    """A Gemma 3 text model of V rows with a tokenizer of V + 1, the last one for an image."""
+    tokenizer = make_tokenizer(template=template)
+    rows = len(tokenizer)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<image>"]})
+    assert len(tokenizer) == rows + 1
+    make_model("gemma3_text", vocab_size=rows).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_tokenizer_may_know_more_tokens_than_the_model_has_rows(tmp_path):
+    folder = one_token_more(tmp_path)
+    loaded = load_model(folder)
+    assert len(generate(loaded, ["salt"], max_new_tokens=2)) == 1
+    assert "problem" not in examine_coverage(Source(str(folder))).chat
+    with pytest.raises(PromptError, match=r"a text writes the token <image> \(310\)"):
+        generate(loaded, ["salt <image>"], max_new_tokens=2)
+    with pytest.raises(PromptError, match="<image>"):
+        text_nll(loaded, ["salt <image>"])
+
+
+def test_a_template_that_writes_a_token_without_a_row_is_refused_by_loading_and_doctor(tmp_path):
+    folder = one_token_more(tmp_path, CHAT_TEMPLATE + "<image>")
+    with pytest.raises(ModelError, match=r"chat template of .* writes the token <image>") as caught:
+        load_model(folder)
+    assert examine_coverage(Source(str(folder))).chat["problem"] == caught.value.what
 
 
 def edit(path, **changes):

@@ -16,7 +16,7 @@ from conceptbasis.data.prompts import Text
 from conceptbasis.errors import OrganismError
 from conceptbasis.models.architecture.binding import resolve
 from conceptbasis.models.loading.load import load_model
-from conceptbasis.organisms import build, corpus, tokenizers, training
+from conceptbasis.organisms import build, corpus, keeping, tokenizers, training
 from conceptbasis.organisms.families import FAMILIES
 from conceptbasis.organisms.spec import Spec
 from conceptbasis.organisms.suite import build_suite
@@ -94,7 +94,7 @@ def test_valid_organism_is_a_plain_folder(micro_family, monkeypatch):
     ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
     answer = model.generate(ids, max_new_tokens=2, do_sample=False)
     assert answer.shape[1] > ids.shape[1]
-    card = json.loads((folder / build.CARD).read_text())
+    card = json.loads((folder / keeping.CARD).read_text())
     assert (card["family"], card["seed"], card["weakened"]) == ("micro", 0, False)
     assert card["validity"][0]["passed"] is True
 

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conceptbasis.report.overview_table import overview_table
-from rich.console import Console, RenderableType
+from rich.console import Console
 
-from conceptbasis.evaluation.metrics import MISSING, Interval, deltas, format_delta, format_interval
-from conceptbasis.report.table import before_after_table, compare_table, conditions_table
+from conceptbasis.core.statistics.interval import Interval
+from conceptbasis.evaluation.metrics import view_of
+from conceptbasis.report.run_tables import before_after, compare, conditions_in_brief, overview
+from conceptbasis.report.table import (
+    MISSING,
+    Change,
+    Column,
+    Group,
+    In,
+    Label,
+    Table,
+    columns,
+    format_delta,
+    format_interval,
+    markdown,
+    terminal,
+)
+from conceptbasis.results.conditions import Condition
+from conceptbasis.results.summary import CurveSummary, MethodArea, Summary, Verdict
 
 sys.path.insert(0, str(Path(__file__).parent))
-from synthetic_run import CONDITIONS, make_summary
+from synthetic_run import CONDITIONS, figures, make_summary, unknown_figures, with_condition
 
 
-def printed(table: RenderableType) -> str:
+def printed(table: Table, max_width: int | None = None) -> str:
     out = io.StringIO()
-    Console(file=out, width=80).print(table)
+    Console(file=out, width=80).print(terminal(table, max_width=max_width))
     text = out.getvalue()
     assert max(len(line) for line in text.splitlines()) <= 80
     assert "\x1b" not in text  # plain when piped
@@ -29,22 +45,85 @@ def printed(table: RenderableType) -> str:
     return text
 
 
+def compared(summaries: dict[str, Summary]) -> str:
+    tables = compare({name: view_of(summary) for name, summary in summaries.items()})
+    return "".join(printed(table, max_width=17) for table in tables)
+
+
 def line_of(text: str, start: str) -> list[str]:
     return next(line for line in text.splitlines() if line.strip().startswith(start)).split()
 
 
+# The model
+
+
+def test_one_table_is_shown_in_every_form() -> None:
+    rate = Interval(0.5, 0.4, 0.6, 10)
+    table = Table(
+        "caption",
+        [Column("name", words=True), Column("rate"), Column("size", spec="+.1f")],
+        [Group("first"), ("a", rate, 1.25), Group(), ("b", None, -2.0)],
+    )
+    text = printed(table)
+    for part in ("caption", "first", "0.50 [0.40, 0.60]", "+1.2", MISSING):
+        assert part in text
+    assert list(table.lines) == [
+        "first",
+        ["a", "0.50 [0.40, 0.60]", "+1.2"],
+        "",
+        ["b", "–", "-2.0"],
+    ]
+    assert markdown(table).splitlines()[2:] == [
+        "| a | 0.50 [0.40, 0.60] | +1.2 |",
+        "| b | – | -2.0 |",
+    ]
+    assert (table.head, table.rows) == (
+        ["name", "rate", "size"],
+        [["a", rate, 1.25], ["b", None, -2.0]],
+    )
+
+
+def test_cells_carry_their_unit_and_what_is_to_be_said_about_them() -> None:
+    row = (In(1234.0, None), 1234, "1234", True, Change(-0.5), Label("a", "(b)", "(c)"))
+    table = Table("", columns(*"abcdef"), [row])
+    assert table.texts(row) == ["1.2e+03", "1,234", "1234", "True", "−0.50 ↓", "a (b) (c)"]
+    assert "1.2e+03" in printed(table)
+
+
+def test_deltas_and_intervals_in_words() -> None:
+    assert format_delta(-0.25) == "−0.25 ↓"
+    assert format_delta(0.001) == "0.00 ="
+    assert format_delta(None) == "–"
+    assert format_interval(Interval(0.5, 0.4, 0.6, 1)) == "0.50 [0.40, 0.60]"
+    assert format_interval(12345.0, None) == "1.2e+04"
+    assert format_interval(None) == "–"
+
+
+# Tables of runs
+
+
 def test_before_and_after() -> None:
-    text = printed(before_after_table(make_summary()))
+    text = printed(before_after(make_summary(), brief=True))
     assert "0.99 [0.97, 1.00]  0.02 [0.01, 0.04]  −0.97 ↓  300" in text
     assert line_of(text, "perplexity")[1:] == ["3.21", "3.22", "+0.01", "↑", "–"]
-    assert line_of(text, "first-token KL, mean")[3:8] == ["–", "0.04", "[0.03,", "0.05]", "–"]
+    assert line_of(text, "first-token KL, mean")[5:8] == ["0.00]", "0.04", "[0.03,"]
     assert "success: refusal fell" in text
+
+
+def test_a_change_where_the_untouched_target_was_not_measured_is_unknown() -> None:
+    summary = with_condition(make_summary(), "baseline", recovered=None)
+    view = view_of(summary)
+    assert "recovered_compliance" not in view.deltas
+    assert view.deltas["refusal"] == pytest.approx(-0.97)
+    text = printed(before_after(summary, brief=True))
+    assert line_of(text, "recovered compliance")[2:] == ["–", "0.66", "[0.60,", "0.71]", "–", "300"]
 
 
 def test_every_condition_stands_in_its_group() -> None:
     summary = make_summary()
-    summary["conditions"].append({**copy.deepcopy(summary["conditions"][3]), "name": "novel"})
-    text = printed(conditions_table(summary))
+    novel = Condition("novel", figures("transfer"))
+    summary = replace(summary, conditions=(*summary.conditions, novel))
+    text = printed(conditions_in_brief(summary))
     for name in [*CONDITIONS, "novel"]:
         assert f"  {name}" in text
     assert text.index("Controls that must fail") < text.index("random_direction ×10")
@@ -53,9 +132,9 @@ def test_every_condition_stands_in_its_group() -> None:
 
 def test_runs_side_by_side() -> None:
     summaries = {f"runs/a-rather-long-name-{i}": make_summary() for i in range(4)}
-    summaries["[red]odd"] = make_summary()
-    summaries["[red]odd"]["conditions"][3]["capability"]["gsm"] = {"value": 0.5, "n": 10}
-    text = printed(compare_table(summaries))
+    capability = {**figures("transfer").capability, "gsm": Interval(0.5, 0.4, 0.6, 10)}
+    summaries["[red]odd"] = with_condition(make_summary(), "matched", capability=capability)
+    text = compared(summaries)
     assert "[red]odd" in text
     assert text.count("Δ refusal, harmful") == 2
     assert line_of(text, "gsm") == ["gsm", "–", "–", "–"]
@@ -64,34 +143,25 @@ def test_runs_side_by_side() -> None:
 
 def test_missing_figures_are_dashes() -> None:
     summary = make_summary()
-    for condition in summary["conditions"]:
-        for key in condition.keys() - {"name"}:
-            condition[key] = None
-    text = printed(before_after_table(summary)) + printed(conditions_table(summary))
+    unknown = tuple(replace(c, figures=unknown_figures()) for c in summary.conditions)
+    summary = replace(summary, conditions=unknown)
+    text = printed(before_after(summary, brief=True)) + printed(conditions_in_brief(summary))
     assert line_of(text, "refusal, harmful")[2:] == ["–", "–", "–", "–"]
-    summary["conditions"], summary["layer_map"] = [], None
-    printed(before_after_table(summary))
-    printed(compare_table({"declined": summary}))
-
-
-def test_deltas_and_their_words() -> None:
-    change = deltas({"a": Interval(0.5), "b": None}, {"a": Interval(0.25), "b": Interval(1.0)})
-    assert change == {"a": -0.25, "b": None}
-    assert format_delta(-0.25) == "−0.25 ↓"
-    assert format_delta(0.001) == "0.00 ="
-    assert format_delta(None) == "–"
-    assert format_interval(Interval(0.5, 0.4, 0.6)) == "0.50 [0.40, 0.60]"
-    assert format_interval(Interval(12345.0), None) == "1.2e+04"
+    summary = replace(summary, conditions=())
+    printed(before_after(summary, brief=True))
+    compared({"rejected": summary})
 
 
 @pytest.mark.parametrize(
     "module",
     [
-        "report.table",
+        "report.run_tables",
         "report.inspection",
         "report.atom_views",
+        "report.logged",
         "tracking.logged_runs",
-        "cli.commands",
+        "runs.summary",
+        "cli.main",
     ],
 )
 def test_terminal_views_load_no_tensor_library(module: str) -> None:
@@ -101,14 +171,13 @@ def test_terminal_views_load_no_tensor_library(module: str) -> None:
 
 
 def test_overview_has_a_row_per_run_in_markdown() -> None:
-    summaries = {"runs/a": make_summary(), "runs/b": make_summary()}
-    summaries["runs/b"]["conditions"] = []
-    summaries["runs/b"]["verdict"]["word"] = "declined"
-    curve = {"area": {"value": 0.3}}
-    summaries["runs/a"]["curve"] = {"methods": {"transfer": curve, "affine": {"area": None}}}
-    out = io.StringIO()
-    Console(file=out, width=400).print(overview_table(summaries))
-    head, rule, *rows = [line for line in out.getvalue().splitlines() if line.strip()]
+    summary = make_summary()
+    area = MethodArea(Interval(0.3, 0.2, 0.4, 10), None, None)
+    curve = CurveSummary((), None, {"transfer": area, "affine": replace(area, area=None)})
+    rejected = replace(summary, conditions=(), verdict=Verdict("rejected", ""))
+    summaries = {"runs/a": replace(summary, curve=curve), "runs/b": rejected}
+    text = markdown(overview({name: view_of(s) for name, s in summaries.items()}))
+    head, rule, *rows = text.splitlines()
     assert set(rule) <= set("|- ")
     assert [row.split("|")[1].strip() for row in rows] == ["runs/a", "runs/b"]
     assert len(rows[0].split("|")) == len(head.split("|"))
@@ -116,5 +185,5 @@ def test_overview_has_a_row_per_run_in_markdown() -> None:
     assert "99%" in first  # 0.97 of native's 0.98
     assert "0.02 affine" in first  # the baseline that leaves least
     assert "0.300" in first
-    assert rows[1].rstrip(" |").endswith("declined")
+    assert rows[1].rstrip(" |").endswith("rejected")
     assert rows[1].count(MISSING) > 10

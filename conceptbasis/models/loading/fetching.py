@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from conceptbasis.errors import ModelError
+from conceptbasis.models.loading.gguf import Header, check_tokenizer, dequantised, read_header
 from conceptbasis.models.loading.source import UNREADABLE, Source, unreadable
 
 Quantization = Literal["8bit", "4bit"]
@@ -72,30 +73,55 @@ def load_config(source: Source) -> Any:
     from transformers import AutoConfig
 
     _forbid_adapter_folder(source)
+    gguf_header(source)
     try:
-        return AutoConfig.from_pretrained(source.name, **source.options())
+        return AutoConfig.from_pretrained(source.place, **source.options())
     except UNREADABLE as error:
         raise unreadable("model", source, error) from error
 
 
 def load_tokenizer(source: Source) -> Any:
-    """The model's tokenizer.
+    """The model's tokenizer; that of a GGUF file is held against the file.
 
     Raises:
-        ModelError: Not found or damaged.
+        ModelError: Not found, damaged, or read wrongly by this version of transformers.
     """
     from transformers import AutoTokenizer
 
     _forbid_adapter_folder(source)
+    header = gguf_header(source)
     try:
-        return AutoTokenizer.from_pretrained(source.name, **source.options())
+        tokenizer = AutoTokenizer.from_pretrained(source.place, **source.options())
     except Exception as error:
         # The tokenizers library raises plain Exception over a damaged tokenizer.json.
         raise unreadable("tokenizer", source, error) from error
+    if header is not None:
+        check_tokenizer(tokenizer, header)
+    return tokenizer
+
+
+def gguf_header(source: Source) -> Header | None:
+    """The header of the GGUF file that the source names, None for safetensors.
+
+    Raises:
+        ModelError: No such file, damaged, or weights of a type that cannot be read.
+    """
+    if source.file is None:
+        return None
+    if source.place != source.name or Path(source.place).is_dir():
+        return read_header(Path(source.place) / source.file)
+    from transformers.utils import cached_file
+
+    options = {k: v for k, v in source.options().items() if k in ("revision", "local_files_only")}
+    try:
+        found = cached_file(source.place, source.file, **options)
+    except UNREADABLE as error:
+        raise unreadable("file", source, error) from error
+    return read_header(Path(str(found)))
 
 
 def load_weights(source: Source, placement: Placement) -> Any:
-    """The model with its weights where the placement wants them; safetensors only.
+    """The model with its weights where the placement wants them: safetensors, or a GGUF file.
 
     Raises:
         ModelError: Not found, damaged, weights that do not cover the model, a placement that
@@ -104,16 +130,20 @@ def load_weights(source: Source, placement: Placement) -> Any:
     check_placement(placement)
     config = load_config(source)
     options = source.options() | _placement_options(placement)
+    if source.file is not None:
+        _check_gguf_placement(placement, source)
     answer: Any
     try:
         answer = model_class(config).from_pretrained(
-            source.name,
+            source.place,
             **options,
-            use_safetensors=True,
+            use_safetensors=source.file is None or None,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are errors too, said by _check_weights
         )
         model, found = answer
+        if source.file is not None:
+            model = dequantised(model, source.name)
         if "device_map" not in options:
             model = model.to(placement.device)
     except UNREADABLE as error:
@@ -145,6 +175,16 @@ def check_placement(placement: Placement) -> None:
         require_package("bitsandbytes", f"quantization: {placement.quantization}")
     if placement.quantization is not None or placement.device_map is not None:
         require_package("accelerate", "device_map")
+
+
+def _check_gguf_placement(placement: Placement, source: Source) -> None:
+    require_package("accelerate", f"the GGUF file {source.file}")
+    if placement.quantization is not None or placement.device_map is not None:
+        raise ModelError(
+            f"the GGUF file {source.file} with quantization or device_map",
+            expected="a device and a dtype: the weights are dequantised on load",
+            fix="remove both keys, or save the dequantised model and name its folder in `model`",
+        )
 
 
 def require_package(package: str, purpose: str) -> None:

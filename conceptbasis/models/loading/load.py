@@ -17,13 +17,16 @@ from conceptbasis.models.loading.adapters import merge_adapter
 from conceptbasis.models.loading.fetching import (
     Placement,
     check_placement,
+    gguf_header,
     load_tokenizer,
     load_weights,
 )
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.loading.placement import execution_device
 from conceptbasis.models.loading.source import Source
-from conceptbasis.models.text.template import ChatOptions, apply_chat_options
+from conceptbasis.models.text.template import ChatOptions, apply_chat_options, set_template
+from conceptbasis.models.text.vocabulary import limit_ids
+from conceptbasis.runs.files import file_hash
 
 
 def load_model(
@@ -39,13 +42,14 @@ def load_model(
     adapter_revision: str | None = None,
     chat: ChatOptions | None = None,
     architecture: Mapping[str, Any] | None = None,
+    gguf_file: str | None = None,
 ) -> LoadedModel:
-    """Loads a model from a local folder or the hub, safetensors only.
+    """Loads a model from a local folder or the hub: safetensors, or a GGUF file, dequantised.
 
     A gated model is loaded with the token of the environment (HF_TOKEN, or that of `hf auth`).
 
     Args:
-        path_or_id: A local folder or a hub id.
+        path_or_id: A local folder, a hub id, or the path of a GGUF file.
         revision: A hub branch, tag or commit.
         dtype: One of float32, float64, bfloat16, float16.
         device: A torch device.
@@ -56,6 +60,7 @@ def load_model(
         adapter_revision: Its hub branch, tag or commit.
         chat: System prompt, thinking and variables of the chat template.
         architecture: A row of the architecture table of the user's own (`parse_row`).
+        gguf_file: The GGUF file to read in that folder or repository.
 
     Returns:
         The model, ready to be hooked.
@@ -66,7 +71,7 @@ def load_model(
             offsets, or an optional package that is missing.
         PromptError: The chat template does not take the chat options.
     """
-    source = Source(str(path_or_id), revision, trust_remote_code, offline)
+    source = Source(str(path_or_id), revision, trust_remote_code, offline, gguf_file)
     placement = placement or Placement(dtype, device)
     check_placement(placement)
     tokenizer = load_tokenizer(source)
@@ -75,7 +80,9 @@ def load_model(
     if adapter is not None:
         model = merge_adapter(model, replace(source, name=adapter, revision=adapter_revision))
         name = f"{name} with {adapter}"
-    return wrap_model(model, tokenizer, name=name, chat=chat, architecture=architecture)
+    loaded = wrap_model(model, tokenizer, name=name, chat=chat, architecture=architecture)
+    header = gguf_header(source)
+    return loaded if header is None else replace(loaded, file_hash=file_hash(header.path))
 
 
 def wrap_model(
@@ -103,16 +110,13 @@ def wrap_model(
             does not describe what the model computes.
         PromptError: The chat template does not take the chat options.
     """
+    chat = chat or ChatOptions()
+    set_template(tokenizer, chat)
     _check_tokenizer(tokenizer, name)
-    apply_chat_options(tokenizer, chat or ChatOptions())
+    apply_chat_options(tokenizer, chat)
     model.eval().requires_grad_(False)
     bound = resolve(model, parse_row(architecture) if architecture is not None else None)
-    if len(tokenizer) > bound.d_vocab:
-        raise ModelError(
-            f"the tokenizer of {name} knows {len(tokenizer)} tokens",
-            expected=f"at most the model's {bound.d_vocab} embedding rows",
-            fix="load the tokenizer that belongs to the model",
-        )
+    limit_ids(tokenizer, bound.d_vocab, name)
     _choose_expert_kernel(model, execution_device(bound.embed))
     loaded = LoadedModel(model, tokenizer, bound, name)
     prove_sites(loaded)
@@ -138,7 +142,7 @@ def _check_tokenizer(tokenizer: Any, name: str) -> None:
         raise ModelError(
             f"the tokenizer of {name} has no chat template",
             expected="a chat template (chat_template.jinja, or in tokenizer_config.json)",
-            fix="use the instruction-tuned model, or save a template with its tokenizer",
+            fix="use the instruction-tuned model, or give a template in chat.template",
         )
 
 

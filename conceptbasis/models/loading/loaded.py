@@ -24,7 +24,8 @@ class LoadedModel:
         model: The transformers model; no parameter requires a gradient.
         tokenizer: A fast tokenizer with a chat template.
         architecture: The table row bound to the model.
-        name: The hub id or folder it was loaded from.
+        name: The hub id, folder or file it was loaded from.
+        file_hash: SHA-256 of the GGUF file it was read from, None for other formats.
         gate: Told every text before the model reads it; None lets all through.
     """
 
@@ -32,6 +33,7 @@ class LoadedModel:
     tokenizer: Any
     architecture: Architecture
     name: str
+    file_hash: str | None = None
     gate: Gate | None = None
 
     def show(self, texts: Sequence[str | list[dict[str, str]]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ _FILES = {
     "model": "config.json and safetensors weights that fit it",
     "tokenizer": "config.json, tokenizer.json and tokenizer_config.json",
     "adapter": "adapter_config.json and adapter_model.safetensors",
+    "file": "that GGUF file",
 }
 
 
@@ -44,27 +46,45 @@ class Source:
         revision: A hub branch, tag or commit.
         trust_remote_code: Whether code shipped with the model may run.
         offline: Whether only local files and the hub's cache may be read.
+        gguf_file: The GGUF file to read in that folder or repository; `name` may also be the path
+            of such a file.
     """
 
     name: str
     revision: str | None = None
     trust_remote_code: bool = False
     offline: bool = False
+    gguf_file: str | None = None
 
     def options(self) -> dict[str, Any]:
         """Keyword arguments of every `from_pretrained`; the token is that of the environment."""
-        return {
+        options = {
             "revision": self.revision,
             "trust_remote_code": self.trust_remote_code,
             "local_files_only": self.offline,
         }
+        return options | ({"gguf_file": self.file} if self.file else {})
+
+    @property
+    def place(self) -> str:
+        """The folder or hub id that holds the model; that of a GGUF file where one is named."""
+        return str(Path(self.name).parent) if self._is_file else self.name
+
+    @property
+    def file(self) -> str | None:
+        """The GGUF file in that place, None for safetensors."""
+        return Path(self.name).name if self._is_file else self.gguf_file
+
+    @property
+    def _is_file(self) -> bool:
+        return self.gguf_file is None and self.name.endswith(".gguf")
 
 
 def unreadable(kind: str, source: Source, error: Exception) -> ModelError:
     """The error of a model, tokenizer or adapter that cannot be loaded, with what to do.
 
     Args:
-        kind: `model`, `tokenizer` or `adapter`.
+        kind: `model`, `tokenizer`, `adapter`, or `file` for a GGUF file.
         source: What was to be loaded.
         error: What the library raised.
     """

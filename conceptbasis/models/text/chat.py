@@ -11,6 +11,7 @@ from torch import Tensor
 
 from conceptbasis.errors import ModelError, PromptError
 from conceptbasis.models.text.spans import MARK, Message, SiteKey, Span, find_contents, site_keys
+from conceptbasis.models.text.vocabulary import check_ids
 
 Text = str | list[Message]
 
@@ -111,6 +112,7 @@ def prompt_ids(
     ids: list[list[int]] = tokenizer(rendered, add_special_tokens=False)["input_ids"]
     for prompt, row in zip(prompts, ids, strict=True):
         _check_length(prompt, len(row), max_length)
+    check_ids(tokenizer, prompts, ids)
     return ids
 
 
@@ -172,6 +174,7 @@ def encode_texts(
             full, add_special_tokens=isinstance(text, str), return_offsets_mapping=True
         )
         _check_length(full, len(encoded["input_ids"]), max_length)
+        check_ids(tokenizer, [full], [encoded["input_ids"]])
         rows.append(encoded["input_ids"])
         ends = [end for _, end in encoded["offset_mapping"]]
         keys.append(site_keys(ends, spans, answers if end_of_prompt else set()))

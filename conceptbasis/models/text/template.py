@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from conceptbasis.errors import PromptError
@@ -30,12 +31,39 @@ class ChatOptions:
             words, for templates that know no system turn.
         thinking: On, off, or as the template has it (None).
         variables: Values of other variables that the template reads, such as `date_string`.
+        template: In place of the tokenizer's own: a Jinja template, or the path of a file
+            with the ending .jinja that holds one.
     """
 
     system: str | None = None
     system_as: Literal["system", "user"] = "system"
     thinking: bool | None = None
     variables: Mapping[str, Value] = field(default_factory=dict)
+    template: str | None = None
+
+
+def set_template(tokenizer: Any, options: ChatOptions) -> None:
+    """Gives the tokenizer the chat template of the options, where they name one.
+
+    Args:
+        tokenizer: It is changed.
+        options: What to set.
+
+    Raises:
+        PromptError: The file that holds the template cannot be read.
+    """
+    template = options.template
+    if template is not None and template.endswith(".jinja") and "\n" not in template:
+        try:
+            template = Path(template).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise PromptError(
+                f"chat.template {template} cannot be read: {error}",
+                expected="a Jinja template, or a file in UTF-8 that holds one",
+                fix="correct the path, or write the template itself into the configuration",
+            ) from error
+    if template is not None:
+        tokenizer.chat_template = template
 
 
 def apply_chat_options(tokenizer: Any, options: ChatOptions) -> None:
@@ -55,7 +83,7 @@ def apply_chat_options(tokenizer: Any, options: ChatOptions) -> None:
         ModelError: The template is not valid Jinja.
     """
     template = _template_text(tokenizer).rpartition(_END)[2]
-    if options == ChatOptions():
+    if options == ChatOptions(template=options.template):
         if _END in _template_text(tokenizer):
             tokenizer.chat_template = template
         return

@@ -8,14 +8,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conceptbasis.study.site_weights import SiteWeights
-from micro import MICRO_LLAMA, QUIET, model_config, run_config
-from steps import harvest_of, steps_of
+from micro import MICRO_LLAMA, QUIET, SMALL, model_config, run_config
+from steps import Steps
 
 from conceptbasis.config.base import parse_config
 from conceptbasis.config.model import ModelConfig
 from conceptbasis.data.prompts import Concept, Prompt
 from conceptbasis.data.suites import save_suite
+from conceptbasis.edits import plan
+from conceptbasis.edits.guard import perplexity
 from conceptbasis.errors import (
     ConfigError,
     CoverageError,
@@ -26,18 +27,14 @@ from conceptbasis.errors import (
     PromptError,
     SaeError,
 )
+from conceptbasis.evaluation import evaluate
 from conceptbasis.models.loading.creation import create_model, save_folder
 from conceptbasis.models.loading.load import load_model
 from conceptbasis.pipeline import run_pipeline
 from conceptbasis.saes.build import load_or_train
 from conceptbasis.saes.quality import measure_quality
 from conceptbasis.saes.training import layer_folder
-from conceptbasis.stages import direction as direction_stage
-from conceptbasis.stages.direction import run_direction
-from conceptbasis.stages.guard import perplexity
-from conceptbasis.stages.match import run_match
 from conceptbasis.study.opening import open_model
-from conceptbasis.study.study import Codes
 
 
 def run(ready, tmp_path, donor=None, target=None, config=None):
@@ -114,27 +111,27 @@ def untrained(ready, tmp_path_factory):
 
 
 def as_side(side, folder):
-    return replace(side, loaded=load_model(folder), model_hash="untrained")
+    return replace(side, open_model=lambda: load_model(folder), model_hash="untrained")
 
 
 def test_donor_that_does_not_refuse(make_study, sides, untrained):
     study = make_study(donor=as_side(sides.donor, untrained))
     with pytest.raises(ModelError, match=r"the donor .* refuses only 0%") as caught:
-        direction_stage.run_direction(study)
+        _ = Steps(study).direction
     assert "at least 50%" in caught.value.expected
-    assert not (study.run.folder / "direction" / "provenance.json").exists()
-    assert direction_stage.run_direction(make_study()).output.result["baseline_refusal"]
+    assert not (study.folder / "direction" / "provenance.json").exists()
+    assert Steps(make_study()).direction.baseline.value >= 0.5
 
 
-def test_target_that_does_not_refuse(ready, tmp_path, monkeypatch):
-    from conceptbasis.stages import evaluate
-
+def test_target_that_does_not_refuse(ready, finished, tmp_path, monkeypatch):
+    shutil.copytree(finished.folder, tmp_path / "run")
     real = evaluate.require_behavior
     monkeypatch.setattr(
-        evaluate, "require_behavior", lambda *a: real(*a[:2], ["what is a rose ?"] * 8, *a[3:])
+        evaluate, "require_behavior", lambda *a: real(*a[:2], ["what is a rose ?"] * 8)
     )
     with pytest.raises(ModelError, match=r"the target .* refuses only 0%"):
-        run(ready, tmp_path)
+        run(ready, tmp_path, config=ready.config(evaluate=SMALL))
+    assert not (tmp_path / "run" / "evaluate" / "provenance.json").exists()
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
@@ -247,13 +244,11 @@ def test_release_without_an_id_for_a_layer(ready, sides):
 
 def test_dead_sae(make_study):
     study = make_study(match={"max_dead_share": 0.01})
-    harvest = harvest_of(study)
-    weigh = SiteWeights(harvest, run_direction(study))
     with pytest.raises(SaeError, match="never fire on the shared text") as caught:
-        run_match(study, harvest, Codes(study, harvest), weigh)
+        _ = Steps(study).matches
     assert "at most 1%" in caught.value.expected
-    fine = make_study(match={"max_dead_share": 0.9})
-    assert run_match(fine, harvest, Codes(fine, harvest), weigh).pairs
+    assert not (study.folder / "match").exists()
+    assert Steps(make_study(match={"max_dead_share": 0.9})).matches.layers
 
 
 def test_sae_whose_codes_are_not_finite(ready, sides):
@@ -274,9 +269,9 @@ def test_sae_whose_codes_are_not_finite(ready, sides):
 def test_no_eligible_atom(make_study):
     study = make_study(match={"r_min": 1.0})
     with pytest.raises((CoverageError, NumericsError)) as caught:
-        steps_of(study)
+        _ = Steps(study).recipes
     assert "r_min" in caught.value.fix
-    assert not (study.run.folder / "fit").exists()
+    assert not (study.folder / "fit").exists()
 
 
 # Prompts
@@ -352,10 +347,9 @@ def test_perplexity_that_is_not_finite(ready, sides):
 
 
 def test_replay_that_would_edit_nothing(ready, tmp_path, monkeypatch):
-    from conceptbasis.edits import strength
-
-    monkeypatch.setattr(strength, "chosen_layers", lambda *a: [])
+    monkeypatch.setattr(plan, "edited_layers", lambda *a: [])
     with pytest.raises(InterventionError, match="is edited by this transfer"):
         run(ready, tmp_path)
-    assert not (tmp_path / "run" / "replay" / "provenance.json").exists()
-    assert not (tmp_path / "run" / "evaluate").exists()
+    assert (tmp_path / "run" / "fit" / "provenance.json").exists()
+    for name in ("transfer", "replay", "evaluate"):
+        assert not (tmp_path / "run" / name).exists()

@@ -1,0 +1,40 @@
+"""Finished organisms in the cache: a standard model folder with a card of figures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from conceptbasis.models.loading.creation import save_folder
+from conceptbasis.models.loading.loaded import LoadedModel
+from conceptbasis.runs.files import file_hash, read_json, write_json, writing
+
+CARD = "organism.json"
+WEIGHTS = "model.safetensors"
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the folder holds a finished organism whose weights are as they were written."""
+    card, weights = folder / CARD, folder / WEIGHTS
+    if not (card.exists() and weights.exists()):
+        return False
+    return bool(read_json(card, ("weights",))["weights"] == file_hash(weights))
+
+
+def keep(loaded: LoadedModel, folder: Path, card: Mapping[str, object]) -> None:
+    """Writes model, tokenizer and card, all or nothing.
+
+    Args:
+        loaded: The organism.
+        folder: Where it is kept; what was there is replaced.
+        card: Its figures; the hash of the weights is added.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    with writing(temporary):
+        save_folder(loaded.model, loaded.tokenizer, temporary)
+    write_json(temporary / CARD, {**card, "weights": file_hash(temporary / WEIGHTS)})
+    if folder.exists():
+        shutil.rmtree(folder)
+    temporary.rename(folder)

