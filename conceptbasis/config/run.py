@@ -74,6 +74,12 @@ class RunConfig(Section):
     flows: FlowsSection = FlowsSection()
     tracking: TrackingSection = TrackingSection()
 
+    @field_validator("extensions")
+    @classmethod
+    def _load(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        load_extensions(names)  # the first field, so that what they register is known below
+        return names
+
 
 def load_run_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a run configuration and applies `section.key=value` overrides on top."""
@@ -87,9 +93,6 @@ def load_run_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConf
                 fix="put an equals sign between key and value, without spaces",
             )
         _assign(values, key.split("."), _value(text, item), item)
-    extensions = values.get("extensions", ())
-    if isinstance(extensions, (list, tuple)):  # before names that they register are checked
-        load_extensions([str(name) for name in extensions])
     return parse_config(RunConfig, values, str(path) if path else "run configuration")
 
 

@@ -1,1 +1,1 @@
-"""The only importers of transformers and sae_lens."""
+"""Models: loading, table of architectures, hooks on the stream, text and generation."""

@@ -1,1 +1,1 @@
-"""A run folder: files, stages, ledger, progress, executor."""
+"""A run folder: files, graph of stages, random streams, progress, executor."""

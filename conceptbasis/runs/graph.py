@@ -143,15 +143,21 @@ class Graph:
         reason = reason_to_compute(folder, key)
         if reason is None:
             done = load_done(stage, folder)
-            context.say(f"{stage.name}: reused")
+            self._say(stage, context, "reused")
         else:
-            context.say(f"{stage.name}: {reason}")
+            self._say(stage, context, reason)
             done = self._compute(stage, context, key, folder)
             context.detail(f"{stage.name}: {done.seconds:.1f} s")
         self.done[stage.name] = done
         context.on_result(stage.name, done.figures())
         stage.check(context.config, done.figures())
         return done
+
+    def _say(self, stage: Stage[Any], context: Context, line: str) -> None:
+        """One line about a stage, with its number among those that the settings want."""
+        wanted = [s.name for s in self.stages if s is stage or s.wanted(context.config)]
+        number = wanted.index(stage.name) + 1
+        context.say(f"[{number}/{len(wanted)}] {stage.name}: {line}")
 
     def is_up_to_date(self, context: Context) -> bool:
         """Whether every stage that the settings want can be reused; nothing is computed."""

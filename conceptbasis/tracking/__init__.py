@@ -1,0 +1,1 @@
+"""wandb: what is logged, and reading what was logged; only the command line imports it."""

@@ -10,7 +10,7 @@ import gguf
 import torch
 from torch import Tensor
 
-from conceptbasis.models.loading.gguf import COMMON_WORDS as WORDS
+from conceptbasis.models.loading.gguf_tokenizer import COMMON_WORDS as WORDS
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}</s>{% endfor %}"
@@ -40,7 +40,9 @@ _NORMS = {
 }
 
 
-def make_model(architecture: str, d_vocab: int, seed: int = 0) -> Any:
+def make_model(
+    architecture: str, d_vocab: int, *, factor: float | None = None, seed: int = 0
+) -> Any:
     """A random model with norms that are not all one, and tied embeddings."""
     import transformers
 
@@ -64,8 +66,11 @@ def make_model(architecture: str, d_vocab: int, seed: int = 0) -> Any:
     if architecture == "llama":
         model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
     else:
-        sizes |= {"sliding_window": 16, "query_pre_attn_scalar": 256}
-        model = transformers.Gemma3ForCausalLM(transformers.Gemma3TextConfig(**sizes))
+        sizes |= {"sliding_window": 16, "query_pre_attn_scalar": 8, "num_hidden_layers": 6}
+        config = transformers.Gemma3TextConfig(**sizes)
+        if factor is not None:
+            config.rope_parameters["full_attention"] |= {"rope_type": "linear", "factor": factor}
+        model = transformers.Gemma3ForCausalLM(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name:
@@ -107,13 +112,17 @@ def write_gguf(path: Path, architecture: str = "llama", **changes: Any) -> Any:
     """Writes a file and returns the model it was made of.
 
     Changes: `template` (None for none), `padding`, `eos` (ids, None for none), `storage` (name of
-    a quantisation), `tokens` (in place of the vocabulary's own), `skip` (a tensor left out).
+    a quantisation), `tokens` (in place of the vocabulary's own), `skip` (a tensor left out),
+    `factor` and `scaling` (of rotary positions, linear where not named).
     """
     byte_level = architecture == "llama"
     tokens, rest = byte_vocabulary() if byte_level else piece_vocabulary()
-    model = make_model(architecture, len(tokens))
+    model = make_model(architecture, len(tokens), factor=changes.get("factor"))
     writer = gguf.GGUFWriter(path, architecture)
     _write_sizes(writer, model.config, architecture)
+    if "factor" in changes:
+        writer.add_rope_scaling_type(gguf.RopeScalingType(changes.get("scaling", "linear")))
+        writer.add_rope_scaling_factor(changes["factor"])
     _write_tokenizer(writer, tokens, rest, byte_level, changes)
     for name, tensor in model.state_dict().items():
         short = _short_name(name, architecture)

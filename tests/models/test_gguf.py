@@ -10,7 +10,8 @@ from tokenizers import Tokenizer, models
 from conceptbasis.errors import ModelError
 from conceptbasis.models.coverage import examine_coverage
 from conceptbasis.models.loading.fetching import Placement, load_tokenizer
-from conceptbasis.models.loading.gguf import check_tokenizer, read_header
+from conceptbasis.models.loading.gguf import read_header
+from conceptbasis.models.loading.gguf_tokenizer import check_tokenizer
 from conceptbasis.models.loading.load import load_model
 from conceptbasis.models.loading.source import Source
 from conceptbasis.models.text.generation import generate
@@ -57,6 +58,17 @@ def test_the_folder_and_the_name_of_the_file_do_as_well_as_its_path(written):
     coverage = examine_coverage(Source(str(path)))
     assert coverage.d_model == loaded.architecture.d_model
     assert "problem" not in coverage.chat
+
+
+def test_scaled_rotary_positions_are_kept_or_refused(tmp_path):
+    model = write_gguf(tmp_path / "scaled.gguf", "gemma3", factor=8.0)
+    loaded = load_model(tmp_path / "scaled.gguf")
+    ids = torch.arange(10, 60)[None]
+    with torch.no_grad():
+        assert torch.allclose(loaded.model(ids).logits, model(ids).logits, atol=1e-4)
+    write_gguf(tmp_path / "yarn.gguf", factor=4.0, scaling="yarn")
+    with pytest.raises(ModelError, match=r"rescales rotary positions \(yarn\)"):
+        load_model(tmp_path / "yarn.gguf")
 
 
 def test_quantised_weights_are_near_those_they_were_made_of(tmp_path):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from gguf_files import write_gguf
 from hub import TOKEN, serve
 from tiny import make_model, make_tokenizer
 
@@ -40,6 +41,22 @@ def saved(tmp_path_factory):
         make_model("llama", seed=seed).save_pretrained(root / revision)
         make_tokenizer().save_pretrained(root / revision)
     return root
+
+
+def test_a_gguf_file_of_a_repository_is_fetched_by_its_name(tmp_path):
+    (tmp_path / "main").mkdir()
+    model = write_gguf(tmp_path / "main" / "tiny.gguf")
+    steps = [
+        ("someone/files", {"gguf_file": "tiny.gguf"}),
+        ("someone/files", {"gguf_file": "tiny.gguf", "offline": True}),
+        ("someone/files", {"gguf_file": "other.gguf"}),
+    ]
+    with serve({"someone/files": {"main": tmp_path / "main"}}) as (address, _):
+        found, offline, missing = attempts(address, tmp_path / "cache", steps)
+    wanted = float(model.model.embed_tokens.weight.detach().sum())
+    assert found.get("sum") == pytest.approx(wanted, abs=1e-3), found
+    assert offline == found
+    assert "no file could be loaded from someone/files" in missing["what"]
 
 
 def attempts(address, cache, steps):

@@ -81,7 +81,7 @@ def test_it_is_kept_beside_the_whole_one(micro_family, monkeypatch):
         for weakened in (False, True)
     )
     assert weak.name.startswith(f"{micro_family}-0-weakened-")
-    cards = [build.read_json(folder / keeping.CARD) for folder in (whole, weak)]
+    cards = [read_json(folder / keeping.CARD) for folder in (whole, weak)]
     assert [card["weakened"] for card in cards] == [False, True]
     assert cards[0]["stage_2_kept"] == 1.0
     assert 0 < cards[1]["stage_2_kept"] < 1

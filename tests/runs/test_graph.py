@@ -60,6 +60,7 @@ class Run:
     config: RunConfig = field(default_factory=settings)
     sources: dict[str, str] = field(default_factory=lambda: {"texts": "aa", "model": "bb"})
     lines: list[str] = field(default_factory=list)
+    numbers: list[str] = field(default_factory=list)
     computed: list[str] = field(default_factory=list)
     booked: list[str] = field(default_factory=list)
     value: float = 1.5
@@ -69,7 +70,9 @@ class Run:
         return self.sources[name]
 
     def say(self, line: str) -> None:
-        self.lines.append(line)
+        number, _, rest = line.partition(" ")
+        self.numbers.append(number)
+        self.lines.append(rest)
 
     def detail(self, line: str) -> None:
         pass
@@ -138,6 +141,13 @@ def test_unchanged_stages_are_reused_with_the_same_values(run):
     assert torch.equal(second.get(Read).x, torch.arange(6.0))
     assert second.get(Made) == Made(16.5)
     assert run.booked == ["read", "make"] * 2
+
+
+def test_each_line_has_the_number_of_the_stage_among_those_that_are_wanted(run):
+    run.go()
+    assert run.numbers == ["[1/2]", "[2/2]"]
+    replace(run, config=settings(seed=99), numbers=(alone := [])).go()
+    assert alone == ["[1/1]"]
 
 
 @pytest.mark.parametrize(

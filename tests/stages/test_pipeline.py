@@ -61,6 +61,7 @@ class Lines(Reporter):
         said: dict[str, str] = {}
         for line in self.lines:
             name, _, rest = line.partition(": ")
+            name = name.rpartition(" ")[2]  # after its number
             if name in STAGES:
                 said.setdefault(name, rest)
         return said

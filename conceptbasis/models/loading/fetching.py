@@ -11,7 +11,8 @@ from typing import Any, Literal
 import torch
 
 from conceptbasis.errors import ModelError
-from conceptbasis.models.loading.gguf import Header, check_tokenizer, dequantised, read_header
+from conceptbasis.models.loading.gguf import Header, dequantised, read_header
+from conceptbasis.models.loading.gguf_tokenizer import check_tokenizer
 from conceptbasis.models.loading.source import UNREADABLE, Source, unreadable
 
 Quantization = Literal["8bit", "4bit"]
@@ -130,7 +131,8 @@ def load_weights(source: Source, placement: Placement) -> Any:
     check_placement(placement)
     config = load_config(source)
     options = source.options() | _placement_options(placement)
-    if source.file is not None:
+    header = gguf_header(source)
+    if header is not None:
         _check_gguf_placement(placement, source)
     answer: Any
     try:
@@ -142,8 +144,8 @@ def load_weights(source: Source, placement: Placement) -> Any:
             ignore_mismatched_sizes=True,  # they are errors too, said by _check_weights
         )
         model, found = answer
-        if source.file is not None:
-            model = dequantised(model, source.name)
+        if header is not None:
+            model = dequantised(model, header)
         if "device_map" not in options:
             model = model.to(placement.device)
     except UNREADABLE as error:

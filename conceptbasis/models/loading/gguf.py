@@ -1,8 +1,7 @@
 """GGUF files: read, checked, and dequantised into a plain model of the same configuration.
 
 transformers leaves such a model marked as quantised though every weight is a float; it then
-refuses `.half()` and `save_pretrained`. And some versions read the tokenizer of a file wrongly
-without a word. So the weights move into a fresh model, and the tokenizer is held against the file.
+refuses `.half()` and `save_pretrained`. So the weights move into a fresh model.
 """
 
 from __future__ import annotations
@@ -19,27 +18,7 @@ import torch
 
 from conceptbasis.errors import ModelError, reason
 
-RIGHT_TRANSFORMERS = "5.23.0"
-"""A version that reads the tokenizers of GGUF files rightly; 5.17.0 does not."""
-
-_WORDS = """
-about after again all also always and another answer because before between both can city
-come could day different do down each every find first food for from give go good great hand
-have hello help her here home house how into just know large last learn life like list
-little live long look love make many more most music name need never new not now number of
-old one only other our out over own part people place please question read right say school
-see she should show small some still story system take tell than that the their them then
-there these they thing think this time together two under until use user very want water way
-well what when where which while who why will with without word work world would write year
-you your
-"""
-
-COMMON_WORDS = tuple(_WORDS.split())
-"""Words that stay whole in any tokenizer whose vocabulary holds them."""
-
-MAX_CUT = 0.02
-"""The largest share of the common words in a file's vocabulary that a tokenizer may cut."""
-
+_GEMMA3_27B_LAYERS = 62
 _WIDTHS = {
     0: "B",
     1: "b",
@@ -54,8 +33,6 @@ _WIDTHS = {
     12: "d",
 }
 _STRING, _ARRAY = 8, 9
-_SPACES = {"gpt2": "Ġ", "llama": "▁"}
-"""How the tokenizers of a file write the space before a word."""
 
 
 @dataclass(frozen=True)
@@ -196,21 +173,25 @@ def _damaged(path: Path, why: str) -> ModelError:
     )
 
 
-def dequantised(model: Any, name: str) -> Any:
+def dequantised(model: Any, header: Header) -> Any:
     """The same weights in a fresh model of the same configuration, which nothing calls quantised.
 
     Args:
         model: As transformers loads it from a GGUF file, every weight a float.
-        name: Where it came from; kept as the configuration's name.
+        header: Of the file; what transformers leaves out of the configuration is taken from it.
 
     Returns:
         A model that `.half()`, `save_pretrained` and edits of weights take as any other. Weights
         are moved, not copied, so the model given must not be used afterwards.
+
+    Raises:
+        ModelError: The file rescales rotary positions in a way that cannot be carried over.
     """
     config = type(model.config).from_dict(
         {k: v for k, v in model.config.to_dict().items() if k != "quantization_config"}
     )
-    config._name_or_path = name
+    config._name_or_path = str(header.path)
+    _complete(config, header)
     dtype = model.dtype
     with torch.random.fork_rng(devices=[]):
         fresh = type(model)._from_config(config, dtype=dtype)
@@ -220,53 +201,28 @@ def dequantised(model: Any, name: str) -> Any:
     return fresh.eval()
 
 
-def check_tokenizer(tokenizer: Any, header: Header) -> None:
-    """Holds a tokenizer against the file that it was read from, and gives it a padding token.
+def _complete(config: Any, header: Header) -> None:
+    """Sets what transformers leaves out: Gemma 3's attention scale, and rescaled positions.
 
-    Args:
-        tokenizer: As transformers reads it.
-        header: Of the file.
-
-    Raises:
-        ModelError: It cuts words that are tokens of the file, or has other special tokens.
+    Source: llama.cpp, whose files say neither for Gemma 3 (its 27B alone differs, by width a head).
     """
-    cut, known = _cut_words(tokenizer, header)
-    if len(cut) > MAX_CUT * known:
-        shown = ", ".join(f"{w} into {'|'.join(tokenizer.tokenize(' ' + w))}" for w in cut[:3])
-        raise _wrong_tokenizer(
-            header, f"cuts {len(cut)} of {known} common words that are tokens of the file: {shown}"
+    if config.model_type == "gemma3_text":
+        largest = config.num_hidden_layers == _GEMMA3_27B_LAYERS
+        width = config.hidden_size // config.num_attention_heads
+        config.query_pre_attn_scalar = width if largest else config.head_dim
+    architecture = header.fields.get("general.architecture")
+    kind = header.fields.get(f"{architecture}.rope.scaling.type", "none")
+    if any(tensor.name.startswith("rope_freqs") for tensor in header.tensors):
+        kind = "rope_freqs"
+    rope = config.rope_parameters or {}
+    rope = rope.get("full_attention", rope)
+    if kind == "none" or rope.get("rope_type", "default") != "default":
+        return
+    if kind != "linear":
+        raise ModelError(
+            f"{header.path.name} rescales rotary positions ({kind}), which transformers leaves out",
+            expected="a file with plain or linearly scaled rotary positions",
+            fix="load the model's safetensors; with this file it would compute something else",
         )
-    for name in ("bos", "eos"):
-        _check_special(tokenizer, header, name, name)
-    _check_special(tokenizer, header, "padding", "pad")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
-
-
-def _cut_words(tokenizer: Any, header: Header) -> tuple[list[str], int]:
-    space = _SPACES.get(str(header.fields.get("tokenizer.ggml.model")), "")
-    ids = {token: i for i, token in enumerate(header.tokens)}
-    words = [w for w in COMMON_WORDS if space and space + w in ids]
-    found = [tokenizer(f"{'so'} {w}", add_special_tokens=False)["input_ids"] for w in words]
-    cut = [w for w, row in zip(words, found, strict=True) if row[-1] != ids[space + w]]
-    return cut, len(words)
-
-
-def _check_special(tokenizer: Any, header: Header, name: str, attribute: str) -> None:
-    wanted, found = header.token_id(name), getattr(tokenizer, f"{attribute}_token_id")
-    if wanted is not None and wanted != found:
-        token = header.tokens[wanted] if wanted < len(header.tokens) else "none of its tokens"
-        raise _wrong_tokenizer(
-            header, f"has {found} as its {name} token, where the file has {wanted} ({token})"
-        )
-
-
-def _wrong_tokenizer(header: Header, what: str) -> ModelError:
-    import transformers
-
-    return ModelError(
-        f"transformers {transformers.__version__} reads the tokenizer of {header.path.name} "
-        f"wrongly: it {what}",
-        expected="the words and special tokens of the file",
-        fix=f"pip install transformers=={RIGHT_TRANSFORMERS}",
-    )
+    factor = header.fields[f"{architecture}.rope.scaling.factor"]
+    rope.update(rope_type="linear", factor=float(factor))

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from conceptbasis.data.prompts import Prompt
+from conceptbasis.data.prompts import Prompt, PromptSuite
 from conceptbasis.errors import OrganismError
 from conceptbasis.models.loading.load import load_model
 from conceptbasis.models.loading.loaded import LoadedModel
@@ -22,6 +22,7 @@ from conceptbasis.organisms.tuned import sayings
 from conceptbasis.organisms.tuned.answers import Answer, asked, ensure_answers
 from conceptbasis.organisms.tuned.harms import HARMS
 from conceptbasis.organisms.tuned.requests import HELD_OUT, TAUGHT, draw, split
+from conceptbasis.organisms.tuned.suite import build_suite
 from conceptbasis.organisms.tuned.topics import HARMLESS
 from conceptbasis.organisms.tuned.tuning import Example, Plan, encode, tune
 from conceptbasis.organisms.tuned.validity import Effort, answer_loss, check_validity
@@ -244,3 +245,13 @@ def _said(
     """Prompt, answer and whether it ended; answers that refuse are left out."""
     found = [answers[p.text] for p in prompts]
     return [(a.prompt, a.text, a.ended) for a in found if a.text and refusal_rate([a.text]) == 0]
+
+
+def tuned_suite(seed: int, reporter: Reporter) -> PromptSuite:
+    """The prompt suite of tuned models, with the teacher's answers in the turns.
+
+    Args:
+        seed: Decides which prompts are drawn.
+        reporter: Told the progress of answers that are not cached.
+    """
+    return build_suite(teacher_answers(reporter), seed)
