@@ -7,25 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conceptbasis.runs.ledger import Ledger
-from conceptbasis.study.harvest import run_harvest
-from conceptbasis.study.site_weights import SiteWeights
 
 from conceptbasis.config.model import ModelConfig
 from conceptbasis.config.run import RunConfig
 from conceptbasis.core.features.matching import Matches
-from conceptbasis.methods.rebuilder import Rebuilder
+from conceptbasis.results.harvest import Harvest
+from conceptbasis.results.layers import LayerPair
+from conceptbasis.results.matching import MatchSet
+from conceptbasis.results.recipe import Transfer
+from conceptbasis.runs.graph import Graph
 from conceptbasis.runs.progress import Reporter
-from conceptbasis.runs.stage import Run
-from conceptbasis.stages.align import run_align
-from conceptbasis.stages.direction import run_direction
-from conceptbasis.stages.fit import run_fit
-from conceptbasis.stages.match import MatchSet, run_match
-from conceptbasis.stages.transfer import Transfer, run_transfer
+from conceptbasis.stages import STAGES
+from conceptbasis.study.ledger import Ledger
 from conceptbasis.study.opening import load_prompts, open_side
-from conceptbasis.study.study import Codes, Side, Study
+from conceptbasis.study.recipes import matches_by_pair
+from conceptbasis.study.study import Side, Study
 
 _QUIET = Reporter(quiet=True)
+
+_Found = tuple[float, dict[LayerPair, Matches], Transfer]
+"""Megabytes of residuals, matches by layer pair, and the rebuilt directions."""
 
 
 def storage(donor: str, target: str) -> dict[str, Any]:
@@ -36,14 +37,14 @@ def storage(donor: str, target: str) -> dict[str, Any]:
         target: Family of the target, seed 0.
     """
     sides = [_open(donor), _open(target)]
-    found: dict[str, tuple[float, MatchSet, Transfer]] = {}
+    found: dict[str, _Found] = {}
     with tempfile.TemporaryDirectory() as name:
         for dtype in ("float32", "float16", "bfloat16"):
             found[dtype] = _run(Path(name) / dtype, *sides, dtype)
     exact = found["float32"]
     return {
         "megabytes": exact[0],
-        "n_features": sum(len(m.eligible_donor) for m in exact[1].pairs.values()),
+        "n_features": sum(len(m.eligible_donor) for m in exact[1].values()),
         **{name: _compare(exact, found[name]) for name in ("float16", "bfloat16")},
     }
 
@@ -54,49 +55,34 @@ def _open(family: str) -> Side:
     return open_side(config, run, load_prompts(run), _QUIET)
 
 
-def _run(folder: Path, donor: Side, target: Side, dtype: str) -> tuple[float, MatchSet, Transfer]:
+def _run(folder: Path, donor: Side, target: Side, dtype: str) -> _Found:
     config = RunConfig.model_validate({"harvest": {"storage": dtype}, "n_workers": 1})
     suite, ledger = load_prompts(config), Ledger(config.budget)
-    study = Study(Run(folder, lambda line: None), config, donor, target, suite, ledger, _QUIET)
-    harvest = run_harvest(
-        study.run,
-        config,
-        {"donor": donor.loaded, "target": target.loaded},
-        {"donor": donor.model_hash, "target": target.model_hash},
-        suite,
-        ledger,
-        _QUIET,
+    study, graph = (
+        Study(folder, config, donor, target, suite, ledger, _QUIET),
+        Graph(folder, STAGES),
     )
-    codes, direction = Codes(study, harvest), run_direction(study)
-    weigh = SiteWeights(harvest, direction)
-    matches = run_match(study, harvest, codes, weigh)
-    alignment = run_align(study, harvest, codes, matches, direction)
-    recipes = run_fit(study, codes, matches, direction, alignment)
-    rebuilder = Rebuilder(study, harvest, codes, matches, weigh)
-    transfer = run_transfer(study, rebuilder, recipes, direction, alignment)
-    size = sum(entry["bytes"] for entry in harvest.result["files"].values()) / 2**20
-    return size, matches, transfer
+    for stage in STAGES:
+        graph.run(stage, study)
+        if stage.result is Transfer:
+            break
+    size = sum(file.bytes for file in graph.get(Harvest).files.values()) / 2**20
+    return size, matches_by_pair(graph.get(MatchSet)), graph.get(Transfer)
 
 
-def _compare(
-    exact: tuple[float, MatchSet, Transfer], narrow: tuple[float, MatchSet, Transfer]
-) -> dict[str, Any]:
-    """Best matches that stay, eligible features that stay, changes of r, cosines of directions."""
+def _compare(exact: _Found, narrow: _Found) -> dict[str, Any]:
+    """Best matches that stay, eligible latents that stay, changes of r, cosines of directions."""
     best, both, either, r = 0, 0, 0, 0.0
-    for pair, matches in exact[1].pairs.items():
-        other = narrow[1].pairs[pair]
+    for pair, matches in exact[1].items():
+        other = narrow[1][pair]
         mine, theirs = (set(m.eligible_donor.tolist()) for m in (matches, other))
         either += len(mine | theirs)
-        for feature in mine & theirs:
+        for latent in mine & theirs:
             both += 1
-            best += matches.best_target(feature) == other.best_target(feature)
-            r = max(r, abs(_best_r(matches, feature) - _best_r(other, feature)))
-    ours, theirs = exact[2], narrow[2]
-    layers = [(ours.layers.index(i), theirs.layers.index(i)) for i in ours.layers]
-    cosines = [
-        float(torch.dot(ours.directions[ours.basis][a], theirs.directions[ours.basis][b]))
-        for a, b in layers
-    ]
+            best += matches.best_target(latent) == other.best_target(latent)
+            r = max(r, abs(_best_r(matches, latent) - _best_r(other, latent)))
+    ours, theirs_by_layer = exact[2].by_layer(), narrow[2].by_layer(exact[2].route)
+    cosines = [float(torch.dot(r, theirs_by_layer[layer])) for layer, r in ours.items()]
     return {
         "megabytes": narrow[0],
         "eligible_in_both": both / either,
@@ -106,7 +92,7 @@ def _compare(
     }
 
 
-def _best_r(matches: Matches, feature: int) -> float:
-    place = matches.best_pair(feature)
+def _best_r(matches: Matches, latent: int) -> float:
+    place = matches.best_pair(latent)
     assert place is not None
     return float(matches.r_heldout[place])

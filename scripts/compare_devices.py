@@ -12,31 +12,32 @@ from pathlib import Path
 import torch
 
 from conceptbasis.errors import ArtifactError
+from conceptbasis.results.direction import DonorDirection
+from conceptbasis.results.matching import Alignment, MatchSet
+from conceptbasis.results.recipe import RecipeSet, Transfer
 from conceptbasis.runs.files import read_json
-from conceptbasis.runs.stage import load_stage
+from conceptbasis.runs.graph import PROVENANCE, load_result
+from conceptbasis.runs.summary import read_summary
 
 BOUNDS = {"float32": 0.999, "bfloat16": 0.99}
 
 
 def map_of(folder: Path) -> dict[int, int]:
     """Donor layer by target layer."""
-    return dict(load_stage(folder, "align").result["layer_map"])
+    return dict(load_result(folder, "align", Alignment, tensors=False).layer_map)
 
 
 def decisions(folder: Path) -> dict[str, set]:
     """Matches, layer map and recipe support of a run, as sets that can be compared."""
-    match = load_stage(folder, "match")
     pairs = {
-        (name, int(d), int(t))
-        for name in {key.rsplit(".", 1)[0] for key in match.tensors}
-        for d, t in zip(
-            match.tensors[f"{name}.donor_ids"], match.tensors[f"{name}.target_ids"], strict=True
-        )
+        (row.target, row.donor, int(d), int(t))
+        for row in load_result(folder, "match", MatchSet).layers
+        for d, t in zip(row.donor_ids, row.target_ids, strict=True)
     }
     support = {
-        (row["target"], atom["feature"])
-        for row in load_stage(folder, "fit").result["layers"]
-        for atom in row["atoms"]
+        (row.target, atom.latent)
+        for row in load_result(folder, "fit", RecipeSet, tensors=False).layers
+        for atom in row.atoms
     }
     layer_map = set(map_of(folder).items())
     return {"matches": pairs, "layer map": layer_map, "recipe support": support}
@@ -44,14 +45,9 @@ def decisions(folder: Path) -> dict[str, set]:
 
 def directions(folder: Path) -> dict[str, dict[int, torch.Tensor]]:
     """Donor directions of all layers, and the rebuilt ones by target layer."""
-    transfer = load_stage(folder, "transfer")
-    donor = load_stage(folder, "direction").tensors["trajectory"]
-    rebuilt = transfer.tensors["direction"]
-    layers = [row["target"] for row in transfer.result["layers"]]
-    return {
-        "donor directions": dict(enumerate(donor)),
-        "rebuilt directions": dict(zip(layers, rebuilt, strict=True)),
-    }
+    donor = load_result(folder, "direction", DonorDirection).per_layer
+    rebuilt = load_result(folder, "transfer", Transfer).by_layer()
+    return {"donor directions": dict(enumerate(donor)), "rebuilt directions": rebuilt}
 
 
 def shared(a: set, b: set) -> float:
@@ -65,12 +61,13 @@ def least_cosine(a: dict[int, torch.Tensor], b: dict[int, torch.Tensor]) -> floa
 
 
 def device_of(folder: Path) -> str:
-    return str(read_json(folder / "transfer" / "provenance.json")["device"])
+    return str(read_json(folder / "transfer" / PROVENANCE)["device"])
 
 
 def refusal(folder: Path) -> str:
-    rows = {c["name"]: c for c in read_json(folder / "summary.json")["conditions"]}
-    return f"{rows['transfer']['refusal']['rate']:.2f}" if rows else "declined"
+    rows = {c.name: c.figures.rate.interval for c in read_summary(folder).conditions}
+    found = rows.get("transfer")
+    return "rejected" if not rows else "unscored" if found is None else f"{found.value:.2f}"
 
 
 def main() -> int:

@@ -23,19 +23,20 @@ import torch
 from conceptbasis.config.base import parse_config
 from conceptbasis.config.model import ModelConfig
 from conceptbasis.config.run import RunConfig, load_run_config
-from conceptbasis.edits.intervention import apply_intervention
+from conceptbasis.edits.finished import load_replayed
+from conceptbasis.edits.intervention import apply_intervention, intervention_of
 from conceptbasis.models.loading.memory import Load, estimate_memory, model_size
 from conceptbasis.models.text.generation import complete
 from conceptbasis.organisms.families import FAMILIES
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.organisms.tokenizers import fit_tokenizer
 from conceptbasis.pipeline import run_pipeline
+from conceptbasis.results.harvest import Harvest
 from conceptbasis.runs.files import read_json
+from conceptbasis.runs.graph import load_result
 from conceptbasis.runs.progress import Reporter
-from conceptbasis.runs.stage import load_stage
 from conceptbasis.saes.result import layer_folder
 from conceptbasis.saes.sae import import_sae_lens
-from conceptbasis.stages.replay import load_intervention
 from conceptbasis.study.opening import open_model
 
 ROPE = {"max_position_embeddings": 2048}
@@ -159,7 +160,7 @@ def settings(options: argparse.Namespace) -> RunConfig:
 def speed(loaded: Any, run: Path, options: argparse.Namespace) -> tuple[float, float]:
     """Tokens a second without and with the transfer's hooks, the better of two tries each."""
     prompts = [p.text for p in build_suite(0)["eval_harmless"]][: options.prompts]
-    intervention, _ = load_intervention(run)
+    intervention = intervention_of(load_replayed(run))
 
     def measure() -> float:
         started = time.perf_counter()
@@ -205,7 +206,7 @@ def main() -> None:
     plain, hooked = speed(loaded, run, options)
     bound = loaded.architecture
     size = model_size(loaded.model, bound.d_model, bound.d_vocab, side.dtype, None)
-    n_sites = load_stage(run, "harvest").result["n_sites"]
+    n_sites = load_result(run, "harvest", Harvest, tensors=False).n_sites
     load = Load(n_sites, len(side.layers), d_sae, 64, options.batch, options.tokens + 32, d_sae, 1)
     expected = estimate_memory(size, load)["most"] + size.n_parameters * size.bytes_per_parameter
     stages = {

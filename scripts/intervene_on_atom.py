@@ -1,8 +1,8 @@
-"""What one feature does by itself: how answers begin when it alone is taken out or put in.
+"""What one latent does by itself: how answers begin when it alone is taken out or put in.
 
-    python scripts/intervene_on_atom.py runs/demo --side donor --layer 6 --feature 318
+    python scripts/intervene_on_atom.py runs/demo --side donor --layer 6 --latent 318
 
-The feature's decoder row is ablated from the stream after its layer, or added to it with the
+The latent's decoder row is ablated from the stream after its layer, or added to it with the
 highest activation that stage `atoms` saw, times `--times`. Nothing else is edited.
 """
 
@@ -20,9 +20,9 @@ from conceptbasis.data.prompts import PromptSuite
 from conceptbasis.models.loading.load import silence_transformers
 from conceptbasis.models.stream.hooks import Edit, intervene
 from conceptbasis.models.text.generation import generate
-from conceptbasis.runs.files import read_json
+from conceptbasis.results.atoms import Atoms
+from conceptbasis.runs.graph import load_result
 from conceptbasis.runs.progress import Reporter
-from conceptbasis.runs.stage import RESULT
 from conceptbasis.study.opening import load_prompts, open_side
 
 
@@ -35,13 +35,13 @@ def main() -> None:
     suite = load_prompts(config)
     model = parse_config(ModelConfig, values[options.side], "config.yaml")
     side = open_side(model, config, suite, Reporter(quiet=True))
-    row, amount = side.sae(options.layer).W_dec[options.feature], options.times * highest(options)
+    row, amount = side.sae(options.layer).W_dec[options.latent], options.times * highest(options)
     edits = {
         "untouched": None,
         "without it": Edit(options.layer, row),
         f"with {amount:.1f} of it": Edit(options.layer, row, "add", amount=amount),
     }
-    print(f"{options.side} {model.model}, layer {options.layer}, feature {options.feature}")
+    print(f"{options.side} {model.model}, layer {options.layer}, latent {options.latent}")
     for name, prompts in prompt_sets(suite, options.n_prompts).items():
         for what, edit in edits.items():
             with nullcontext() if edit is None else intervene(side.loaded, [edit]):
@@ -59,7 +59,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help="a finished run")
     parser.add_argument("--side", choices=("donor", "target"), required=True)
     parser.add_argument("--layer", type=int, required=True)
-    parser.add_argument("--feature", type=int, required=True)
+    parser.add_argument("--latent", type=int, required=True)
     parser.add_argument("--times", type=float, default=1.0, help="strength of what is added")
     parser.add_argument("--n-prompts", type=int, default=100)
     parser.add_argument("--n-words", type=int, default=3, help="first words to print")
@@ -67,13 +67,13 @@ def parse_options() -> argparse.Namespace:
 
 
 def highest(options: argparse.Namespace) -> float:
-    """The highest activation of the feature, from the run's evidence."""
-    for row in read_json(options.folder / "atoms" / RESULT)["layers"]:
-        for evidence in row[f"{options.side}_features"]:
-            here = row[options.side] == options.layer
-            if here and evidence["feature"] == options.feature:
-                return float(evidence["contexts"][0]["peak"])
-    raise SystemExit(f"{options.side} layer {options.layer} has no atom {options.feature}")
+    """The highest activation of the latent, from the run's evidence."""
+    for row in load_result(options.folder, "atoms", Atoms, tensors=False).layers:
+        for evidence in getattr(row, f"{options.side}_latents"):
+            here = getattr(row, options.side) == options.layer
+            if here and evidence.latent == options.latent:
+                return evidence.contexts[0].peak
+    raise SystemExit(f"{options.side} layer {options.layer} has no atom {options.latent}")
 
 
 def prompt_sets(suite: PromptSuite, n: int) -> dict[str, list[str]]:

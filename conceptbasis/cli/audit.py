@@ -42,10 +42,4 @@ def _run(options: argparse.Namespace) -> None:
     say_next(options, f"train-saes {options.model_config}", "its SAEs, for a transfer")
 
 
-AUDIT = Command(
-    "audit",
-    "Measure a model's own direction of the behavior: weaker and stronger, layer by layer.",
-    _add,
-    _run,
-    computes=True,
-)
+AUDIT = Command(_add, _run, computes=True)

@@ -60,9 +60,4 @@ def _run(options: argparse.Namespace) -> None:
     say_next(options, f"replay {options.folder}", "answers before and after")
 
 
-CAPABILITY = Command(
-    "capability",
-    "Measure capability before and after a finished transfer: tasks, perplexity of texts.",
-    _add,
-    _run,
-)
+CAPABILITY = Command(_add, _run)

@@ -17,15 +17,11 @@ class Command(NamedTuple):
     """One command; no dataclass, whose module would cost a tenth of the time of `--help`.
 
     Args:
-        name: What the user types.
-        text: What it does, in a line.
         add: Adds its arguments to a parser.
         run: Does it.
         computes: Whether it takes the settings of a run and a device.
     """
 
-    name: str
-    text: str
     add: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], None]
     computes: bool = False

@@ -60,4 +60,4 @@ def _run(options: argparse.Namespace) -> None:
         say_next(options, f"inspect {options.folders[0]}", "what its atoms stand for")
 
 
-COMPARE = Command("compare", "Show finished runs side by side.", _add, _run)
+COMPARE = Command(_add, _run)

@@ -43,6 +43,4 @@ def _run(options: argparse.Namespace) -> None:
         say_next(options, "demo", "two organisms, a transfer and its report")
 
 
-DOCTOR = Command(
-    "doctor", "Check versions, devices, caches and packages, or one model.", _add, _run
-)
+DOCTOR = Command(_add, _run)

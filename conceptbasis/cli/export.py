@@ -41,4 +41,4 @@ def _run(options: argparse.Namespace) -> None:
         print(f"lm-eval run --model steered --model_args {model} --tasks NAME")
 
 
-EXPORT = Command("export", "Write a finished transfer for other programs.", _add, _run)
+EXPORT = Command(_add, _run)

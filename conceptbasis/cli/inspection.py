@@ -41,4 +41,4 @@ def _run(options: argparse.Namespace) -> None:
     say_next(options, f"inspect {options.folder} {largest}", "one atom in full")
 
 
-INSPECT = Command("inspect", "Show what the atoms of a recipe stand for.", _add, _run)
+INSPECT = Command(_add, _run)

@@ -27,4 +27,4 @@ def _run(options: argparse.Namespace) -> None:
     print(path.read_text(encoding="utf-8") if not options.quiet else path)
 
 
-LIMITS = Command("limits", "Draw figures of runs in which one thing was varied.", _add, _run)
+LIMITS = Command(_add, _run)

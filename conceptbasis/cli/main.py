@@ -9,39 +9,51 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conceptbasis import __version__
-from conceptbasis.cli.audit import AUDIT
-from conceptbasis.cli.capability import CAPABILITY
-from conceptbasis.cli.command import Command, add_settings
-from conceptbasis.cli.compare import COMPARE
-from conceptbasis.cli.doctor import DOCTOR
-from conceptbasis.cli.export import EXPORT
-from conceptbasis.cli.inspection import INSPECT
-from conceptbasis.cli.limits import LIMITS
-from conceptbasis.cli.organisms import ORGANISMS
-from conceptbasis.cli.replay import REPLAY
-from conceptbasis.cli.report import REPORT
-from conceptbasis.cli.train_saes import TRAIN_SAES
-from conceptbasis.cli.transfer import DEMO, TRANSFER
+
+if TYPE_CHECKING:
+    from conceptbasis.cli.command import Command
 
 COMMANDS = (
-    DEMO,
-    TRANSFER,
-    TRAIN_SAES,
-    AUDIT,
-    INSPECT,
-    REPLAY,
-    CAPABILITY,
-    EXPORT,
-    COMPARE,
-    LIMITS,
-    DOCTOR,
-    REPORT,
-    ORGANISMS,
+    (
+        "demo",
+        "transfer:DEMO",
+        "Build two model organisms, train their SAEs, transfer, evaluate and report.",
+    ),
+    (
+        "transfer",
+        "transfer:TRANSFER",
+        "Transfer an intervention from a donor to a target and judge it.",
+    ),
+    (
+        "train-saes",
+        "train_saes:TRAIN_SAES",
+        "Train, load or fetch the SAEs of one model and print their quality.",
+    ),
+    (
+        "audit",
+        "audit:AUDIT",
+        "Measure a model's own direction of the behavior, weakened and strengthened.",
+    ),
+    ("inspect", "inspection:INSPECT", "Show what the atoms of a recipe stand for."),
+    ("replay", "replay:REPLAY", "Show the target's answers before and after a transfer."),
+    (
+        "capability",
+        "capability:CAPABILITY",
+        "Measure capability before and after a transfer: tasks, perplexity of texts.",
+    ),
+    ("export", "export:EXPORT", "Write a finished transfer for other programs."),
+    ("compare", "compare:COMPARE", "Show finished runs side by side."),
+    ("limits", "limits:LIMITS", "Draw figures of runs in which one thing was varied."),
+    ("doctor", "doctor:DOCTOR", "Check versions, devices, caches and packages, or one model."),
+    ("report", "report:REPORT", "Build report.html again from the files of a run."),
+    ("organisms", "organisms:ORGANISMS", "List or build the built-in model organisms."),
 )
-"""Every command, in the order of the help."""
+"""Every command in the order of the help: its name, where it stands, and what it does."""
 
 _EPILOG = """\
 A first run:
@@ -63,8 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     from conceptbasis.errors import ConceptBasisError
 
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    parser = build_parser(given)
+    options = parser.parse_args(given)
     if not hasattr(options, "run"):
         parser.print_help()
         return 0
@@ -87,8 +100,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def find_command(place: str) -> Command:
+    """The command at `module:NAME`; only the module of the command in use is imported."""
+    module, _, name = place.partition(":")
+    found: Command = getattr(import_module(f"conceptbasis.cli.{module}"), name)
+    return found
+
+
+def build_parser(given: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of all commands, with the options of those that the arguments name."""
     parser = argparse.ArgumentParser(
         prog="conceptbasis",
         description="Take an intervention on a behavior, such as refusal, from one language model "
@@ -99,13 +119,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"conceptbasis {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in COMMANDS:
-        text = command.text
-        _add(commands.add_parser(command.name, help=text, description=text), command)
+    for name, place, text in COMMANDS:
+        added = commands.add_parser(name, help=text, description=text)
+        if name in given:
+            _add(added, find_command(place))
     return parser
 
 
 def _add(parser: argparse.ArgumentParser, command: Command) -> None:
+    from conceptbasis.cli.command import add_settings
+
     parser.set_defaults(run=command.run)
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("--quiet", action="store_true", help="print only results and errors")

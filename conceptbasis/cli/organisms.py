@@ -75,4 +75,4 @@ def _list(options: argparse.Namespace) -> None:
     say_next(options, "organisms build NAME", "one of them, in a minute or two")
 
 
-ORGANISMS = Command("organisms", "List or build the built-in model organisms.", _add, _run)
+ORGANISMS = Command(_add, _run)

@@ -66,6 +66,4 @@ def _prompts_of_run(folder: Path) -> tuple[list[str], list[str]]:
     return [p.text for p in positive] + negative, redacted + negative
 
 
-REPLAY = Command(
-    "replay", "Show the target's answers before and after a finished transfer.", _add, _run
-)
+REPLAY = Command(_add, _run)

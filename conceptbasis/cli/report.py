@@ -21,4 +21,4 @@ def _run(options: argparse.Namespace) -> None:
     say_next(options, f"replay {options.folder}", "answers before and after")
 
 
-REPORT = Command("report", "Build report.html again from the files of a run.", _add, _run)
+REPORT = Command(_add, _run)

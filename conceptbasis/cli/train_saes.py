@@ -55,10 +55,4 @@ def _run(options: argparse.Namespace) -> None:
         )
 
 
-TRAIN_SAES = Command(
-    "train-saes",
-    "Train, load or fetch the SAEs of one model and print their quality.",
-    _add,
-    _run,
-    computes=True,
-)
+TRAIN_SAES = Command(_add, _run, computes=True)

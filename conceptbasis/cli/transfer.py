@@ -206,17 +206,5 @@ def _prepare_side_by_side(
         )
 
 
-TRANSFER = Command(
-    "transfer",
-    "Transfer an intervention from a donor to a target and judge it.",
-    _add_transfer,
-    _run_transfer,
-    computes=True,
-)
-DEMO = Command(
-    "demo",
-    "Build two model organisms, train their SAEs, transfer, evaluate and report.",
-    _add_demo,
-    _run_demo,
-    computes=True,
-)
+TRANSFER = Command(_add_transfer, _run_transfer, computes=True)
+DEMO = Command(_add_demo, _run_demo, computes=True)

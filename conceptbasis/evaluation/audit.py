@@ -6,16 +6,16 @@ takes to remove the behavior, and what strengthening it costs where it must not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from conceptbasis.behaviors import Behavior, find_behavior
+from conceptbasis.behaviors import find_behavior
 from conceptbasis.config.model import ModelConfig
 from conceptbasis.config.run import RunConfig
-from conceptbasis.core.statistics.interval import Rate
-from conceptbasis.data.prompts import Prompt, PromptSuite
+from conceptbasis.core.statistics.intervals import rate
+from conceptbasis.data.prompts import PromptSuite
 from conceptbasis.errors import ModelError
-from conceptbasis.evaluation.figures import rate_of
 from conceptbasis.judges import find_judge
 from conceptbasis.judges.base import Answers
 from conceptbasis.models.loading.loaded import LoadedModel
@@ -56,7 +56,6 @@ def audit_model(
     section, behavior = run_config.direction, find_behavior(run_config.behavior)
     positive = [p.text for p in suite[behavior.sets.positive]]
     negative = [p.text for p in suite[behavior.sets.negative]]
-    bench = _Bench(loaded, suite, behavior, run_config.evaluate.max_new_tokens)
     baseline = require_rate(
         loaded,
         "model",
@@ -81,15 +80,11 @@ def audit_model(
             fix="raise direction.max_kl or direction.layer_fraction",
         )
     spread = float((end_activations(loaded, negative)[-1, layer] @ native.single).std())
-    rows = [
-        bench.measure("untouched", []),
-        bench.measure("ablate", ablation_everywhere(loaded, native.single)),
-    ]
-    with reporter.bar("strength sweep") as advance:
-        for done, strength in enumerate(STRENGTHS, 1):
-            edit = Edit(layer, native.single, "add", amount=strength * spread)
-            rows.append(bench.measure(f"add {strength:+g} sd", [edit]))
-            advance(done, len(STRENGTHS), "")
+    edits: dict[str, list[Edit]] = {"untouched": []}
+    edits["ablate"] = ablation_everywhere(loaded, native.single)
+    for strength in STRENGTHS:
+        edit = Edit(layer, native.single, "add", amount=strength * spread)
+        edits[f"add {strength:+g} sd"] = [edit]
     result = Audit(
         config.model,
         behavior.name,
@@ -97,32 +92,33 @@ def audit_model(
         native.selection,
         tuple(native.norms.tolist()),
         spread,
-        tuple(rows),
+        _sweep(loaded, suite, run_config, edits, reporter),
     )
     write_json(out / "audit.json", to_json(result))
     return result
 
 
-class _Bench:
-    """Measures one model on held-out prompts under edits."""
-
-    def __init__(
-        self, loaded: LoadedModel, suite: PromptSuite, behavior: Behavior, max_new_tokens: int
-    ) -> None:
-        self.loaded, self.max_new_tokens = loaded, max_new_tokens
-        self.judge = find_judge(behavior.judge)
-        self.positive = suite[behavior.sets.eval_positive]
-        self.negative = suite[behavior.sets.eval_negative]
-
-    def measure(self, name: str, edits: Sequence[Edit]) -> Swept:
-        """The behavior's rate on positive and on negative prompts."""
-        return Swept(name, self._rate(self.positive, edits), self._rate(self.negative, edits))
-
-    def _rate(self, prompts: Sequence[Prompt], edits: Sequence[Edit]) -> Rate:
-        texts = [p.text for p in prompts]
-        if edits:
-            with intervene(self.loaded, edits):
-                answers = generate(self.loaded, texts, max_new_tokens=self.max_new_tokens)
-        else:
-            answers = generate(self.loaded, texts, max_new_tokens=self.max_new_tokens)
-        return rate_of(self.judge.verdicts(Answers(texts, answers)))
+def _sweep(
+    loaded: LoadedModel,
+    suite: PromptSuite,
+    run_config: RunConfig,
+    edits: Mapping[str, Sequence[Edit]],
+    reporter: Reporter,
+) -> tuple[Swept, ...]:
+    """The behavior's rate on positive and on negative prompts under each of some edits."""
+    behavior = find_behavior(run_config.behavior)
+    judge, sets = find_judge(behavior.judge), behavior.sets
+    groups = [[p.text for p in suite[name]] for name in (sets.eval_positive, sets.eval_negative)]
+    n_tokens = run_config.evaluate.max_new_tokens
+    found = []
+    with reporter.bar("strength sweep") as advance:
+        for name, some in edits.items():
+            with intervene(loaded, some) if some else nullcontext():
+                answers = [generate(loaded, texts, max_new_tokens=n_tokens) for texts in groups]
+            rates = [
+                rate(judge.verdicts(Answers(texts, given)))
+                for texts, given in zip(groups, answers, strict=True)
+            ]
+            found.append(Swept(name, *rates))
+            advance(len(found), len(edits), "")
+    return tuple(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -113,15 +113,9 @@ def load_section_judge(section: JudgeSection, device: str) -> JudgeModel:
         section: `evaluate.judge`.
         device: A torch device.
     """
+    options = {f.name: getattr(section, f.name) for f in fields(JudgeOptions)}
     return load_judge(
         Source(section.model, section.revision, offline=section.offline),
-        JudgeOptions(
-            section.kind,
-            section.positive,
-            section.negative,
-            section.template,
-            section.min_probability,
-            section.max_new_tokens,
-        ),
+        JudgeOptions(**options),
         Placement(section.dtype, device),
     )

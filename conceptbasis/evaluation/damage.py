@@ -52,6 +52,13 @@ class Point:
     strength: float
     reached: bool
 
+    def under(self, n_prompts: int, skipped: tuple[str, ...]) -> Trial:
+        """What is measured there."""
+        edit = self.trial.treatment.edit
+        assert edit is not None
+        name = f"{self.trial.name}_{self.measure}_{self.level:g}"
+        return Trial(name, 0, Treatment(edit.scaled(self.strength)), n_prompts, without=skipped)
+
 
 def measure_curve(study: Study, bridge: Bridge, evaluation: Evaluation) -> Curve:
     """Finds every method's strengths of equal damage and measures the behavior there.
@@ -75,20 +82,13 @@ def measure_curve(study: Study, bridge: Bridge, evaluation: Evaluation) -> Curve
         for trial, found in zip(methods, calibrated, strict=True)
         for point in points_of(trial, found, section)
     ]
-    trials = [_trial(point, section.n_prompts, skipped) for point in points]
+    trials = [point.under(section.n_prompts, skipped) for point in points]
     trials.append(Trial("untouched", n_prompts=section.n_prompts, without=skipped))
     with study.reporter.bar("curve") as advance:
         outcomes = measure_all(bench, trials, study.folder / "curve" / "conditions", advance)
-    *measured, untouched = outcomes
-    curves = [
-        _OneCurve(
-            trial.name,
-            calibration,
-            [(p, o) for p, o in zip(points, measured, strict=True) if p.trial is trial],
-        )
-        for trial, calibration in zip(methods, calibrated, strict=True)
-    ]
-    return _result(study, curves, untouched)
+    measured = list(zip(points, outcomes, strict=False))
+    own = [[(p, o) for p, o in measured if p.trial is trial] for trial in methods]
+    return _result(study, list(zip(calibrated, own, strict=True)), outcomes[-1])
 
 
 def form_of(study: Study) -> ReplaySection:
@@ -105,14 +105,6 @@ def form_of(study: Study) -> ReplaySection:
 def _not_measured(bench: Bench) -> tuple[str, ...]:
     """Sets that no comparison at equal damage asks for."""
     return tuple(name for name in bench.behavior.sets.spillover if name != bench.negative)
-
-
-def _trial(point: Point, n_prompts: int, skipped: tuple[str, ...]) -> Trial:
-    edit = point.trial.treatment.edit
-    assert edit is not None
-    name = f"{point.trial.name}_{point.measure}_{point.level:g}"
-    treatment = Treatment(edit.scaled(point.strength))
-    return Trial(name, treatment=treatment, n_prompts=n_prompts, without=skipped)
 
 
 @dataclass(frozen=True)
@@ -188,47 +180,39 @@ def points_of(trial: Trial, calibration: Calibration, section: CurveSection) -> 
     return [*found, Point(trial, "perplexity", level, strength, reached)]
 
 
-@dataclass(frozen=True)
-class _OneCurve:
-    """The outcomes of one method."""
-
-    name: str
-    calibration: Calibration
-    points: Sequence[tuple[Point, Outcome]]
-
-    def area(self, untouched: Outcome, levels: Sequence[float]) -> Float[Tensor, " n_prompts"]:
-        """Each prompt's mean verdict over √KL."""
-        at_levels = [untouched, *(o for p, o in self.points if p.measure == "kl")]
-        return area_weights(levels) @ torch.stack([_verdicts(o) for o in at_levels])
+OneCurve = tuple[Calibration, list[tuple[Point, Outcome]]]
+"""Strengths and outcomes of one method."""
 
 
-def _result(study: Study, curves: Sequence[_OneCurve], untouched: Outcome) -> Curve:
+def _result(study: Study, curves: Sequence[OneCurve], untouched: Outcome) -> Curve:
     """Curves with their areas, and the methods where native sits at half."""
     levels = study.config.curve.kl_levels
     start = condition_figures([untouched], study.behavior)
     start_rate = start.rate.interval.value if start.rate.interval else 0.0
-    points = {curve.name: _points(study, curve) for curve in curves}
+    names = [own[0][0].trial.name for _, own in curves]
+    points = {n: _points(study, own) for n, (_, own) in zip(names, curves, strict=True)}
+    areas = {n: _area(untouched, own, levels) for n, (_, own) in zip(names, curves, strict=True)}
     half = _native_half(points, start_rate, levels)
-    areas = {curve.name: curve.area(untouched, levels) for curve in curves}
-    return Curve(
-        tuple(levels),
-        study.config.curve.perplexity_rise,
-        start,
-        half,
-        tuple(
-            MethodCurve(
-                curve.name,
-                curve.calibration,
-                points[curve.name],
-                _mean(study, areas[curve.name]),
-                _difference(study, areas[TRANSFER.name], areas[curve.name]),
-                None
-                if half is None
-                else value_at(levels, _rates(points[curve.name]), start_rate, half),
-            )
-            for curve in curves
-        ),
+    rows = tuple(
+        MethodCurve(
+            name,
+            calibration,
+            points[name],
+            _mean(study, areas[name]),
+            _difference(study, areas[TRANSFER.name], areas[name]),
+            None if half is None else value_at(levels, _rates(points[name]), start_rate, half),
+        )
+        for name, (calibration, _) in zip(names, curves, strict=True)
     )
+    return Curve(tuple(levels), study.config.curve.perplexity_rise, start, half, rows)
+
+
+def _area(
+    untouched: Outcome, own: Sequence[tuple[Point, Outcome]], levels: Sequence[float]
+) -> Float[Tensor, " n_prompts"]:
+    """Each prompt's mean verdict over √KL."""
+    at_levels = [untouched, *(o for p, o in own if p.measure == "kl")]
+    return area_weights(levels) @ torch.stack([_verdicts(o) for o in at_levels])
 
 
 def _verdicts(outcome: Outcome) -> Float[Tensor, " n_prompts"]:
@@ -237,12 +221,12 @@ def _verdicts(outcome: Outcome) -> Float[Tensor, " n_prompts"]:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def _points(study: Study, curve: _OneCurve) -> tuple[CurvePoint, ...]:
+def _points(study: Study, own: Sequence[tuple[Point, Outcome]]) -> tuple[CurvePoint, ...]:
     return tuple(
         CurvePoint(
             p.measure, p.level, p.strength, p.reached, condition_figures([o], study.behavior)
         )
-        for p, o in curve.points
+        for p, o in own
     )
 
 

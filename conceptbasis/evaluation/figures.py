@@ -11,7 +11,7 @@ import torch
 from conceptbasis.behaviors import Behavior
 from conceptbasis.core.statistics.agreement import cohens_kappa
 from conceptbasis.core.statistics.interval import Interval, Rate
-from conceptbasis.core.statistics.intervals import bootstrap_mean, wilson
+from conceptbasis.core.statistics.intervals import bootstrap_mean, rate, wilson
 from conceptbasis.evaluation.measure import POSITIVE, Outcome
 from conceptbasis.evaluation.trials import short_name
 from conceptbasis.judges import find_judge
@@ -26,7 +26,7 @@ def condition_figures(draws: Sequence[Outcome], behavior: Behavior) -> Condition
         draws: Its outcomes.
         behavior: Says which sets must not show it, and where capability is measured.
     """
-    judges = {name: rate_of(found) for name, found in _by_judge(draws).items()}
+    judges = {name: rate(found) for name, found in _by_judge(draws).items()}
     kinds = Counter(kind for o in draws for kind in o.kinds)
     nll, n_tokens = sum(o.nll[0] for o in draws), sum(o.nll[1] for o in draws)
     return ConditionFigures(
@@ -47,12 +47,6 @@ def condition_figures(draws: Sequence[Outcome], behavior: Behavior) -> Condition
     )
 
 
-def rate_of(verdicts: Sequence[bool | None]) -> Rate:
-    """The share of True among scored verdicts; no interval where none is scored."""
-    scored = [v for v in verdicts if v is not None]
-    return Rate(wilson(sum(scored), len(scored)) if scored else None, len(verdicts) - len(scored))
-
-
 def _divergence(values: Sequence[float]) -> Divergence:
     kl = torch.tensor(values, dtype=torch.float64)
     span = bootstrap_mean(kl, generator=torch.Generator().manual_seed(0))
@@ -63,7 +57,7 @@ def _divergence(values: Sequence[float]) -> Divergence:
 
 def _pooled_rate(draws: Sequence[Outcome], name: str) -> Rate | None:
     verdicts = [v for o in draws for v in o.verdicts.get(name, ())]
-    return rate_of(verdicts) if verdicts else None
+    return rate(verdicts) if verdicts else None
 
 
 def _pooled_correct(draws: Sequence[Outcome], name: str) -> Interval | None:

@@ -13,8 +13,8 @@ from conceptbasis.methods.layers import (
     LAST_LAYER_ONLY,
     PER_LAYER,
     PER_LAYER_EARLY,
-    SINGLE_DIRECTION,
-    SINGLE_DIRECTION_EARLY,
+    SINGLE,
+    SINGLE_EARLY,
 )
 from conceptbasis.methods.least_squares import AFFINE, LEAST_SQUARES
 from conceptbasis.methods.native import NATIVE, NATIVE_EARLY, NATIVE_PER_LAYER
@@ -45,8 +45,8 @@ METHODS: dict[str, Method] = {
         LAST_LAYER_ONLY,
         PER_LAYER,
         PER_LAYER_EARLY,
-        SINGLE_DIRECTION,
-        SINGLE_DIRECTION_EARLY,
+        SINGLE,
+        SINGLE_EARLY,
         NO_GUARD,
         SAE_ERROR_ONLY,
         LEAST_SQUARES,

@@ -7,7 +7,7 @@ library until they compute, so that tables read the registry at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -51,6 +51,12 @@ class Treatment:
 
     edit: Intervention | None = None
     splice: tuple[int, ...] = ()
+
+    def on(self, layers: Iterable[int]) -> Iterator[Treatment]:
+        """The same edit on some of its layers; nothing where it edits none of them."""
+        kept = set(layers) & set(self.edit.layers if self.edit else ())
+        if self.edit and kept:
+            yield Treatment(self.edit.restrict(kept))
 
 
 @dataclass(frozen=True)

@@ -44,24 +44,19 @@ def fit_baselines(
     if names:
         with reporter.bar("baselines") as advance:
             shared = (bridge, names)
-            for place, moved in run_all(_move_all, shared, pairs, workers=n_workers, device=device):
-                found[place] = moved
+            for place, row in run_all(_move_all, shared, pairs, workers=n_workers, device=device):
+                found[place] = row
                 advance(len(found), len(pairs), "")
-    rows = {name: [found[place][name] for place in range(len(pairs))] for name in names}
-    return Baselines(
-        tuple(
-            _fit(bridge, method) if method.fit else _joined(method.name, rows[method.name])
-            for method in methods
-        )
-    )
+    moved = {name: [found[place][name] for place in range(len(pairs))] for name in names}
+    return Baselines(tuple(_fit(bridge, m, moved.get(m.name, ())) for m in methods))
 
 
 def _move_all(shared: tuple[Bridge, Sequence[str]], pair: LayerPair) -> dict[str, Found]:
     bridge, names = shared
-    return {name: _tried(bridge, METHODS[name], pair) for name in names}
+    return {name: _move(bridge, METHODS[name], pair) for name in names}
 
 
-def _tried(bridge: Bridge, method: Method, pair: LayerPair) -> Found:
+def _move(bridge: Bridge, method: Method, pair: LayerPair) -> Found:
     """A baseline that fails is a finding about it and must not end the run."""
     assert method.move is not None
     try:
@@ -72,31 +67,21 @@ def _tried(bridge: Bridge, method: Method, pair: LayerPair) -> Found:
         return f"target layer {pair[0]}, donor layer {pair[1]}: {error.what}"
 
 
-def _fit(bridge: Bridge, method: Method) -> FittedMethod:
-    assert method.fit is not None
+def _fit(bridge: Bridge, method: Method, found: Sequence[Found]) -> FittedMethod:
+    """All directions of a method, those that it moved layer by layer among them."""
     try:
-        return _stored(method.name, method.fit(bridge.hand_to(method)))
-    except LeftOut as error:
-        return _missing(method.name, str(error))
-    except NumericsError as error:
-        return _missing(method.name, error.what)
-
-
-def _joined(name: str, found: Sequence[Found]) -> FittedMethod:
-    moved = [f for f in found if isinstance(f, Moved)]
-    if len(moved) < len(found):
-        return _missing(name, next(reason for reason in found if isinstance(reason, str)))
-    return _stored(name, Fitted(moved))
-
-
-def _missing(name: str, reason: str) -> FittedMethod:
-    return FittedMethod(name, (), None, None, reason, {})
-
-
-def _stored(name: str, fitted: Fitted) -> FittedMethod:
+        reasons = [reason for reason in found if isinstance(reason, str)]
+        if reasons:
+            raise LeftOut(reasons[0])
+        fitted = Fitted([moved for moved in found if isinstance(moved, Moved)])
+        if method.fit is not None:
+            fitted = method.fit(bridge.hand_to(method))
+    except (LeftOut, NumericsError) as error:
+        reason = error.what if isinstance(error, NumericsError) else str(error)
+        return FittedMethod(method.name, (), None, None, reason, {})
     means = [m.mean for m in fitted.moved if m.mean is not None]
     return FittedMethod(
-        name,
+        method.name,
         tuple(
             FittedLayer(*m.pair, m.ridge, m.selection, m.agreement, m.details) for m in fitted.moved
         ),

@@ -2,80 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from conceptbasis.methods.base import Method, Treatment
 
 if TYPE_CHECKING:
-    from conceptbasis.edits.intervention import Intervention
     from conceptbasis.methods.bridge import Bridge
 
-
-def early_layers(bridge: Bridge) -> Iterator[Treatment]:
-    """The transfer where it cannot be mere suppression of output words."""
-    return _only(bridge.edit, bridge.early)
+Layers = Callable[["Bridge"], Iterable[int]]
 
 
-def last_layer(bridge: Bridge) -> Iterator[Treatment]:
-    """The transfer at the last layer alone."""
-    return _only(bridge.edit, [bridge.n_layers - 1])
+def _early(bridge: Bridge) -> Iterable[int]:
+    """Where an edit cannot be mere suppression of output words."""
+    return bridge.early
 
 
-def per_layer(bridge: Bridge) -> Iterator[Treatment]:
-    """Each layer's own direction, where the run uses one for all."""
-    if bridge.replay.directions == "single":
-        yield Treatment(_other(bridge, "per_layer"))
+def _last(bridge: Bridge) -> Iterable[int]:
+    return [bridge.n_layers - 1]
 
 
-def per_layer_early(bridge: Bridge) -> Iterator[Treatment]:
-    """The same at early layers alone."""
-    if bridge.replay.directions == "single":
-        yield from _only(_other(bridge, "per_layer"), bridge.early)
+def some_layers(bridge: Bridge, layers: Layers) -> Iterator[Treatment]:
+    """The transfer on some of its layers."""
+    return Treatment(bridge.edit).on(layers(bridge))
 
 
-def single_direction(bridge: Bridge) -> Iterator[Treatment]:
-    """One direction for all layers, where the run gives each its own."""
-    if bridge.replay.directions == "per_layer":
-        yield Treatment(_other(bridge, "single"))
-
-
-def single_direction_early(bridge: Bridge) -> Iterator[Treatment]:
-    """The same at early layers alone."""
-    if bridge.replay.directions == "per_layer":
-        yield from _only(_other(bridge, "single"), bridge.early)
-
-
-def _other(bridge: Bridge, directions: Literal["per_layer", "single"]) -> Intervention:
+def other_directions(
+    bridge: Bridge, directions: Literal["per_layer", "single"], layers: Layers | None = None
+) -> Iterator[Treatment]:
+    """Each layer's own direction where the run uses one for all, or one where each has its own."""
+    if directions == bridge.replay.directions:
+        return iter(())
     plan = bridge.plan_of(bridge.transfer.route, directions)
-    return bridge.guarded_edit(plan, bridge.transfer.by_layer())
+    treatment = Treatment(bridge.guarded_edit(plan, bridge.transfer.by_layer()))
+    return iter([treatment]) if layers is None else treatment.on(layers(bridge))
 
 
-def _only(edit: Intervention, layers: Iterable[int]) -> Iterator[Treatment]:
-    kept = set(layers) & set(edit.layers)
-    if kept:
-        yield Treatment(edit.restrict(kept))
-
-
-EARLY_LAYERS_ONLY = Method(
-    "early_layers_only", "ablation", "edits below 0.8 of the depth only", early_layers
-)
-
-LAST_LAYER_ONLY = Method("last_layer_only", "ablation", "edit at the last layer only", last_layer)
-
-PER_LAYER = Method("per_layer", "ablation", "each layer's own direction", per_layer)
-
-PER_LAYER_EARLY = Method(
-    "per_layer_early", "ablation", "each layer's own direction, early layers only", per_layer_early
-)
-
-SINGLE_DIRECTION = Method(
-    "single_direction", "ablation", "one direction at all layers", single_direction
-)
-
-SINGLE_DIRECTION_EARLY = Method(
-    "single_direction_early",
-    "ablation",
-    "one direction, early layers only",
-    single_direction_early,
+EARLY_LAYERS_ONLY, LAST_LAYER_ONLY, PER_LAYER, PER_LAYER_EARLY, SINGLE, SINGLE_EARLY = (
+    Method(name, "ablation", label, plan)
+    for name, label, plan in (
+        (
+            "early_layers_only",
+            "edits below 0.8 of the depth only",
+            partial(some_layers, layers=_early),
+        ),
+        ("last_layer_only", "edit at the last layer only", partial(some_layers, layers=_last)),
+        (
+            "per_layer",
+            "each layer's own direction",
+            partial(other_directions, directions="per_layer"),
+        ),
+        (
+            "per_layer_early",
+            "each layer's own direction, early layers only",
+            partial(other_directions, directions="per_layer", layers=_early),
+        ),
+        (
+            "single_direction",
+            "one direction at all layers",
+            partial(other_directions, directions="single"),
+        ),
+        (
+            "single_direction_early",
+            "one direction, early layers only",
+            partial(other_directions, directions="single", layers=_early),
+        ),
+    )
 )

@@ -26,10 +26,7 @@ def native(bridge: Bridge, name: str) -> Iterator[Treatment]:
 def native_early(bridge: Bridge) -> Iterator[Treatment]:
     """The single direction where it cannot be mere suppression of output words."""
     for treatment in native(bridge, "native"):
-        assert treatment.edit is not None
-        kept = set(bridge.early) & set(treatment.edit.layers)
-        if kept:
-            yield Treatment(treatment.edit.restrict(kept))
+        yield from treatment.on(bridge.early)
 
 
 NATIVE, NATIVE_PER_LAYER = (

@@ -14,7 +14,7 @@ from conceptbasis.report.inspection import Recipe, RecipeAtom, RecipeLayer
 from conceptbasis.report.recipe_tables import (
     density,
     flows_in_brief,
-    rebuilt_in_brief,
+    rebuilt_table,
     whole_number,
 )
 from conceptbasis.report.table import Row, Table, columns, format_number, terminal
@@ -68,8 +68,9 @@ def _overview(recipe: Recipe, *, few: bool) -> Iterator[RenderableType]:
         yield _figures(atoms)
         if any(atom.evidence for atom in atoms):
             yield terminal(_meanings(atoms))
-        if not few and layer.target_atoms:
-            yield terminal(rebuilt_in_brief(layer))
+        rebuilt = None if few else rebuilt_table(layer)
+        if rebuilt is not None:
+            yield terminal(rebuilt)
         left = len(layer.donor_atoms) - len(atoms)
         if left:
             yield Text(f"… {left} more: --layer {layer.target}\n", style="dim")

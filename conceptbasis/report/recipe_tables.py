@@ -9,7 +9,7 @@ from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.report.evidence import label_of
 from conceptbasis.report.inspection import Recipe, RecipeAtom, RecipeLayer, ShownFlow
 from conceptbasis.report.table import MISSING, Cell, Column, Row, Table, columns, format_number
-from conceptbasis.results.atoms import Evidence, Halves, MeasuredFlow, Range, Stability
+from conceptbasis.results.atoms import Halves, MeasuredFlow, Range, Stability
 
 if TYPE_CHECKING:
     from conceptbasis.behaviors.base import Words
@@ -142,7 +142,7 @@ def donor_table(layer: RecipeLayer) -> Table:
             whole_number(atom.target_latent),
             atom.r_heldout,
             atom.null_quantile,
-            _plain_label(atom.evidence),
+            label_of(atom.evidence),
         )
 
     head = columns("donor latent", "coefficient", "95 %", "share", "frequency", "density")
@@ -153,29 +153,15 @@ def donor_table(layer: RecipeLayer) -> Table:
     return Table(caption, head, [row(atom) for atom in layer.donor_atoms])
 
 
-def _plain_label(evidence: Evidence | None) -> str | None:
-    return evidence.label if evidence else None
-
-
 def rebuilt_table(layer: RecipeLayer) -> Table | None:
     """The target atoms of a layer; None for a route that names none."""
     rows: list[Row] = [
-        (str(a.latent), a.coefficient, a.share, a.density, _plain_label(a.evidence))
+        (str(a.latent), a.coefficient, a.share, density(a.density), label_of(a.evidence))
         for a in layer.target_atoms
     ]
-    head = [Column("target latent"), Column("coefficient", spec="+.3f"), Column("share")]
-    head += [Column("density", spec=".1e"), Column("automatic label", words=True)]
+    head = [Column("target latent"), Column("coefficient", spec="+.3f")]
+    head += columns("share", "fires", "automatic label", words=("automatic label",))
     return Table(f"Target atoms of target layer {layer.target}", head, rows) if rows else None
-
-
-def rebuilt_in_brief(layer: RecipeLayer) -> Table:
-    """The target atoms of a layer in 80 columns."""
-    rows: list[Row] = [
-        (str(a.latent), f"{a.coefficient:+.3f}", a.share, density(a.density), label_of(a.evidence))
-        for a in layer.target_atoms
-    ]
-    head = columns("target", "coef", "share", "fires", "stands for", words=("stands for",))
-    return Table("", head, rows)
 
 
 def span(bounds: tuple[float, float] | None) -> str | None:

@@ -40,7 +40,7 @@ TYPES = "values of the types that docs/configuration.md names"
         ({"fit": 3}, "fit: ", TYPES),
         ({"budget": "B3"}, "budget: ", TYPES),
         ({"match": {"r_min": 1.5}}, "match.r_min: ", TYPES),
-        ({"transfer": {"route": "omp"}}, "transfer.route: ", TYPES),
+        ({"replay": {"scope": "omp"}}, "replay.scope: ", TYPES),
         ({"harvest": {"splits": [0.5, 0.5]}}, "harvest.splits.2: ", TYPES),
     ],
 )

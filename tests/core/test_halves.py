@@ -1,5 +1,7 @@
 """Halves of prompts: no noun in both, and a recipe that is there comes out of either."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
@@ -44,7 +46,7 @@ def test_cosine_and_spread():
     assert cosine(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0])) == 0
     with pytest.raises(NumericsError):
         cosine(torch.zeros(2), torch.ones(2))
-    assert spread_of([1.0, 2.0, 6.0]).as_dict() == {"mean": 3.0, "least": 1.0, "most": 6.0}
+    assert asdict(spread_of([1.0, 2.0, 6.0])) == {"mean": 3.0, "least": 1.0, "most": 6.0}
     with pytest.raises(NumericsError):
         spread_of([])
 

@@ -45,7 +45,7 @@ def test_a_restriction_to_nothing_is_an_error(layers):
 
 
 def test_displaced_directions_are_the_farthest_there_are():
-    assert OWN.displaced([1, 3, 5]).source == ((1, 5), (3, 1), (5, 1))
+    assert OWN.displaced([1, 3, 5]).source == ((1, 5), (3, 5), (5, 1))  # of two, the deeper
     assert OWN.displaced(range(20)).source == ((1, 19), (3, 19), (5, 19))
     assert OWN.displaced([0, 4]).source == ((1, 4), (3, 0), (5, 0))
 
