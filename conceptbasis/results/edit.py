@@ -68,7 +68,7 @@ class Forecast:
 
     Args:
         figures: By name: eligible_mass, r_heldout, agreement, svcca, svcca_null, guard_overlap,
-            proxy_success, decline_effect; None where a figure does not exist.
+            proxy_success, neighbour_effect; None where a figure does not exist.
         covered_share: Share of the recipe's latents that fire in the shared text.
         unseen_latents: Those that do not, as layer:latent.
         proxies: Benign behaviors that were sent along.
