@@ -21,7 +21,7 @@ def measure_capability(
     intervention: Intervention,
     reporter: Reporter,
     *,
-    tasks: Sequence[str | Mapping[str, Any]] = (),
+    tasks: Sequence[str | Mapping[str, object]] = (),
     texts: Sequence[str] = (),
     limit: int | None = None,
     n_shots: int | None = None,

@@ -157,13 +157,12 @@ def _batch_flips(study: Study, bench: Bench) -> BatchFlips | None:
     """How many verdicts move with the batch size; None in float32, where none does (tested)."""
     if study.target.config.dtype == "float32":
         return None
-    found = count_flips(
+    return count_flips(
         bench.loaded,
         [p.text for p in bench.sets[POSITIVE][:N_FLIP_PROMPTS]],
         find_judge(bench.behavior.judge).read or str,
         max_new_tokens=bench.section.max_new_tokens,
     )
-    return BatchFlips(**{**found, "batch_sizes": tuple(found["batch_sizes"])})
 
 
 def _examples(bench: Bench, outcomes: Outcomes) -> tuple[Example, ...]:

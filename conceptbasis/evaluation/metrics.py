@@ -209,10 +209,14 @@ def share_of_native(run: RunView, condition: str = "transfer") -> float | None:
     return (value_of(start) - value_of(end)) / (value_of(start) - value_of(own))
 
 
-def flat_figures(summary: Summary) -> dict[str, Any]:
+Scalar = str | float | int | bool | None
+"""What wandb keeps of a figure."""
+
+
+def flat_figures(summary: Summary) -> dict[str, Scalar]:
     """The figures of a run by flat names, as they are logged."""
     view, compared = view_of(summary), catalog.compared()
-    flat: dict[str, Any] = {
+    flat: dict[str, Scalar] = {
         "verdict": summary.verdict.word,
         "verdict_reason": summary.verdict.reason,
     }

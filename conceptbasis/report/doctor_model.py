@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -35,7 +35,7 @@ class ModelFacts:
     load: Load
     bytes: Mapping[str, float]
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """For programs."""
         memory = {"load": asdict(self.load), "bytes": dict(self.bytes)}
         return asdict(self.coverage) | {"memory": memory}
@@ -163,7 +163,7 @@ def _writer(group: WriterGroup, found: Coverage) -> Row:
         str(group.layers or "–"),
         str(group.matrices),
         "×".join(map(str, group.shape)) + (" + bias" if group.bias else ""),
-        "refused" if kept else "yes",
+        "no" if kept else "yes",
     )
 
 

@@ -39,6 +39,7 @@ def align(
             fix="use more transfer text or SAEs trained on text like it, or lower match.r_min "
             "or direction.min_probe",
         )
+    compared = fingerprints(study, concepts)
     return Alignment(
         score=as_rows(found["score"]),
         null=as_rows(found["null"]),
@@ -51,8 +52,11 @@ def align(
         layer_map=layer_map.pairs,
         map_score=layer_map.score,
         unedited=layer_map.unedited_targets,
+        concepts=tuple(c.name for c in concepts),
+        fingerprint_distance=compared.distance,
+        fingerprint_path=compared.path,
+        concept_directions=compared.directions,
         shown=shown_concepts(concepts),
-        **fingerprints(study, concepts),
     )
 
 

@@ -115,9 +115,6 @@ TRANSFER = Stage(
     config=(
         "transfer",
         "match.end_of_prompt_share",
-        "replay.directions",
-        "replay.layers",
-        "replay.mode",
-        "replay.early_fraction",
+        *(f"replay.{key}" for key in ("directions", "layers", "mode", "early_fraction")),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -129,20 +129,18 @@ def as_rows(matrix: Float[Tensor, "n_target n_donor"]) -> Matrix:
     return tuple(tuple(None if v != v else v for v in row) for row in matrix.tolist())
 
 
-def fingerprints(study: Study, concepts: list[Concept]) -> dict[str, Any]:
-    """Concept directions of both sides, the distances of their fingerprints, and the path.
+class Fingerprints(NamedTuple):
+    """Concept directions of both sides, the distances of their fingerprints, and the path."""
 
-    Returns:
-        The fields of `Alignment` of these names; empty and None with too few concepts.
-    """
-    found: dict[str, Any] = {
-        "concepts": tuple(c.name for c in concepts),
-        "concept_directions": {},
-        "fingerprint_distance": None,
-        "fingerprint_path": None,
-    }
+    directions: dict[SideName, Tensor]
+    distance: Matrix | None
+    path: tuple[LayerPair, ...] | None
+
+
+def fingerprints(study: Study, concepts: list[Concept]) -> Fingerprints:
+    """How alike layers are in what separates concepts; empty with too few concepts."""
     if len(concepts) < MIN_LATENTS:
-        return found
+        return Fingerprints({}, None, None)
     sides: dict[SideName, Tensor] = {}
     with study.reporter.bar("concepts") as advance:
         for name in ("donor", "target"):
@@ -153,8 +151,4 @@ def fingerprints(study: Study, concepts: list[Concept]) -> dict[str, Any]:
     )
     distance = torch.tensor([[fingerprint_distance(t, d) for d in donor] for t in target])
     path, _ = dynamic_time_warping(distance)
-    return found | {
-        "concept_directions": sides,
-        "fingerprint_distance": as_rows(distance),
-        "fingerprint_path": tuple((int(t), int(d)) for t, d in path),
-    }
+    return Fingerprints(sides, as_rows(distance), tuple((int(t), int(d)) for t, d in path))

@@ -17,10 +17,13 @@ FILES = sorted(ROOT.rglob("*.py"))
 LINES_BEFORE = 27_600
 """Lines of the package before every idea had a room."""
 WORDS = re.compile(r"refus|harmful|harmless|declin", re.IGNORECASE)
-SPEAK_OF_IT = ("behaviors/refusal.py", "judges/", "organisms/", "config/renamed.py")
+SPEAK_OF_IT = ("behaviors/", "judges/", "organisms/", "config/renamed.py")
 """Where the words of one behavior belong."""
-DATA = {"declines", "harmful_requests", "refusals"}
-"""Names of classes of text, as they stand in files of texts."""
+ALLOWED = {
+    "config/budgets.py": {"declines", "harmful_requests", "refusals"},  # as files of texts say
+    "config/run.py": {"refusal"},  # the default behavior
+    "config/prompts.py": {"refuse"},  # what is done with an overlap
+}
 
 
 def trees() -> Iterator[tuple[Path, ast.Module]]:
@@ -89,9 +92,8 @@ def test_words_of_one_behavior_stay_where_they_belong():
         if str(path).startswith(SPEAK_OF_IT):
             continue
         names = {n for node in ast.walk(tree) if (n := names_of(node)) and WORDS.search(n)}
-        allowed = DATA if str(path) == "config/budgets.py" else set()
-        if names - allowed:
-            found[str(path)] = sorted(names - allowed)
+        if left := names - ALLOWED.get(str(path), set()):
+            found[str(path)] = sorted(left)
     assert found == {}
 
 
@@ -101,8 +103,10 @@ def test_the_search_for_words_finds_them_where_they_are():
 
 
 def test_no_untyped_mapping_crosses_a_room():
-    """Public functions neither take nor give `dict[str, Any]`, but where JSON or YAML is read."""
-    readers = ("runs/files.py", "runs/storage.py", "runs/graph.py", "config/")
+    """Public functions neither take nor give `dict[str, Any]`, but where JSON or YAML is read and
+    where another library is given its own options."""
+    readers = ("runs/", "config/", "models/", "tracking/log.py", "saes/checkpoint.py")
+    readers += ("report/artifacts.py", "evaluation/metrics.py")  # YAML, and what wandb gives back
     found = []
     for path, tree in trees():
         if str(path).startswith(readers):

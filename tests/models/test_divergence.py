@@ -10,6 +10,7 @@ from conceptbasis.judges.phrases import read_answer
 from conceptbasis.models.stream.hooks import Edit, intervene
 from conceptbasis.models.text.divergence import answer_kl, count_flips
 from conceptbasis.models.text.generation import generate
+from conceptbasis.results.evaluation import BatchFlips
 
 ANSWERS = ["the museum", "bread with salt and water", "", "2"]
 
@@ -53,7 +54,7 @@ def test_verdicts_do_not_depend_on_the_batch_in_float32(models, model_type):
     loaded = models[model_type]
     prompts = [f"{PROMPTS[i % 4]} {'salt ' * (i % 7)}" for i in range(40)]
     found = count_flips(loaded, prompts, read_answer, max_new_tokens=12)
-    assert found == {"batch_sizes": [1, 8, 32], "n": 40, "verdicts": 0, "answers": 0}
+    assert found == BatchFlips((1, 8, 32), 40, verdicts=0, answers=0)
 
 
 def test_answers_that_move_with_the_batch_are_counted():
@@ -69,5 +70,5 @@ def test_answers_that_move_with_the_batch_are_counted():
         found = count_flips(loaded, PROMPTS, lambda a: a, max_new_tokens=8, batch_sizes=(1, 4))
     finally:
         hook.remove()
-    assert found["answers"] == found["verdicts"] > 0
+    assert found.answers == found.verdicts > 0
     assert generate(loaded, PROMPTS, max_new_tokens=2)

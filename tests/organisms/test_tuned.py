@@ -15,6 +15,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
 from tiny import make_loaded
 
+from conceptbasis.behaviors.refusal import REFUSAL
 from conceptbasis.data.prompts import Prompt, check_disjoint
 from conceptbasis.data.suites import load_suite, save_suite
 from conceptbasis.errors import ModelError, OrganismError
@@ -91,7 +92,7 @@ def test_a_draw_gives_every_topic_its_turn_and_depends_on_its_key():
 def test_the_suite_is_disjoint_and_holds_no_answer_to_a_harmful_request(tmp_path):
     given = {p.text: Answer(p.text, "It is easy.", True) for g in asked().values() for p in g}
     suite = build_suite(given)
-    check_disjoint(suite)
+    check_disjoint(suite, REFUSAL.sets)
     assert len(suite["eval_harmful"]) >= 200
     assert len(suite["eval_harmless"]) >= 200
     harmful = {p.text for h in (True, False) for p in split(held_out=h).harmful_requests()}
@@ -102,7 +103,7 @@ def test_the_suite_is_disjoint_and_holds_no_answer_to_a_harmful_request(tmp_path
             assert all(any(t.startswith(r) for r in refusals) for _, t in text.content[1:])
     assert {t.text_class for t in suite.texts_for("B0d")} >= {"chat", "mentions", "declines"}
     save_suite(suite, tmp_path / "suite")
-    assert load_suite(tmp_path / "suite") == suite
+    assert load_suite(tmp_path / "suite", REFUSAL.sets) == suite
 
 
 # Answers

@@ -13,6 +13,7 @@ from conceptbasis.organisms import build, keeping, weakening
 from conceptbasis.organisms.spec import Spec, parse_spec
 from conceptbasis.organisms.validity import Criterion
 from conceptbasis.organisms.vocabulary import REFUSAL
+from conceptbasis.runs.files import read_json
 
 SUITE = cut_suite(n_direction=8, n_eval=100, n_texts=10)
 HARMFUL = {p.text for p in SUITE["eval_harmful"]}

@@ -15,6 +15,7 @@ from conceptbasis.models.text.batches import run_batches
 from conceptbasis.models.text.chat import answered, pad_left, prompt_ids
 from conceptbasis.models.text.decoding import finite, positions
 from conceptbasis.models.text.generation import generate
+from conceptbasis.results.evaluation import BatchFlips
 
 
 def answer_kl(
@@ -87,7 +88,7 @@ def count_flips(
     *,
     max_new_tokens: int,
     batch_sizes: Sequence[int] = (1, 8, 32),
-) -> dict[str, Any]:
+) -> BatchFlips:
     """Prompts whose verdict depends on how many others were in the batch.
 
     Batches of other sizes pad differently and, below float32, round differently.
@@ -98,10 +99,6 @@ def count_flips(
         verdict: What is compared of each answer.
         max_new_tokens: Length of the answers.
         batch_sizes: The first one is the reference.
-
-    Returns:
-        The batch sizes, the number of prompts, and how many verdicts and how many answers differ
-        from the reference at any other size.
     """
     given = [
         generate(loaded, prompts, max_new_tokens=max_new_tokens, batch_size=size)
@@ -109,9 +106,4 @@ def count_flips(
     ]
     words = [len(set(answers)) > 1 for answers in zip(*given, strict=True)]
     verdicts = [len({verdict(a) for a in answers}) > 1 for answers in zip(*given, strict=True)]
-    return {
-        "batch_sizes": list(batch_sizes),
-        "n": len(prompts),
-        "verdicts": sum(verdicts),
-        "answers": sum(words),
-    }
+    return BatchFlips(tuple(batch_sizes), len(prompts), sum(verdicts), sum(words))

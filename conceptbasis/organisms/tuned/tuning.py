@@ -75,6 +75,7 @@ def encode(
         max_tokens: Longest row.
     """
     prompts = [prompt for prompt, _, _ in said]
+    loaded.show(prompts)
     starts = prompt_ids(loaded.tokenizer, prompts)
     whole = prompt_ids(loaded.tokenizer, prompts, forced=[answer for _, answer, _ in said])
     closing = sorted(end_of_turn_ids(loaded.tokenizer)) or [loaded.tokenizer.eos_token_id]

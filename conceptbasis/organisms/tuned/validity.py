@@ -166,7 +166,9 @@ def answer_loss(loaded: LoadedModel, examples: Sequence[Example], *, batch_size:
 def read_stream(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Stream:
     """Means and sink bounds of the stream on given requests."""
     layers = range(loaded.architecture.n_layers)
-    rows = prompt_ids(loaded.tokenizer, [p.text for p in prompts])
+    texts = [p.text for p in prompts]
+    loaded.show(texts)
+    rows = prompt_ids(loaded.tokenizer, texts)
     parts: list[Tensor] = []
 
     def read(some: Sequence[list[int]]) -> None:
