@@ -6,6 +6,7 @@ from tiny import PROMPTS, encode_prompts, make_loaded, unit
 
 from conceptbasis.errors import NumericsError, PromptError
 from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.text import generation
 from conceptbasis.models.text.chat import encode_texts, prompt_ids
 from conceptbasis.models.text.generation import (
     answer_tokens,
@@ -195,3 +196,27 @@ def test_answers_become_the_tokens_that_would_be_generated(llama):
     whole = prompt_ids(llama.tokenizer, PROMPTS[:1], forced=["the museum"])[0]
     assert start + tokens[0] == whole
     assert tokens[1:] == [None] * (len(PROMPTS) - 1)
+
+
+def test_logits_of_many_texts_are_never_held_at_once(models, monkeypatch):
+    """With room for one text at a time the figures are the same, and no batch is larger."""
+    loaded, texts = models["llama"], [f"salt and bread {'now ' * (i % 5)}" for i in range(12)]
+    whole = text_nll(loaded, texts, batch_size=12)
+    seen: list[int] = []
+    hook = loaded.model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    try:
+        monkeypatch.setattr(generation, "LOGITS_BYTES", 1)
+        parts = text_nll(loaded, texts, batch_size=12)
+        assert seen == [1] * 12
+        monkeypatch.setattr(generation, "LOGITS_BYTES", 2**30)
+        seen.clear()
+        text_nll(loaded, texts, batch_size=12)
+        assert seen == [12]
+    finally:
+        hook.remove()
+    assert torch.allclose(whole[0], parts[0])
+    assert torch.equal(whole[1], parts[1])
+    assert generation.rows_at_once(64, 262_144) == 5  # a large vocabulary
+    assert generation.rows_at_once(64, 512) > 2_000

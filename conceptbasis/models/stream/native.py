@@ -22,6 +22,8 @@ from conceptbasis.models.text.chat import end_of_prompt_ids, pad_left, prompt_id
 from conceptbasis.models.text.generation import first_token_logits
 
 Progress = Callable[[int, int], None]
+_ROWS = 64
+"""Rows of logits that are widened to float64 at once; a row of a large vocabulary takes 2 MB."""
 MIN_TOKEN_GAIN = 0.02
 """Mean probability a first token must gain on positive prompts to count as a behavior token."""
 
@@ -99,7 +101,8 @@ def behavior_score(
 
     Source: Arditi et al. 2024 (2406.11717), section 2.3.
     """
-    p = logits.double().softmax(-1)[:, tokens].sum(-1).clamp(1e-12, 1 - 1e-12)
+    shares = [part.double().softmax(-1)[:, tokens].sum(-1) for part in logits.split(_ROWS)]
+    p = torch.cat(shares).clamp(1e-12, 1 - 1e-12)
     return (p / (1 - p)).log().cpu()
 
 
@@ -112,8 +115,11 @@ def first_token_kl(
     before: Float[Tensor, "n d_vocab"], after: Float[Tensor, "n d_vocab"]
 ) -> Float[Tensor, " n"]:
     """KL(before ‖ after) of the first answer token, in nats, per prompt."""
-    log_p, log_q = before.double().log_softmax(-1), after.double().log_softmax(-1)
-    return (log_p.exp() * (log_p - log_q)).sum(-1).cpu()
+    parts = []
+    for p, q in zip(before.split(_ROWS), after.split(_ROWS), strict=True):
+        log_p, log_q = p.double().log_softmax(-1), q.double().log_softmax(-1)
+        parts.append((log_p.exp() * (log_p - log_q)).sum(-1).cpu())
+    return torch.cat(parts)
 
 
 def measure_native(

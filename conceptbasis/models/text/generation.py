@@ -15,6 +15,10 @@ from conceptbasis.models.text.chat import Text, answered, encode_texts, pad_left
 from conceptbasis.models.text.decoding import Answers, check_drafts, decode, finite, positions
 from conceptbasis.models.text.template import end_of_turn_ids
 
+LOGITS_BYTES = 2**30
+"""The most that logits of whole texts may take at once. The kernel kills a process that asks for
+more than there is, so a batch must not wait for an error to shrink."""
+
 _DRAFTS_AT_ONCE = 128
 
 
@@ -212,17 +216,32 @@ def text_nll(
         batch = encode_texts(
             loaded.tokenizer, [texts[i] for i in chosen], max_length=_room(loaded, 0)
         )
-        ids, mask = batch.input_ids.to(loaded.device), batch.attention_mask.to(loaded.device)
-        logits = loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        log_probs = finite(logits[:, :-1]).float().log_softmax(-1)
-        ids, mask = ids.to(logits.device), mask.to(logits.device)
-        picked = log_probs.gather(-1, ids[:, 1:, None])[..., 0].double()
-        nll[list(chosen)] = -(picked * mask[:, 1:]).sum(-1).cpu()
-        tokens[list(chosen)] = mask[:, 1:].sum(-1).cpu()
+        rows = rows_at_once(batch.input_ids.shape[1], loaded.architecture.d_vocab)
+        for part in torch.arange(len(chosen)).split(rows):
+            ids = batch.input_ids[part].to(loaded.device)
+            mask = batch.attention_mask[part].to(loaded.device)
+            logits = loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+            log_probs = finite(logits[:, :-1]).float().log_softmax(-1)
+            ids, mask = ids.to(logits.device), mask.to(logits.device)
+            picked = log_probs.gather(-1, ids[:, 1:, None])[..., 0].double()
+            places = [chosen[i] for i in part.tolist()]
+            nll[places] = -(picked * mask[:, 1:]).sum(-1).cpu()
+            tokens[places] = mask[:, 1:].sum(-1).cpu()
 
     with torch.no_grad():
         run_batches(order, batch_size, read)
     return nll, tokens
+
+
+def rows_at_once(n_tokens: int, d_vocab: int) -> int:
+    """Texts whose logits for every token fit into `LOGITS_BYTES`; at least one.
+
+    Args:
+        n_tokens: Tokens of each.
+        d_vocab: Size of the vocabulary.
+    """
+    copies = 3  # as computed, widened, and their log-softmax, in float32 each
+    return max(1, LOGITS_BYTES // (4 * copies * max(1, n_tokens) * d_vocab))
 
 
 def _room(loaded: LoadedModel, reserved: int) -> int | None:
