@@ -128,6 +128,7 @@ class ReplaySection(Section):
     threshold: float = Field(default=0.8, ge=0, le=1)
     benign_kl: PositiveFloat = 0.02
     benign_shrinkage: PositiveFloat | None = 3.0
+    sink_ratio: float | None = Field(default=8.0, gt=1)
     directions: Literal["single", "per_layer"] = "single"
     layers: Literal["all", "early", "last"] = "all"
     early_fraction: float = Field(default=0.8, gt=0, le=1)

@@ -38,6 +38,8 @@ class Intervention:
         which: Whether a weight edit covers all writers or attention only.
         gates: What `raise` reads.
         thresholds: Above which reading `raise` acts.
+        max_norms: By edited layer, the norm above which a position is a sink that is left alone;
+            None where the layer has none.
     """
 
     plan: LayerPlan
@@ -50,6 +52,7 @@ class Intervention:
     which: str = "all"
     gates: Float[Tensor, "n_edited d_model"] | None = None
     thresholds: tuple[float, ...] = ()
+    max_norms: tuple[float | None, ...] = ()
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -72,6 +75,7 @@ class Intervention:
             means=self.means[kept] if self.means is not None else None,
             gates=self.gates[kept] if self.gates is not None else None,
             thresholds=tuple(self.thresholds[i] for i in kept) if self.thresholds else (),
+            max_norms=tuple(self.max_norms[i] for i in kept) if self.max_norms else (),
         )
 
     def scaled(self, strength: float) -> Intervention:
@@ -130,7 +134,8 @@ def edits_of(intervention: Intervention) -> list[Edit]:
             edits.append(Edit(layer, r, "add", amount=intervention.amounts[i]))
         else:
             edits.append(Edit(layer, r, gamma=intervention.gamma))
-    return edits
+    bounds = intervention.max_norms or (None,) * len(edits)
+    return [replace(edit, max_norm=most) for edit, most in zip(edits, bounds, strict=True)]
 
 
 def _raising(intervention: Intervention, place: int) -> Edit:
@@ -197,6 +202,7 @@ def plan_intervention(
         section.which,
         torch.stack([gate.weights for gate in gates]) if gates else None,
         tuple(gate.threshold for gate in gates),
+        tuple(sites.sink_bound(layer, section.sink_ratio) for layer in plan.layers),
     )
 
 
@@ -241,6 +247,7 @@ def intervention_of(replayed: Replayed) -> Intervention:
         replayed.which,
         replayed.gates,
         replayed.thresholds,
+        replayed.max_norms,
     )
 
 

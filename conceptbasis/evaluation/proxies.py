@@ -108,7 +108,12 @@ class _ProxyRoute:
 
     def _edits(self, directions: Mapping[int, Tensor]) -> list[Edit]:
         source = self.mapped.source
-        return [Edit(layer, directions[own]) for layer, own in source if own in directions]
+        sites, ratio = self.rebuilder.sites, self.study.config.replay.sink_ratio
+        return [
+            Edit(layer, directions[own], max_norm=sites.sink_bound(layer, ratio))
+            for layer, own in source
+            if own in directions
+        ]
 
 
 def _proxy(route: _ProxyRoute, concept: Concept, number: int) -> Proxy | None:

@@ -129,6 +129,7 @@ def write_recipe(study: Study, graph: Graph) -> None:
         "gamma": replayed.gamma,
         "amounts": to_json(replayed.amounts),
         "thresholds": to_json(replayed.thresholds),
+        "max_norms": to_json(replayed.max_norms),
         "plan": to_json(replayed.plan),
         "layers": [
             {

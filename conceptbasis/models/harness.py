@@ -129,6 +129,8 @@ def _inexpressible(edit: Edit, scope: str, taken: bool) -> str | None:
         return f"scope {scope}"
     if edit.mode != "add" and abs(edit.gamma - 1) > _EXACT:
         return f"{edit.mode} with gamma {edit.gamma}"
+    if edit.max_norm is not None:
+        return f"an edit of layer {edit.layer} that leaves attention sinks alone"
     return f"two edits of layer {edit.layer}" if taken else None
 
 

@@ -115,6 +115,7 @@ class Replayed:
         which: Whether a weight edit covers all writers or attention only.
         amounts: What `add` adds, by edited layer.
         thresholds: Of `raise`, by edited layer.
+        max_norms: Norm above which a position is a sink that is left alone, by edited layer.
         strength: How γ was found, None where it was given.
         edited: Edited places as (done, of), by kind.
         target_hash: Hash of the model it belongs to.
@@ -132,6 +133,7 @@ class Replayed:
     which: str
     amounts: tuple[float, ...]
     thresholds: tuple[float, ...]
+    max_norms: tuple[float | None, ...]
     strength: Strength | None
     edited: Mapping[str, tuple[int, int]]
     target_hash: str

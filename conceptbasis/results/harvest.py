@@ -23,6 +23,29 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Norms:
+    """Norms of one layer's stream over all tokens that were read, template tokens among them.
+
+    Args:
+        median: The median.
+        highest: The highest, that of an attention sink where there is one.
+    """
+
+    median: float
+    highest: float
+
+    def bound(self, ratio: float | None) -> float | None:
+        """The norm above which a position is a sink; None where there is no sink.
+
+        Args:
+            ratio: How many times the median a sink has at least; None to know none.
+        """
+        if ratio is None or self.highest <= ratio * self.median:
+            return None
+        return ratio * self.median
+
+
+@dataclass(frozen=True)
 class StoredFile:
     """A file beside a result, as it was written."""
 
@@ -43,6 +66,7 @@ class Harvest:
         n_texts: Shared texts.
         aligned_share: Share of each model's own sites that both have.
         dropped: Sites above the norm bound, by side.
+        norms: Norms of the stream by side and layer.
         splits: Sites of each split.
         layers: Layers that were read, by side.
         files: The files of residuals.
@@ -57,6 +81,7 @@ class Harvest:
     n_sites: int
     aligned_share: Mapping[SideName, float]
     dropped: Mapping[SideName, int]
+    norms: Mapping[SideName, Mapping[int, Norms]]
     splits: Mapping[str, int]
     layers: Mapping[SideName, tuple[int, ...]]
     files: Mapping[str, StoredFile]

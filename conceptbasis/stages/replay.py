@@ -35,6 +35,7 @@ def replay(study: Study, harvest: Harvest, transfer: Transfer, guarded: Guarded)
         section.which,
         intervention.amounts,
         intervention.thresholds,
+        intervention.max_norms,
         strength,
         {name: (int(done), int(of)) for name, (done, of) in edited.items()},
         study.target.model_hash,

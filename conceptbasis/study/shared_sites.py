@@ -61,6 +61,7 @@ def align_sites(
         n_sites=len(shared),
         aligned_share={side: len(rows[side]) / len(read[side].sites) for side in read},
         dropped=dropped,
+        norms={side: dict(r.norms) for side, r in read.items()},
         splits={name: int((split == i).sum()) for i, name in enumerate(SPLITS)},
         layers={side: tuple(sorted(r.values)) for side, r in read.items()},
         files=files,

@@ -16,7 +16,7 @@ from conceptbasis.config.run import HarvestSection
 from conceptbasis.data.prompts import Text
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.stream.residuals import read_residuals
-from conceptbasis.results.harvest import SPLITS, Harvest, SideName
+from conceptbasis.results.harvest import SPLITS, Harvest, Norms, SideName
 from conceptbasis.runs.files import corrupt, file_hash, load_tensors
 from conceptbasis.runs.progress import Reporter
 
@@ -33,6 +33,7 @@ class Sites:
         split: Index of each site's split in `SPLITS`; texts are split, not sites.
         texts: The shared texts.
         read_layers: Layers that were read, by side.
+        norms: Norms of the stream by side and layer.
     """
 
     folder: Path
@@ -42,6 +43,10 @@ class Sites:
     split: Int[Tensor, " n_sites"]
     texts: Sequence[Text]
     read_layers: Mapping[SideName, Sequence[int]]
+    norms: Mapping[SideName, Mapping[int, Norms]] = field(default_factory=dict)
+    _own_norms: dict[int, Norms] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _ends: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
@@ -58,7 +63,7 @@ class Sites:
             if path.stat().st_size != stored.bytes or file_hash(path) != stored.sha256:
                 raise corrupt(path, "it is not the file that was written")
         sites = (harvest.text, harvest.message, harvest.offset, harvest.split)
-        return cls(folder, *sites, texts, harvest.layers)
+        return cls(folder, *sites, texts, harvest.layers, harvest.norms)
 
     @property
     def end_of_prompt(self) -> Bool[Tensor, " n_sites"]:
@@ -139,6 +144,12 @@ class Sites:
             wanted={(place[text], *more) for text, *more in sites},
         )
         self._ends.update(read.values)
+        self._own_norms.update(read.norms)
+
+    def sink_bound(self, layer: int, ratio: float | None) -> float | None:
+        """The norm above which a position of a target layer is a sink, None where it has none."""
+        found = self.norms.get("target", {}).get(layer) or self._own_norms.get(layer)
+        return None if found is None else found.bound(ratio)
 
     def split_texts(self, split: str) -> list[Text]:
         """The texts of a split, in order."""

@@ -211,3 +211,22 @@ def test_splice_replaces_the_block_output(llama, batch):
     assert not torch.allclose(gone[2], plain[2])
     with pytest.raises(InterventionError, match="nothing"), splice(llama, {}):
         pass
+
+
+def test_positions_above_the_norm_are_left_alone(llama, batch):
+    """Ordinary positions lose the component, the largest keeps its residual to the bit; without a
+    bound it is edited too."""
+    r = unit(16, 1)
+    before = _capture(llama, batch)[1]
+    sizes = before.norm(dim=-1)
+    bound = float(sizes.topk(2).values.mean())
+    sink = sizes > bound
+    assert int(sink.sum()) == 1
+    with intervene(llama, [Edit(1, r, max_norm=bound)]):
+        spared = _capture(llama, batch)[1]
+    with intervene(llama, [Edit(1, r)]):
+        whole = _capture(llama, batch)[1]
+    assert torch.equal(spared[sink], before[sink])
+    assert (spared[~sink] @ r).abs().max() < 1e-5
+    assert (before[sink] @ r).abs().max() > 1e-3
+    assert (whole[sink] @ r).abs().max() < 1e-5

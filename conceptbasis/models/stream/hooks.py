@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -42,6 +43,7 @@ class Edit:
         gamma: The strength of every mode but `add`.
         gate: What `raise` reads.
         threshold: Above which reading `raise` acts.
+        max_norm: Positions of a higher norm, attention sinks, are left alone; None to edit all.
     """
 
     layer: int
@@ -52,6 +54,7 @@ class Edit:
     gamma: float = 1.0
     gate: Float[Tensor, " d_model"] | None = None
     threshold: float = 0.0
+    max_norm: float | None = None
 
 
 @contextmanager
@@ -86,7 +89,10 @@ def intervene(
     by_layer: dict[int, list[Callable[[Tensor], Tensor]]] = {}
     for edit in edits:
         check_layer(architecture, edit.layer)
-        by_layer.setdefault(edit.layer, []).append(_formula(edit, architecture))
+        formula = _formula(edit, architecture)
+        if edit.max_norm is not None and scope == "stream":
+            formula = _sparing(formula, edit.max_norm)
+        by_layer.setdefault(edit.layer, []).append(formula)
     if not by_layer:
         raise nothing_edited()
     with ExitStack() as stack:
@@ -142,6 +148,15 @@ def _formula(edit: Edit, architecture: Architecture) -> Callable[[Tensor], Tenso
         expected="ablate, add, affine with a mean, or raise with a mean and a gate",
         fix="name one of the modes, and give it what it reads",
     )
+
+
+def _sparing(formula: Callable[[Tensor], Tensor], most: float) -> Callable[[Tensor], Tensor]:
+    """The edit at ordinary positions; sinks hold no content, and what moves them breaks a model."""
+
+    def run(h: Tensor) -> Tensor:
+        return torch.where(h.float().norm(dim=-1, keepdim=True) > most, h, formula(h))
+
+    return run
 
 
 def _raising(r: Tensor, gate: Tensor, mean: Tensor, edit: Edit) -> Callable[[Tensor], Tensor]:

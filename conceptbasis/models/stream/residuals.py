@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from conceptbasis.models.loading.load import LoadedModel
 from conceptbasis.models.stream.capture import capture
 from conceptbasis.models.text.batches import run_batches
 from conceptbasis.models.text.chat import encode_texts
+from conceptbasis.results.harvest import Norms
 from conceptbasis.runs.files import load_tensors, save_tensors
 from conceptbasis.runs.progress import Reporter
 
@@ -26,10 +27,14 @@ SiteId = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Residuals:
-    """Residuals of one model: `values[layer][i]` belongs to `sites[i]`, in text order."""
+    """Residuals of one model: `values[layer][i]` belongs to `sites[i]`, in text order.
+
+    `norms` are those of all tokens, by layer, sites or not.
+    """
 
     values: Mapping[int, Float[Tensor, "n_sites d_model"]]
     sites: Sequence[SiteId]
+    norms: Mapping[int, Norms] = field(default_factory=dict)
 
 
 def read_residuals(
@@ -63,6 +68,7 @@ def read_residuals(
     order = sorted(range(len(texts)), key=lambda i: len(str(texts[i].content)))
     found: dict[SiteId, int] = {}
     parts: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    sizes: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     n_read = 0
     n_texts = 0
 
@@ -83,8 +89,10 @@ def read_residuals(
         index = torch.tensor([(row, token) for row, token, _ in places]).reshape(-1, 2)
         stream = capture(loaded, batch.input_ids, batch.attention_mask, layers=layers)
         rows = [stream[layer][index[:, 0], index[:, 1]].float().cpu() for layer in layers]
+        read_tokens = batch.attention_mask.bool()
         for layer, some in zip(layers, rows, strict=True):
             parts[layer].append(some)
+            sizes[layer].append(stream[layer].float().norm(dim=-1).cpu()[read_tokens])
         found.update({site: n_read + i for i, (_, _, site) in enumerate(places)})
         n_read += len(places)
         n_texts += len(chosen)
@@ -96,7 +104,12 @@ def read_residuals(
     rows = torch.tensor([found[site] for site in sites], dtype=torch.long)
     values = {layer: torch.cat(parts[layer])[rows] for layer in layers}
     _require_finite(values, loaded.name)
-    return Residuals(values, sites)
+    norms = {layer: _norms(torch.cat(found)) for layer, found in sizes.items()}
+    return Residuals(values, sites, norms)
+
+
+def _norms(sizes: Float[Tensor, " n_tokens"]) -> Norms:
+    return Norms(float(sizes.median()), float(sizes.max()))
 
 
 def read_by_groups(
@@ -125,6 +138,7 @@ def read_by_groups(
     n = len(layers)
     step = min(section.layers_at_once or n, n)
     values: dict[int, Tensor] = {}
+    norms: dict[int, Norms] = {}
     for start in range(0, n, step):
         group = layers[start : start + step]
         read = read_residuals(
@@ -138,11 +152,12 @@ def read_by_groups(
         )
         if step == n:
             return read
+        norms |= read.norms
         for layer, x in read.values.items():
             path = folder / f"{layer:02d}.safetensors"
             save_tensors(path, {"residuals": x})
             values[layer] = load_tensors(path)["residuals"]
-    return Residuals(values, read.sites)
+    return Residuals(values, read.sites, norms)
 
 
 def _require_finite(values: Mapping[int, Tensor], name: str) -> None:
