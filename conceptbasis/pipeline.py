@@ -65,7 +65,7 @@ def run_pipeline(
     """
     check_budget(target_config, config)
     check_methods(config)
-    suite = load_prompts(config)
+    suite = load_prompts(config, reporter)
     configs = (donor_config, target_config)
     with folder_lock(folder):
         known = _recalled(configs, config, suite, folder, reporter)

@@ -32,7 +32,7 @@ def _run(options: argparse.Namespace) -> None:
     config, model = read_run_config(options), load_model_config(options.model_config)
     reporter = open_reporter(options)
     out = options.out or Path("runs") / f"audit-{model.name}"
-    suite = load_prompts(config)
+    suite = load_prompts(config, reporter)
     with folder_lock(out):
         loaded = open_model(model, config.device, reporter)
         result = audit_model(model, loaded, suite, config, out, reporter)
