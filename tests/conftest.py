@@ -97,3 +97,21 @@ def finished(ready):
 
     folder = once(ready.root / "run", lambda folder: ready.run(folder, curve={"measure": True}))
     return SimpleNamespace(folder=folder, summary=read_summary(folder))
+
+
+@pytest.fixture
+def file_limit():
+    """Lets no file grow beyond so many bytes, as a disk that is full in the middle of a write."""
+    import resource
+    from contextlib import contextmanager
+
+    @contextmanager
+    def limit(n_bytes):
+        old = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, old[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+    return limit

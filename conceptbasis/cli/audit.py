@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> None:
     for table in audit_tables(result):
         console().print(terminal(table))
     console().print(f"written: {out / 'audit.json'}")
-    say_next(options, f"train-saes {options.model_config}", "its SAEs, for a transfer")
+    say_next(options, "its SAEs, for a transfer", "train-saes", options.model_config)
 
 
 AUDIT = Command(_add, _run, computes=True)

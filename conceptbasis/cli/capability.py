@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> None:
     )
     write_json(options.folder / "capability.json", to_json(result))
     console().print(terminal(capability_table(result)))
-    say_next(options, f"replay {options.folder}", "answers before and after")
+    say_next(options, "answers before and after", "replay", options.folder)
 
 
 CAPABILITY = Command(_add, _run)

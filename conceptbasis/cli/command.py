@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -62,10 +63,17 @@ def console() -> Any:
     return Console(width=None if sys.stdout.isatty() else 80, soft_wrap=False)
 
 
-def say_next(options: argparse.Namespace, command: str, what: str) -> None:
-    """Names a useful next command, on standard error, so that results can be piped."""
+def say_next(options: argparse.Namespace, what: str, *command: object) -> None:
+    """Names a useful next command, on standard error, so that results can be piped.
+
+    Args:
+        options: Nothing is said where they ask for quiet.
+        what: What it is good for.
+        command: Its words, quoted here for a shell.
+    """
     if not options.quiet:
-        print(f"next: conceptbasis {command}   {what}", file=sys.stderr)
+        line = shlex.join(map(str, command))
+        print(f"next: conceptbasis {line}   {what}", file=sys.stderr)
 
 
 def open_reporter(options: argparse.Namespace, prefix: str = "") -> Reporter:

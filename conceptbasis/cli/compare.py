@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> None:
 
         print(f"workspace: {save_workspace(options.wandb)}")
     if options.folders:
-        say_next(options, f"inspect {options.folders[0]}", "what its atoms stand for")
+        say_next(options, "what its atoms stand for", "inspect", options.folders[0])
 
 
 COMPARE = Command(_add, _run)

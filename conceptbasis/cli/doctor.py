@@ -40,7 +40,7 @@ def _run(options: argparse.Namespace) -> None:
         return
     console().print(doctor_view(facts))
     if not facts.problems:
-        say_next(options, "demo", "two organisms, a transfer and its report")
+        say_next(options, "two organisms, a transfer and its report", "demo")
 
 
 DOCTOR = Command(_add, _run)

@@ -33,12 +33,12 @@ def _run(options: argparse.Namespace) -> None:
 
     print_recipe(recipe, console(), few=options.layer is None, full=options.atom is not None)
     if options.atom is not None:
-        say_next(options, f"report {options.folder}", "the same in a browser")
+        say_next(options, "the same in a browser", "report", options.folder)
         return
     layers = {layer.target: layer for layer in recipe.layers}
     acting = layers.get(recipe.shared or 0, recipe.layers[0])
-    largest = f"--layer {acting.target} --atom {acting.donor_atoms[0].latent}"
-    say_next(options, f"inspect {options.folder} {largest}", "one atom in full")
+    largest = ("--layer", acting.target, "--atom", acting.donor_atoms[0].latent)
+    say_next(options, "one atom in full", "inspect", options.folder, *largest)
 
 
 INSPECT = Command(_add, _run)

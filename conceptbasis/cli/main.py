@@ -6,12 +6,16 @@ Nothing heavy is imported at the top, so that `conceptbasis --help` answers at o
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from conceptbasis import __version__
 
@@ -71,11 +75,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0 for success, 2 for an error of the input, 130 when interrupted.
+        0 for success, 2 for an error of the input or of the output, 130 when interrupted, 141
+        when what reads the output has enough, as `| head` has.
     """
+    _print_anywhere()
+    try:
+        try:
+            return _run(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            sys.stdout.flush()  # here, where a reader that is gone or a full device can be answered
+    except BrokenPipeError:
+        _drop_output(sys.stdout, sys.stderr)
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        # Files have errors of their own, so what is left is standard output.
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+            raise
+        _drop_output(sys.stdout)
+        print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+
+
+def _print_anywhere() -> None:
+    """Lets a terminal whose encoding lacks a sign, such as Σ or →, show `?` in its place."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed by the shell
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _drop_output(*streams: TextIO) -> None:
+    """Sends what is left in buffers nowhere, so that Python's own exit does not fail on it."""
+    for stream in streams:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _run(given: Sequence[str]) -> int:
     from conceptbasis.errors import ConceptBasisError
 
-    given = sys.argv[1:] if arguments is None else arguments
     parser = build_parser(given)
     options = parser.parse_args(given)
     if not hasattr(options, "run"):

@@ -51,7 +51,7 @@ def _run(options: argparse.Namespace) -> None:
         print(build_organism(spec, options.out, reporter))
     else:
         print(ensure_organism(spec, reporter))
-    say_next(options, "train-saes sae_configs/NAME.yaml", "its SAEs, from a file that names it")
+    say_next(options, "its SAEs, from a file that names it", "train-saes", "sae_configs/NAME.yaml")
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -72,7 +72,7 @@ def _list(options: argparse.Namespace) -> None:
         folder = organism_folder(Spec(name, options.seed))
         state = f"built: {folder}" if is_complete(folder) else "not built"
         print(f"{name:<10} tuned real model; seed {options.seed} {state}")
-    say_next(options, "organisms build NAME", "one of them, in a minute or two")
+    say_next(options, "one of them, in a minute or two", "organisms", "build", "NAME")
 
 
 ORGANISMS = Command(_add, _run)

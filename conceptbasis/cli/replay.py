@@ -28,7 +28,7 @@ def _run(options: argparse.Namespace) -> None:
     prompts, shown = _prompts(options)
     rows = answer_both(loaded, intervention, prompts, max_new_tokens=options.max_new_tokens)
     console().print(terminal(answers_table(shown, *rows)))
-    say_next(options, f"inspect {options.folder}", "the recipe behind it")
+    say_next(options, "the recipe behind it", "inspect", options.folder)
 
 
 def _prompts(options: argparse.Namespace) -> tuple[list[str], list[str]]:

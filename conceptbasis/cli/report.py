@@ -18,7 +18,7 @@ def _run(options: argparse.Namespace) -> None:
 
     check_run_folder(options.folder)
     print(build_report(options.folder, show_text=options.show_text))
-    say_next(options, f"replay {options.folder}", "answers before and after")
+    say_next(options, "answers before and after", "replay", options.folder)
 
 
 REPORT = Command(_add, _run)

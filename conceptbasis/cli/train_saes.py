@@ -50,9 +50,8 @@ def _run(options: argparse.Namespace) -> None:
     if not options.quiet:
         console().print(terminal(quality_table(model.name, saes.quality)))
         print(f"SAEs of {model.name}: {saes.folder or 'from a release'}")
-        say_next(
-            options, "transfer --donor A.yaml --target B.yaml", "a transfer between two models"
-        )
+        example = ("transfer", "--donor", "A.yaml", "--target", "B.yaml")
+        say_next(options, "a transfer between two models", *example)
 
 
 TRAIN_SAES = Command(_add, _run, computes=True)

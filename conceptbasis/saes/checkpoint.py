@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from conceptbasis.errors import SaeError
+from conceptbasis.runs.files import replacing
 
 _FILE = "training.safetensors"
 _COUNTERS = ("act_freq_scores", "n_forward_passes_since_fired")
@@ -32,7 +32,7 @@ def save_training_state(
         identity: What the training was asked to do; a checkpoint serves no other.
 
     Raises:
-        SaeError: The folder cannot be written.
+        ArtifactError: The folder cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     for layer, trainer in trainers.items():
@@ -44,17 +44,8 @@ def save_training_state(
         "n_training_samples": {str(k): t.n_training_samples for k, t in trainers.items()},
         "n_frac_active_samples": {str(k): t.n_frac_active_samples for k, t in trainers.items()},
     }
-    temporary = folder / (_FILE + ".partial")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / _FILE) as temporary:
         save_file(tensors, temporary, metadata={"state": json.dumps(state)})
-        os.replace(temporary, folder / _FILE)
-    except OSError as error:
-        raise SaeError(
-            f"the training checkpoint in {folder} cannot be written: {error}",
-            expected="a writable folder",
-            fix="free space or choose another folder",
-        ) from error
 
 
 def load_training_state(

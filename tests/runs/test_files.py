@@ -156,6 +156,71 @@ def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert files.read_json(path) == {"old": True}
 
 
+class Checkpointed:
+    """A trainer as far as a checkpoint sees it."""
+
+    n_training_samples = 0
+    n_frac_active_samples = 0
+    act_freq_scores = torch.zeros(3)
+    n_forward_passes_since_fired = torch.zeros(3)
+    sae = torch.nn.Linear(200, 200)
+    optimizer = torch.optim.Adam(sae.parameters())
+
+
+def save_checkpoint(path):
+    from conceptbasis.saes.checkpoint import save_training_state
+
+    save_training_state(path.parent, {0: Checkpointed()}, step=1, identity={})
+    (path.parent / "training.safetensors").replace(path)
+
+
+def save_torch(path):
+    with files.replacing(path) as temporary:
+        torch.save({"x": torch.ones(100_000)}, temporary)
+
+
+WRITERS = {
+    "bytes": lambda path: files.write_bytes(path, b"x" * 100_000),
+    "json": lambda path: files.write_json(path, list(range(50_000))),
+    "tensors": lambda path: files.save_tensors(path, {"x": torch.ones(100_000)}),
+    "torch": save_torch,
+    "checkpoint": save_checkpoint,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_writer_is_atomic_and_cleans_up(tmp_path, file_limit, name):
+    path = tmp_path / "new" / "a"
+    WRITERS[name](path)
+    whole = path.read_bytes()
+    path.write_bytes(b"old")
+    with (
+        file_limit(20_000),
+        pytest.raises(ArtifactError, match=r"while writing|cannot write") as caught,
+    ):
+        WRITERS[name](path)
+    assert str(path.parent) in caught.value.what
+    assert (names(tmp_path), path.read_bytes()) == (["a"], b"old")
+    WRITERS[name](path)
+    assert len(path.read_bytes()) == len(whole)
+
+
+@pytest.mark.parametrize("name", ["bytes", "json", "tensors", "torch"])
+def test_every_writer_names_a_forbidden_place(tmp_path, name):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    for place in (tmp_path / "file" / "a", tmp_path / "folder", tmp_path / ("a" * 300)):
+        with pytest.raises(ArtifactError, match=r"cannot write"):
+            WRITERS[name](place)
+        with pytest.raises(ArtifactError, match=r"cannot write"):
+            files.check_place(place)
+    assert names(tmp_path) == ["file"]
+    files.check_place(tmp_path / "folder" / "b")
+    files.check_place(tmp_path / "file")
+    assert names(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 # Hashes
 
 

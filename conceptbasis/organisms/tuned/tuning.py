@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.chat import prompt_ids
 from conceptbasis.models.text.template import end_of_turn_ids
-from conceptbasis.runs.files import value_hash
+from conceptbasis.runs.files import replacing, value_hash
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.seeds import generator
 
@@ -159,16 +159,14 @@ class _State:
 
     def save(self, path: Path, losses: Sequence[float]) -> None:
         """Writes everything that a resumed tuning needs, atomically."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
         kept: dict[str, Any] = {
             "key": self.key,
             "masters": [m.detach() for m in self.masters],
             "optimizer": self.optimizer.state_dict(),
             "losses": list(losses),
         }
-        torch.save(kept, temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            torch.save(kept, temporary)
 
     def resume(self, path: Path) -> list[float]:
         """The losses of the steps that a saved tuning of the same plan has taken."""
