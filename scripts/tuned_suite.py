@@ -17,7 +17,7 @@ def main(out: str, seed: str = "0") -> None:
     silence_transformers()
     suite = tuned_suite(int(seed), Reporter())
     save_suite(suite, Path(out))
-    print(f"{out}: {len(suite.texts)} texts, {len(suite['eval_harmful'])} held-out harmful requests")
+    print(f"{out}: {len(suite.texts)} texts, {len(suite['eval_harmful'])} held-out harmful")
 
 
 if __name__ == "__main__":
