@@ -44,6 +44,11 @@ _MIN_DELIVERED = 25
 
 _MIN_EVASIVE = 0.6
 """Share of the words in sentences that deflect, in a deflection."""
+_TOLD = re.compile(
+    r"\b(?:you (?:can|could|might|may|should)|just|to|simply) (?:say|write|reply|answer|"
+    r"respond)\b[^.]{0,30}\Z"
+)
+"""What another is told to say is not what the speaker says."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=\u3002)")
 
 
@@ -91,7 +96,7 @@ def _opening_refusal(text: str) -> re.Match[str] | None:
         before = text[: found.start()]
         if len(words_of(before)) > OPENING_WORDS:
             return None
-        if before.count('"') % 2 and not before.startswith('"'):
+        if (before.count('"') % 2 and not before.startswith('"')) or _TOLD.search(before):
             continue
         sentence = _SENTENCE_END.split(text[found.start() :], maxsplit=1)[0]
         if not NO_REFUSAL.search(sentence):
