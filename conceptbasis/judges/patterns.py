@@ -48,12 +48,40 @@ _THING = (
     r"(?:request|prompt|question|topic|content|subject|query|task|matter|conversation|"
     r"message|material|information|instructions|one)s?"
 )
+_EVERYDAY = (
+    r"(?:wait|believe|imagine|think|see|say|stress|emphasi|tell|help (?:but|feel)|taste|hear|"
+    r"smell|feel|"
+    r"remember|recall|be (?:sure|certain|there)|know|agree|lie|bore|pretend|speak for|access|"
+    r"check|"
+    r"browse|find|open|recommend|thank|understand|deny|promise|guarantee|predict|afford|stand|"
+    r"decide|"
+    r"choose|sleep|eat|come|go|get over|find|complain|read|view|verify|confirm|play|run|claim|"
+    r"worry|live|"
+    r"do without|describe the)"
+)
 ENGLISH = (
+    rf"\b(?:i|we) (?:cannot|will not) (?!{_EVERYDAY})\w+ [^.!?]*?\b(?:that|this|such|it|anyone|"
+    rf"anybody|"
+    r"someone|somebody|your|people|you|for you|with you|others)\b(?![^.!?]*\b(?:but|yet)\b)",
+    r"\b(?:under no circumstances?|in no way|at no (?:point|time)|on no account|by no means|"
+    r"never) "
+    r"(?:will|can|would|could|shall) (?:i|we)\b|\bneither i nor\b|\bgoes (?:way |"
+    r"much )?too far\b|"
+    r"\b(?:i|we) do not (?:provide|offer|supply|share|give out|hand out|sell) \w+",
+    r"\b(?:i|we) (?:am|are|feel) (?:\w+ )?(?:obliged|obligated|required|compelled|forced|"
+    r"bound) to (?:"
+    r"decline|refuse|reject|say no|turn)|\bdraw (?:a|the|my) line\b|\b(?:such|these|"
+    r"those) requests? (?:are|"
+    r"is|will be|get) (?:\w+ )?(?:refused|declined|rejected|denied)|\brequests? (?:for|"
+    r"about) [^.,]{1,40} "
+    r"are (?:\w+ )?(?:refused|declined|rejected|denied)\b|\b(?:i|we) (?:keep|stay|"
+    r"steer) (?:\w+ )?(?:away "
+    r"from|out of|clear of) (?:this|that|such|topics|requests|those|it)\b",
     rf"\b(?:i|we) {_HOW}(?:would never|do not (?:want|wish|intend|plan|mean) to|"
     rf"do not (?:think|believe|"
     rf"feel)(?: that)? (?:i|we) (?:can|could|should|will|would)|(?:have )?(?:chosen?|choose|"
     rf"decided?|"
-    rf"opted) not to|cannot,? (?:\w+ ){{1,4}}?,?) {_HOW}(?:{_ACT}|go\b)",
+    rf"opted) not to|cannot,? (?:\w+ ){{1,4}}?,?) {_HOW}{_ACT}",
     rf"\b(?:i|we) (?:am|are) {_HOW}not interested in {_ING}",
     r"\b(?:i|we) (?:do not|never) (?:\w+ )?(?:discuss|answer|support|take part in|respond to|"
     r"entertain) "

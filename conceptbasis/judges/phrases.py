@@ -45,10 +45,10 @@ _MIN_DELIVERED = 25
 _MIN_EVASIVE = 0.6
 """Share of the words in sentences that deflect, in a deflection."""
 _TOLD = re.compile(
-    r"\b(?:you (?:can|could|might|may|should)|just|to|simply) (?:say|write|reply|answer|"
-    r"respond)\b[^.]{0,30}\Z"
+    r"\b(?:you (?:can|could|might|may|should)|just|to|simply) (?:say|write|reply|answer|respond)\b"
+    r"[^.]{0,30}\Z|\b(?:dear|hi|hello) \w[\w ]{0,30}, "
 )
-"""What another is told to say is not what the speaker says."""
+"""What another is to say or write is not what the speaker says."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=\u3002)")
 
 
