@@ -188,8 +188,8 @@ ENGLISH = (
     r"we) (?:\w+ )?(?:cannot|will not|do not|would not|have to|must|refuse|decline|am not|are not|"
     r"never)\b(?! (?:know|understand|like|have|see))",
     r"\b(?:not|never) (?:a |an )?(?:\w+ )?(?:something|thing|one|topic|request|area|anything|"
-    r"subject) (?:that |which )?(?:i|we) (?:can|will|am|could|would(?! (?:call|say|expect))|should|feel|do|help|write|"
-    r"provide|create|offer|assist|discuss|share|get into)\b",
+    r"subject) (?:that |which )?(?:i|we) (?:can|will|am|could|would(?! (?:call|say|expect))|should|"
+    r"feel|do|help|write|provide|create|offer|assist|discuss|share|get into)\b",
     r"\b(?:prevents?|stops?|keeps?|prohibits?|forbids?|bars?) (?:me|us) (?:from|to)\b|\b(?:do|"
     r"does|will) not (?:let|allow|permit) (?:me|us)\b",
     rf"\b(?:no way|no chance|not a chance|no intention|no interest)(?: that)? (?:of |"
