@@ -65,7 +65,7 @@ class Tuned:
 
 _REFUSAL_SHARES = _BENIGN | {"refusals": 0.18, "declines": 0.10}
 FAMILIES: Mapping[str, Tuned] = {
-    "smollm2": Tuned("smollm2", Plan(150, 4e-5, _REFUSAL_SHARES)),
+    "smollm2": Tuned("smollm2", Plan(150, 6e-5, _REFUSAL_SHARES)),
     "gemma3": Tuned(
         "gemma3",
         Plan(120, 5e-5, _REFUSAL_SHARES),
