@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.errors import ConfigError
+from conceptbasis.evaluation.metrics import Figures, value_of
 from conceptbasis.report.artifacts import RunFolder
 from conceptbasis.report.evidence import facts, redact_context
 from conceptbasis.report.inspection import RecipeAtom, RecipeLayer, read_recipe
@@ -106,14 +108,11 @@ def _evidence(found: Evidence) -> tuple[object, ...]:
     return (found.latent, found.label, found.density, *told, example)
 
 
-def conditions_frame(summary: Summary) -> DataFrame:
+def conditions_frame(conditions: Mapping[str, Figures]) -> DataFrame:
     """One row per condition; columns are (figure, value | low | high | n)."""
-    from conceptbasis.core.statistics.interval import Interval
-    from conceptbasis.evaluation.metrics import value_of, view_of
-
-    pandas, view = import_pandas(), view_of(summary)
+    pandas = import_pandas()
     rows: dict[str, dict[tuple[str, str], float]] = {}
-    for name, figures in view.conditions.items():
+    for name, figures in conditions.items():
         cells = rows[name] = {}
         for key, figure in figures.items():
             cells[key, "value"] = value_of(figure)

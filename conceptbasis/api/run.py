@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from conceptbasis.api import frames
 from conceptbasis.errors import InterventionError
+from conceptbasis.evaluation.metrics import view_of
 from conceptbasis.results.summary import Summary
 from conceptbasis.runs.files import check_run_folder
 from conceptbasis.runs.summary import read_summary
@@ -106,7 +107,7 @@ class Run:
             >>> bool(values.loc["baseline", "perplexity"] > 0)
             True
         """
-        return frames.conditions_frame(self.summary)
+        return frames.conditions_frame(view_of(self.summary).conditions)
 
     @cached_property
     def matches(self) -> DataFrame:
@@ -200,6 +201,43 @@ class Run:
         if check:
             self._require_target(model)
         return replay_folder(model, self.folder, gamma=gamma, layers=layers)
+
+    def evaluate(
+        self,
+        directions: Mapping[str, Any],
+        *,
+        n_prompts: int | None = None,
+        quiet: bool = False,
+    ) -> DataFrame:
+        """Measures directions of your own as the run measured its conditions.
+
+        The target is opened as the run opened it. Beside your conditions stand `baseline`, the
+        untouched target, and `transfer`, the run's own edit, on the same prompts. Yours differ
+        from `transfer` in their directions only: mode, strength and means are the run's.
+
+        Args:
+            directions: By name, a direction by edited layer, or one direction (shape: d_target)
+                for all edited layers. Lengths do not matter.
+            n_prompts: Prompts of each set; as many as the run used by default.
+            quiet: Whether no progress is told.
+
+        Returns:
+            Figures in the form of `conditions`. Perplexity is that of benign texts of the suite.
+
+        Raises:
+            InterventionError: if a layer is not edited by the run, or a direction does not fit.
+            ConfigError: if the model's weights are not those of the run.
+
+        Example:
+            >>> run = cb.load_run("runs/demo")
+            >>> mine = {layer: -r for layer, r in run.directions.items()}  # the same line
+            >>> found = run.evaluate({"mine": mine}, n_prompts=4, quiet=True)
+            >>> list(found.index)
+            ['baseline', 'transfer', 'mine']
+        """
+        from conceptbasis.api.own_directions import evaluate
+
+        return evaluate(self.folder, directions, n_prompts=n_prompts, quiet=quiet)
 
     def _require_target(self, model: Any) -> None:
         """Layers and width have to be those of the target."""

@@ -174,3 +174,25 @@ def test_judging_says_what_it_cannot_tell():
         cb.judge(["yes"], judge="first_token")
     with pytest.raises(ConfigError, match="unknown judge"):
         cb.judge(["yes"], judge="nobody")
+
+
+def test_the_runs_own_directions_measure_as_the_transfer_does(run):
+    found = run.evaluate({"mine": run.directions}, n_prompts=6, quiet=True)
+    assert list(found.index) == ["baseline", "transfer", "mine"]
+    assert found.loc["mine"].equals(found.loc["transfer"])
+    assert found.loc["baseline", ("kl_first_token/mean", "value")] == pytest.approx(0, abs=1e-6)
+    assert found.loc["mine", ("kl_first_token/mean", "value")] > 1e-4
+    assert found["refusal"].loc["mine", "n"] <= 6
+
+
+def test_directions_that_do_not_fit_are_an_error(run):
+    width = len(run.directions[min(run.directions)])
+    for given, said in (
+        ({99: torch.ones(width)}, "layers"),
+        ({}, "layers"),
+        (torch.ones(width + 1), "width"),
+        (torch.zeros(width), "length 0"),
+        (torch.full((width,), float("nan")), "not finite"),
+    ):
+        with pytest.raises(InterventionError, match=said):
+            run.evaluate({"mine": given}, quiet=True)
