@@ -119,7 +119,8 @@ def conditions_frame(conditions: Mapping[str, Figures]) -> DataFrame:
             if isinstance(figure, Interval):
                 cells |= {(key, b): getattr(figure, b) for b in ("low", "high", "n")}
     names = list(dict.fromkeys(key for cells in rows.values() for key in cells))
-    names.sort(key=lambda key: [n for n, _ in names].index(key[0]))
+    order = list(dict.fromkeys(name for name, _ in names))
+    names.sort(key=lambda key: order.index(key[0]))
     values = [[cells.get(key) for key in names] for cells in rows.values()]
     index = pandas.Index(list(rows), name="condition")
     columns = pandas.MultiIndex.from_tuples(names or [], names=["figure", "bound"])

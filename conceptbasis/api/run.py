@@ -194,7 +194,7 @@ class Run:
             >>> run = cb.load_run("runs/demo")
             >>> with run.replay(model, gamma=0.5) as edited:
             ...     print(edited)
-            3/3 stream
+            3/3 stream, ...
         """
         from conceptbasis.edits.finished import replay_folder
 

@@ -125,7 +125,7 @@ def test_strength_and_layers_change_the_edit(run, sides):
         assert torch.allclose(logits(model), before, atol=1e-4)
     first = min(run.directions)
     with run.replay(model, layers=[first]) as edited:
-        assert str(edited).startswith("1/1")
+        assert str(edited).startswith("1/3 stream")
         once = logits(model)
     with run.replay(model, gamma=2.0, layers=[first]):
         assert not torch.allclose(logits(model), once, atol=1e-4)
