@@ -57,7 +57,7 @@ def _prompts(options: argparse.Namespace) -> tuple[list[str], list[str]]:
 
 def _prompts_of_run(folder: Path) -> tuple[list[str], list[str]]:
     from conceptbasis.behaviors import find_behavior
-    from conceptbasis.cli.finished import read_settings
+    from conceptbasis.runs.settings import read_settings
     from conceptbasis.study.opening import load_prompts
 
     _, config = read_settings(folder)

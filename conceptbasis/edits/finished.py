@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,34 @@ def load_replayed(folder: Path) -> Replayed:
     return load_result(folder, "replay", Replayed)
 
 
-def replay_folder(model: Any, folder: Path) -> AbstractContextManager[EditReport]:
-    """The context in which a transformers model runs under a finished transfer."""
+def replay_folder(
+    model: Any,
+    folder: Path,
+    *,
+    gamma: float | None = None,
+    layers: Iterable[int] | None = None,
+) -> AbstractContextManager[EditReport]:
+    """The context in which a transformers model runs under a finished transfer.
+
+    Args:
+        model: The target.
+        folder: The run folder.
+        gamma: Strength in place of the run's; in mode `add`, a multiple of what the run adds.
+        layers: Some of the edited layers; all by default.
+    """
     replayed = load_replayed(folder)
     row = None if replayed.architecture is None else parse_row(replayed.architecture)
     loaded = LoadedModel(model, None, resolve(model, row), type(model).__name__)
-    return apply_intervention(loaded, intervention_of(replayed))
+    return apply_intervention(loaded, _adjusted(intervention_of(replayed), gamma, layers))
+
+
+def _adjusted(
+    intervention: Intervention, gamma: float | None, layers: Iterable[int] | None
+) -> Intervention:
+    kept = intervention if layers is None else intervention.restrict(layers)
+    if gamma is None:
+        return kept
+    return kept.scaled(gamma) if kept.mode == "add" else replace(kept, gamma=gamma)
 
 
 def answer_both(
