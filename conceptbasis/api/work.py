@@ -90,7 +90,8 @@ def train_saes(
 
     silence_transformers()
     parsed, run = model_config(model), run_config(config, settings)
-    reporter, suite = Reporter(quiet=quiet), load_prompts(run)
+    reporter = Reporter(quiet=quiet)
+    suite = load_prompts(run, reporter)
     loaded = open_model(parsed, run.device, reporter)
     folder = None if out is None else Path(out)
     found = add_saes(parsed, loaded, suite, reporter, out=folder).saes

@@ -66,14 +66,22 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     for number, line in read_lines(path):
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = json.loads(line, object_pairs_hook=_unlike_keys)
+        except ValueError as error:
             raise bad_row(path, number, str(error)) from error
         if not isinstance(row, dict):
             raise bad_row(path, number, "not a JSON object")
         if "\\ud" in line.lower():
             check_characters(json.dumps(row, ensure_ascii=False), f"{path}, line {number}")
         yield number, row
+
+
+def _unlike_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {twice!r} is given twice")
+    return row
 
 
 def bad_row(path: Path, number: int, why: str) -> PromptError:

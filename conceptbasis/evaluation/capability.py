@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from conceptbasis.edits.intervention import Intervention, apply_intervention
+from conceptbasis.errors import PromptError
 from conceptbasis.models.harness import run_tasks
 from conceptbasis.models.loading.load import LoadedModel
 from conceptbasis.models.text.generation import text_nll
@@ -40,8 +41,11 @@ def measure_capability(
         n_shots: Examples before each item.
         batch_size: Items or texts at a time.
         chat: Whether items of tasks go through the chat template.
+
+    Raises:
+        PromptError: if no text has a second token, which is the first that can be predicted.
     """
-    pieces = [piece for text in texts for piece in fit_context(loaded, text)]
+    pieces = _readable(loaded, texts, reporter)
 
     def measure() -> dict[tuple[str, str], float]:
         options: dict[str, Any] = {"limit": limit, "n_shots": n_shots, "batch_size": batch_size}
@@ -58,6 +62,21 @@ def measure_capability(
         after = measure()
     rows = tuple(TaskFigure(*name, value, after[name]) for name, value in before.items())
     return Capability(rows, limit, len(pieces), report.as_dict())
+
+
+def _readable(loaded: LoadedModel, texts: Sequence[str], reporter: Reporter) -> list[str]:
+    """Pieces of the texts with a token to predict, so with two."""
+    pieces = [piece for text in texts for piece in fit_context(loaded, text)]
+    kept = [piece for piece in pieces if len(loaded.tokenizer(piece)["input_ids"]) > 1]
+    if texts and not kept:
+        raise PromptError(
+            f"none of {len(texts)} texts has a token that can be predicted",
+            expected="texts of at least two tokens",
+            fix="give longer texts; with a table, name the column of the text by --column",
+        )
+    if len(kept) < len(pieces):
+        reporter.say(f"texts: {len(pieces) - len(kept)} of one token are left out")
+    return kept
 
 
 def fit_context(loaded: LoadedModel, text: str) -> list[str]:

@@ -245,6 +245,27 @@ def test_override_with_an_unknown_key_or_a_wrong_value_is_refused(item):
     assert item.split("=")[0].split(".")[0] in caught.value.what
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("budget: B0\nseed: 1\nbudget: B1\n", r"'budget' is given twice[\s\S]*line 3"),
+        ("fit:\n  n_atoms: 8\n  n_resamples: 20\n  n_atoms: 9\n", "'n_atoms' is given twice"),
+        ("fit: {n_atoms: 8, 'n_atoms': 9}\n", "'n_atoms' is given twice"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused(tmp_path, text, said):
+    path = write(tmp_path / "c.yaml", text)
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_yaml(path)
+    assert str(path) in caught.value.what
+
+
+def test_a_key_in_two_sections_or_over_a_merged_one_is_no_key_given_twice(tmp_path):
+    text = "a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: {x: 1}\n'1': s\n1: t\n"
+    found = load_yaml(write(tmp_path / "c.yaml", text))
+    assert found == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}, "c": {"x": 1}, "1": "s", 1: "t"}
+
+
 def test_override_whose_value_is_no_yaml_is_refused():
     with pytest.raises(ConfigError, match="transfer"):
         load_run_config(None, ["transfer.ridges=[0.1, 1"])

@@ -175,3 +175,10 @@ def test_how_many_rows_each_source_gives_is_said(tmp_path):
         f"prompts: texts (chat): 2 rows of {path}, 1 without an answer left out",
         f"prompts: texts (chat): 3 rows of {path}",
     ]
+
+
+def test_a_key_that_a_line_gives_twice_is_refused(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "Name a plum."}\n{"text": "Name a pear.", "text": "Name a fig."}\n')
+    with pytest.raises(PromptError, match=r"a\.jsonl, line 2: the key 'text' is given twice"):
+        prompts(path)

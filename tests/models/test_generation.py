@@ -220,3 +220,13 @@ def test_logits_of_many_texts_are_never_held_at_once(models, monkeypatch):
     assert torch.equal(whole[1], parts[1])
     assert generation.rows_at_once(64, 262_144) == 5  # a large vocabulary
     assert generation.rows_at_once(64, 512) > 2_000
+
+
+def test_texts_without_a_token_to_predict_are_named(models):
+    from conceptbasis.errors import PromptError
+
+    loaded = models["llama"]
+    word = next(w for w in ("a", "salt", ".") if len(loaded.tokenizer(w)["input_ids"]) == 1)
+    with pytest.raises(PromptError, match="none of 2 texts has a token that can be predicted"):
+        text_nll(loaded, [word, word])
+    assert text_nll(loaded, [word, "salt and bread"])[1][0] == 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,8 +14,24 @@ from micro import QUIET
 from conceptbasis.cli.main import main
 from conceptbasis.edits.finished import load_replayed
 from conceptbasis.edits.intervention import apply_intervention, intervention_of
+from conceptbasis.errors import PromptError
 from conceptbasis.evaluation.capability import fit_context, measure_capability
 from conceptbasis.models.text.generation import text_nll
+from conceptbasis.runs.progress import Reporter
+
+
+class Cut:
+    """A tokenizer that puts no token of its own around plain texts."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+
+    def __call__(self, text, **options):
+        return self.tokenizer(text, **{**options, "add_special_tokens": False})
+
+    def __getattr__(self, name):
+        return getattr(self.tokenizer, name)
+
 
 LONG = "people saw the robin in the old museum . " * 40
 
@@ -45,6 +63,18 @@ def test_perplexity_of_texts_is_that_of_the_model_by_hand(sides, finished):
         with apply_intervention(loaded, intervention):
             assert row.after == pytest.approx(by_hand(), rel=1e-3)
     assert row.before != row.after
+
+
+def test_texts_of_one_token_are_left_out_or_refused(sides, finished, capsys):
+    loaded = sides.target.loaded
+    loaded = replace(loaded, tokenizer=Cut(loaded.tokenizer))
+    intervention = intervention_of(load_replayed(finished.folder))
+    measure = partial(measure_capability, loaded, intervention)
+    with pytest.raises(PromptError, match="none of 2 texts has a token that can be predicted"):
+        measure(QUIET, texts=["plum", " "], tasks=["no task is run before"])
+    both = measure(Reporter(), texts=["plum", "a plum is ripe ."])
+    assert "texts: 1 of one token are left out" in capsys.readouterr().err
+    assert both.rows == measure(QUIET, texts=["a plum is ripe ."]).rows
 
 
 def test_the_commands_write_their_files(finished, tmp_path, capsys, monkeypatch):

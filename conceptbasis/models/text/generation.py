@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from conceptbasis.errors import PromptError
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.batches import run_batches
 from conceptbasis.models.text.chat import Text, answered, encode_texts, pad_left, prompt_ids
@@ -202,7 +203,7 @@ def text_nll(
         Sum of the negative log-likelihood (nats, float64) and number of tokens, by text.
 
     Raises:
-        PromptError: No texts, or one that does not fit the context.
+        PromptError: No texts, one that does not fit the context, or none with two tokens.
         NumericsError: NaN or infinite logits.
     """
     loaded.show(texts)
@@ -230,6 +231,12 @@ def text_nll(
 
     with torch.no_grad():
         run_batches(order, batch_size, read)
+    if not tokens.any():
+        raise PromptError(
+            f"none of {len(texts)} texts has a token that can be predicted",
+            expected="at least one text of two tokens or more",
+            fix="give longer texts",
+        )
     return nll, tokens
 
 
