@@ -58,7 +58,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     return ((i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip())
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_jsonl(path: Path) -> Iterator[tuple[int, Row]]:
     """The objects of a JSON-lines file, with the numbers of their lines.
 
     Raises:

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from conceptbasis.errors import SaeError
-from conceptbasis.saes.hook_names import is_residual, settle_hook
+from conceptbasis.saes.hook_names import Settings, is_residual, settle_hook
 
-Components = tuple[dict[str, Any], dict[str, Tensor]]
+Components = tuple[Settings, dict[str, Tensor]]
 """A sae-lens configuration (of before version 6, which is the form it converts) and weights."""
 Converter = Callable[..., Any]
 """A loader as sae-lens calls it, of a folder or of a repository."""

@@ -6,8 +6,10 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+Settings: TypeAlias = dict[str, Any]
+"""A configuration as sae-lens takes it."""
 RESIDUAL = "resid_post"
 """The residual stream behind a block, the one site that SAEs are read at."""
 _LENS_HOOK = re.compile(r"(?:^|\.)blocks\.(\d+)\.hook_(\w+)$")
@@ -110,7 +112,7 @@ def hook_of_place(place: str | Path, repository: str = "") -> str | None:
     return f"blocks.{int(layer)}.hook_{RESIDUAL}"
 
 
-def settle_hook(config: dict[str, Any], place: str | Path, repository: str = "") -> dict[str, Any]:
+def settle_hook(config: Settings, place: str | Path, repository: str = "") -> Settings:
     """A configuration of sae-lens with the hook that it, the folder and the repository state.
 
     Where they differ, what is not the residual stream stands, so that the SAE is refused.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from conceptbasis.errors import SaeError
 from conceptbasis.saes.formats import FILES, read_dictionary_learning, read_sparsify
-from conceptbasis.saes.hook_names import settle_hook
+from conceptbasis.saes.hook_names import Settings, settle_hook
 
 
 def release_converter(release: str, format: str | None) -> Callable[..., Any]:
@@ -41,7 +41,7 @@ def release_converter(release: str, format: str | None) -> Callable[..., Any]:
 
     def read(
         repo_id: str, folder_name: str, device: str, force_download: bool, cfg_overrides: Any
-    ) -> tuple[dict[str, Any], dict[str, Tensor], Any]:
+    ) -> tuple[Settings, dict[str, Tensor], Any]:
         if name in ours:
             files, reader = ours[name]
             folder = _download(repo_id, folder_name, files, force_download)
