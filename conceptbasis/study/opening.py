@@ -59,8 +59,8 @@ def load_prompts(config: RunConfig, reporter: Reporter | None = None) -> PromptS
     section, sets = config.prompts, find_behavior(config.behavior).sets
     folder = None if section.path is None else load_suite(Path(section.path).expanduser(), sets)
     if section.sets or section.texts:
-        say = None if reporter is None else reporter.say
-        suite = build_from_sources(section, folder, sets, say)
+        told = None if reporter is None else reporter.say
+        suite = build_from_sources(section, folder, sets, told)
         check_direction_sets(suite, sets)
     elif folder is not None:
         suite = folder
