@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from conceptbasis.api import frames
 from conceptbasis.errors import InterventionError
@@ -19,10 +19,14 @@ from conceptbasis.runs.summary import read_summary
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+    from numpy.typing import ArrayLike
     from pandas import DataFrame
     from torch import Tensor
 
     from conceptbasis.models.stream.edit_report import EditReport
+
+OwnDirections: TypeAlias = "Mapping[int, ArrayLike] | ArrayLike"
+"""Directions of a user's own: one by edited layer, or one for all edited layers."""
 
 
 def load_run(folder: str | PathLike[str]) -> Run:
@@ -204,7 +208,7 @@ class Run:
 
     def evaluate(
         self,
-        directions: Mapping[str, Any],
+        directions: Mapping[str, OwnDirections],
         *,
         n_prompts: int | None = None,
         quiet: bool = False,
