@@ -35,11 +35,12 @@ _QUOTES = str.maketrans(_SINGLE | _DOUBLE)
 _CONTRACTIONS = (
     (r"\bcan(?:'t|not| not)\b", "cannot"),
     (r"\bcant\b", "cannot"),
-    (r"\bwon'?t\b(?! be\b)", "will not"),
+    (r"\bwon'?t\b", "will not"),
     (r"\b(do|does|did|is|are|could|would|should|must|has|have|was|were)n't\b", r"\1 not"),
     (r"\bdont\b", "do not"),
     (r"\b(i)'?m\b", r"\1 am"),
     (r"\b(we|they|you)'re\b", r"\1 are"),
+    (r"\blet's\b", "let us"),
     (r"\b(it|that|here|what|there)'s\b", r"\1 is"),
     (r"\b(i|we|you|it)'ll\b", r"\1 will"),
     (r"\b(i|we|you|they)'ve\b", r"\1 have"),
