@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -196,3 +197,11 @@ def test_directions_that_do_not_fit_are_an_error(run):
     ):
         with pytest.raises(InterventionError, match=said):
             run.evaluate({"mine": given}, quiet=True)
+
+
+def test_a_rejected_run_has_empty_conditions_and_all_the_rest(run):
+    summary = replace(run.summary, conditions=(), curve=None, primary_judge=None)
+    rejected = cb.Run(run.folder, summary)
+    assert len(rejected.conditions) == 0
+    assert "<table>" in rejected._repr_html_()
+    assert rejected.recipe.equals(run.recipe)
