@@ -61,19 +61,22 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def replay(model: Any, folder: str | PathLike[str]) -> AbstractContextManager[EditReport]:
+def replay(
+    model: Any, folder: str | PathLike[str], *, check: bool = True
+) -> AbstractContextManager[EditReport]:
     """Applies a finished transfer to its target for the duration of a `with` block.
 
     Args:
-        model: The target, a transformers causal language model.
+        model: The target, a transformers causal language model; also compiled, or wrapped by PEFT.
         folder: The run folder.
+        check: Whether the model's weights must be those of the target.
 
     Raises:
         ArtifactError: if the run is not finished or its files are corrupt.
-        InterventionError: if the model is not one the transfer fits.
+        InterventionError: if the model is not the target, or the edit does not act on it.
     """
     from pathlib import Path
 
     from conceptbasis.edits.finished import replay_folder
 
-    return replay_folder(model, Path(folder))
+    return replay_folder(model, Path(folder), check=check)

@@ -12,6 +12,7 @@ from conceptbasis.config.model import ModelConfig
 from conceptbasis.config.run import RunConfig
 from conceptbasis.data.prompts import PromptSuite
 from conceptbasis.errors import CoverageError
+from conceptbasis.evaluation.bench import load_section_judge
 from conceptbasis.evaluation.overview import measure_overview, overview_lines
 from conceptbasis.evaluation.summary import write_recipe, write_summary
 from conceptbasis.methods import check_methods
@@ -118,12 +119,14 @@ def _open_sides(
     reporter: Reporter,
     open_sae_log: OpenSaeLog | None,
 ) -> tuple[Side, Side, PromptSuite]:
-    """Opens both models before any SAE is trained, so that a bad one costs no training; with the
+    """Opens all models before any SAE is trained, so that a bad one costs no training; with the
     suite of which both can read every text."""
     models = [(c, open_model(c, config.device, reporter)) for c in configs]
     opened = [loaded for _, loaded in models]
     check_context(opened, suite, config)
     fitting = leave_out_long_texts(opened, suite, config, reporter)
+    if config.evaluate.judge is not None:
+        load_section_judge(config.evaluate.judge, config.device)
     if config.replay.mode == "orthogonalise":
         check_weight_edits(models[1][1].architecture)
     donor, target = both_with_saes(models, suite, reporter, open_sae_log)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from conceptbasis.api.frames import conditions_frame
+from conceptbasis.api.run import OwnDirections
 from conceptbasis.behaviors import find_behavior
 from conceptbasis.config.budgets import benign_classes, find_class
 from conceptbasis.config.run import RunConfig
@@ -33,11 +36,12 @@ from conceptbasis.runs.settings import read_settings
 from conceptbasis.study.opening import hash_model, load_prompts, open_model
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
     from pandas import DataFrame
 
 
 def evaluate(
-    folder: Path, directions: Mapping[str, Any], *, n_prompts: int | None, quiet: bool
+    folder: Path, directions: Mapping[str, OwnDirections], *, n_prompts: int | None, quiet: bool
 ) -> DataFrame:
     """See `Run.evaluate`."""
     (model, config), replayed = read_settings(folder), load_replayed(folder)
@@ -63,7 +67,7 @@ def evaluate(
     return conditions_frame(measured)
 
 
-def _along(base: Intervention, given: Any, name: str) -> Intervention:
+def _along(base: Intervention, given: OwnDirections, name: str) -> Intervention:
     """The run's edit with other directions."""
     by_layer = given if isinstance(given, Mapping) else dict.fromkeys(base.layers, given)
     unknown = sorted(set(by_layer) - set(base.layers))
@@ -74,7 +78,7 @@ def _along(base: Intervention, given: Any, name: str) -> Intervention:
             fix="give a direction for each of these layers, or for some of them",
         )
     layers, width = sorted(by_layer), base.directions.shape[1]
-    rows = [torch.as_tensor(by_layer[layer], dtype=torch.float32).flatten() for layer in layers]
+    rows = [_vector(by_layer[layer]) for layer in layers]
     if not all(row.numel() == width and _usable(row) for row in rows):
         raise InterventionError(
             f"{name!r} has a direction of another width, of length 0, or that is not finite",
@@ -83,6 +87,12 @@ def _along(base: Intervention, given: Any, name: str) -> Intervention:
         )
     unit = torch.nn.functional.normalize(torch.stack(rows), dim=1)
     return replace(base.restrict(layers), plan=LayerPlan.per_layer(layers), directions=unit)
+
+
+def _vector(given: ArrayLike) -> Float[Tensor, " d"]:
+    if isinstance(given, Tensor):
+        return given.detach().cpu().float().flatten()
+    return torch.from_numpy(np.array(given, dtype=np.float32).flatten())
 
 
 def _usable(row: Tensor) -> bool:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from conceptbasis.api import frames
-from conceptbasis.errors import InterventionError
 from conceptbasis.evaluation.metrics import view_of
 from conceptbasis.results.summary import Summary
 from conceptbasis.runs.files import check_run_folder
@@ -19,10 +18,14 @@ from conceptbasis.runs.summary import read_summary
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+    from numpy.typing import ArrayLike
     from pandas import DataFrame
     from torch import Tensor
 
     from conceptbasis.models.stream.edit_report import EditReport
+
+OwnDirections: TypeAlias = "Mapping[int, ArrayLike] | ArrayLike"
+"""Directions of a user's own: one by edited layer, or one for all edited layers."""
 
 
 def load_run(folder: str | PathLike[str]) -> Run:
@@ -181,14 +184,16 @@ class Run:
         """Applies the run's edit to its target for the duration of a `with` block.
 
         Args:
-            model: The target, a transformers causal language model.
+            model: The target, a transformers causal language model; also compiled, or wrapped by
+                PEFT.
             gamma: Strength in place of the run's: 1 removes, 2 reflects, below 0 strengthens. In
                 mode `add`, a multiple of what the run adds.
             layers: Some of the edited layers; all by default.
-            check: Whether a model that is not the run's target is an error.
+            check: Whether the model's weights must be those of the target.
 
         Raises:
-            InterventionError: if the model is another one, or none of the layers is edited.
+            InterventionError: if the model is another one, the edit does not act on it, or none of
+                the layers is edited.
 
         Example:
             >>> run = cb.load_run("runs/demo")
@@ -198,13 +203,11 @@ class Run:
         """
         from conceptbasis.edits.finished import replay_folder
 
-        if check:
-            self._require_target(model)
-        return replay_folder(model, self.folder, gamma=gamma, layers=layers)
+        return replay_folder(model, self.folder, check=check, gamma=gamma, layers=layers)
 
     def evaluate(
         self,
-        directions: Mapping[str, Any],
+        directions: Mapping[str, OwnDirections],
         *,
         n_prompts: int | None = None,
         quiet: bool = False,
@@ -238,20 +241,6 @@ class Run:
         from conceptbasis.api.own_directions import evaluate
 
         return evaluate(self.folder, directions, n_prompts=n_prompts, quiet=quiet)
-
-    def _require_target(self, model: Any) -> None:
-        """Layers and width have to be those of the target."""
-        config = model.config.get_text_config()
-        found = (config.num_hidden_layers, config.hidden_size)
-        target, donor = self.summary.target, self.summary.donor
-        if found == (target.n_layers, target.d_model):
-            return
-        it_is = " (it looks like the donor)" if found == (donor.n_layers, donor.d_model) else ""
-        raise InterventionError(
-            f"a model of {found[0]} layers and width {found[1]}{it_is}",
-            expected=f"{target.model}: {target.n_layers} layers and width {target.d_model}",
-            fix=f"load {target.model}, the target of {self.folder}, or pass check=False",
-        )
 
     def report(self) -> Path:
         """The path of the run's report, one HTML file; it is written where it is out of date.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from torch import Tensor
 from conceptbasis.api.frames import frame
 from conceptbasis.core.features.matching import eligible_pairs, shift_null
 from conceptbasis.core.features.partners import CodePair
-from conceptbasis.core.features.significance import DENSITY_BINS
+from conceptbasis.core.features.significance import least_found, least_p, shifts_needed
 from conceptbasis.core.layers.svcca import svcca as core_svcca
 from conceptbasis.core.layers.svcca import svcca_null
 from conceptbasis.errors import NumericsError
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
 _BLOCKS = 20
 """Blocks of consecutive sites; every other one is held out."""
-_WANTED_SHARE = 0.1
-"""The null is made large enough to find pairs where this share of latents has a partner."""
-_MOST_SHIFTS = 200
 
 
 def match(
@@ -61,8 +57,8 @@ def match(
         top_k: How many partners each latent may name.
         one_to_one: Whether each latent may have one partner only.
         min_density: Latents that are active at a smaller share of sites are left out.
-        n_shifts: Shifts of the null; by default as many as it takes to find pairs where a tenth
-            of the latents has one.
+        n_shifts: Shifts of the null; by default as many as it takes to find pairs where an
+            eighth of the latents has one.
         seed: Of the shifts.
 
     Returns:
@@ -89,12 +85,8 @@ def match(
     held_out = _held_out(a, b, groups)
     fit, judged = (CodePair(a[rows], b[rows]) for rows in (~held_out, held_out))
     live = int(((fit.donor != 0).mean(0) >= min_density).sum())
-    pool = max(1, live // DENSITY_BINS)
-    if n_shifts is None:
-        n_shifts = math.ceil((1 / (fdr * _WANTED_SHARE) - 1) / pool)
-        n_shifts = min(max(3, n_shifts), _MOST_SHIFTS)
-    least = 1 / (1 + n_shifts * pool)
-    _warn_if_blind(least, fdr, n_shifts)
+    n_shifts = n_shifts or shifts_needed(live, fdr=fdr)
+    _warn_if_blind(n_shifts, live, fdr)
     null = shift_null(
         judged.donor,
         judged.target,
@@ -113,21 +105,23 @@ def match(
         "lost": dict(found.reasons),
         "n_mutual_best": found.n_mutual_best,
         "n_one_to_one": found.n_one_to_one,
-        "least_p": least,
+        "least_p": least_p(n_shifts, live),
     }
     return table
 
 
-def _warn_if_blind(least: float, fdr: float, n_shifts: int) -> None:
-    needed = least / fdr
-    if needed > _WANTED_SHARE * 1.01:
-        found = "nothing can be found" if needed > 1 else "rare pairs cannot be found"
-        warnings.warn(
-            f"with n_shifts={n_shifts} the null gives no p below {least:.2g}, so {found}: at a "
-            f"false discovery rate of {fdr:g} it takes a partner for {needed:.0%} of the latents; "
-            "raise n_shifts",
-            stacklevel=3,
-        )
+def _warn_if_blind(n_shifts: int, live: int, fdr: float) -> None:
+    needed = shifts_needed(live, fdr=fdr)
+    if n_shifts >= needed:
+        return
+    found = least_found(n_shifts, live, fdr=fdr)
+    warnings.warn(
+        f"with n_shifts={n_shifts} over {live} active latents no p is below "
+        f"{least_p(n_shifts, live):.2g}, so that "
+        + (f"fewer than {found} pairs count as none" if found <= live else "no pair can count")
+        + f"; leave n_shifts out, or raise it to {needed}",
+        stacklevel=3,
+    )
 
 
 @dataclass(frozen=True)

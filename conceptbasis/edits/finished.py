@@ -8,10 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from conceptbasis.edits.acting import apply_proved
 from conceptbasis.edits.intervention import Intervention, apply_intervention, intervention_of
+from conceptbasis.errors import InterventionError
 from conceptbasis.models.architecture.binding import resolve
 from conceptbasis.models.architecture.table import parse_row
 from conceptbasis.models.loading.loaded import LoadedModel
+from conceptbasis.models.loading.wrapped import adapters_in, hash_weights, unwrap
 from conceptbasis.models.stream.edit_report import EditReport
 from conceptbasis.models.text.generation import generate
 from conceptbasis.results.edit import Replayed
@@ -31,6 +34,7 @@ def replay_folder(
     model: Any,
     folder: Path,
     *,
+    check: bool = True,
     gamma: float | None = None,
     layers: Iterable[int] | None = None,
 ) -> AbstractContextManager[EditReport]:
@@ -39,13 +43,27 @@ def replay_folder(
     Args:
         model: The target.
         folder: The run folder.
+        check: Whether the model's weights must be those of the target.
         gamma: Strength in place of the run's; in mode `add`, a multiple of what the run adds.
         layers: Some of the edited layers; all by default.
+
+    Raises:
+        InterventionError: if the model's weights are not those of the target (unless `check` is
+            off), or an adapter would escape an edit of weights.
     """
-    replayed = load_replayed(folder)
+    replayed, inner = load_replayed(folder), unwrap(model)
+    if check:
+        _check_weights(model, inner, replayed)
     row = None if replayed.architecture is None else parse_row(replayed.architecture)
-    loaded = LoadedModel(model, None, resolve(model, row), type(model).__name__)
-    return apply_intervention(loaded, _adjusted(intervention_of(replayed), gamma, layers))
+    loaded = LoadedModel(inner, None, resolve(inner, row), type(inner).__name__)
+    if replayed.mode == "orthogonalise" and adapters_in(inner):
+        raise InterventionError(
+            "an edit of weights on a model with an active adapter, whose own writes it misses",
+            expected="a model with the adapter merged into its weights",
+            fix="call model.merge_and_unload() first and pass what it returns",
+        )
+    intervention = _adjusted(intervention_of(replayed), gamma, layers)
+    return apply_proved(model, loaded, intervention)
 
 
 def _adjusted(
@@ -55,6 +73,22 @@ def _adjusted(
     if gamma is None:
         return kept
     return kept.scaled(gamma) if kept.mode == "add" else replace(kept, gamma=gamma)
+
+
+def _check_weights(model: Any, inner: Any, replayed: Replayed) -> None:
+    found = hash_weights(model)
+    if found == replayed.weights["target"]:
+        return
+    name = getattr(inner, "name_or_path", "") or type(inner).__name__
+    what = f"{name} is not the target of this run (its weights differ)"
+    if found == replayed.weights["donor"]:
+        what = f"{name} is the donor of this run; the edit is for its target"
+    adapted = ", without an adapter of its own" if adapters_in(inner) else ""
+    raise InterventionError(
+        what,
+        expected=f"the weights of {replayed.target_name}{adapted}",
+        fix="load that model, or pass check=False to edit this one all the same",
+    )
 
 
 def answer_both(

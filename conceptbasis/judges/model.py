@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from conceptbasis.errors import ConfigError
+from conceptbasis.errors import ConfigError, ModelError, reason
 from conceptbasis.judges.base import Answers, Judge, Verdict
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ def load_judge(source: Source, options: JudgeOptions, placement: Placement) -> J
         placement: Dtype and device.
 
     Raises:
-        ModelError: Not found, damaged or gated.
+        ModelError: Not found, damaged or gated, without any token to pad with, or not able to
+            judge two answers at once.
         ConfigError: A label that the classifier does not have, a pattern that is no regular
             expression, or a guard without a chat template that is given no template.
     """
@@ -169,9 +170,42 @@ def load_judge(source: Source, options: JudgeOptions, placement: Placement) -> J
     else:
         model = _load_classifier(source, placement)
         _check_labels(source.name, options, model)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return JudgeModel(source.name, options, model.eval().requires_grad_(False), tokenizer)
+    _set_padding(source.name, model, tokenizer)
+    judge = JudgeModel(source.name, options, model.eval().requires_grad_(False), tokenizer)
+    _prove(judge)
+    return judge
+
+
+def _set_padding(name: str, model: Any, tokenizer: Any) -> None:
+    """One padding token for tokenizer and model, and not the one that ends its texts.
+
+    A decoder that classifies reads the last token that is no padding.
+    """
+    config, last = model.config.get_text_config(), [*tokenizer("a")["input_ids"], None][-2]
+    known = [tokenizer.pad_token_id, config.pad_token_id, tokenizer.eos_token_id]
+    known += [tokenizer.unk_token_id, tokenizer.bos_token_id]
+    fitting = [i for i in known if i is not None and 0 <= i < config.vocab_size and i != last]
+    if not fitting:
+        raise ModelError(
+            f"the judge {name} has no token to pad with",
+            expected="a padding token, or another special token, in its tokenizer",
+            fix="name a pad_token in its tokenizer_config.json",
+        )
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(fitting[0])
+    config.pad_token_id = model.config.pad_token_id = fitting[0]
+
+
+def _prove(judge: JudgeModel) -> None:
+    """Judges two answers at once, so that what the model lacks is found before any work."""
+    try:
+        judge.judge(["a", "a b"], ["a", "a b c"], batch_size=2)
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+        raise ModelError(
+            f"the judge {judge.name} cannot judge two answers: {reason(error)}",
+            expected="a model and a tokenizer of one kind, as `evaluate.judge` describes them",
+            fix="correct evaluate.judge, or use another model; the same fails with transformers "
+            "alone",
+        ) from error
 
 
 def _load_classifier(source: Source, placement: Placement) -> Any:

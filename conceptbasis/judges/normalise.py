@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from conceptbasis.models.text.thoughts import CLOSES, OPENS
+
 MIN_WORDS = 24
 """Shorter answers are too short to be called degenerate."""
 _OPENING = 2 * MIN_WORDS
@@ -15,19 +17,13 @@ _MIN_READABLE = 0.3
 """Least share of letters and digits among the characters that are not spaces."""
 
 _THOUGHTS = (
-    re.compile(r"<(think|thinking|reasoning|thought)>.*?</\1>", re.DOTALL | re.IGNORECASE),
-    re.compile(r"\[think\].*?\[/think\]", re.DOTALL | re.IGNORECASE),
-    re.compile(r"<\|channel\|>analysis<\|message\|>.*?(?=<\|channel\|>final)", re.DOTALL),
+    re.compile(rf"(?:{OPENS}).*?(?:{CLOSES})", re.DOTALL | re.IGNORECASE),
     # The same with special tokens left out, as a tokenizer decodes it.
     re.compile(r"\Aanalysis.*?assistantfinal", re.DOTALL),
-    # A template that opens the block itself leaves its end only.
-    re.compile(r"\A(?:(?!<think).)*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE),
+    # A template that opens the block itself may leave its end only.
+    re.compile(rf"\A.*?(?:{CLOSES})", re.DOTALL | re.IGNORECASE),
 )
-_OPEN_THOUGHT = re.compile(
-    r"<(?:think|thinking|reasoning|thought)>|\[think\]|\Aanalysis(?=[A-Z])"
-    r"|<\|channel\|>analysis<\|message\|>",
-    re.IGNORECASE,
-)
+_OPEN_THOUGHT = re.compile(rf"(?i:{OPENS})|\Aanalysis(?=[A-Z])")
 _TAGS = re.compile(r"<\|[^|>]*\|>(?:final|assistant)?|</?s>|<(?:start|end)_of_turn>")
 _SINGLE = dict.fromkeys("\u2018\u2019\u201b\u02bc\u2032\u00b4", "'")
 _DOUBLE = dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033", '"')

@@ -120,6 +120,7 @@ class Replayed:
         edited: Edited places as (done, of), by kind.
         target_hash: Hash of the model it belongs to.
         target_name: Name of that model.
+        weights: Hashes of the weights of `target` and `donor`, whatever they are loaded as.
         architecture: The model's own row of the architecture table, if its file has one.
         directions: One row per edited layer.
         means: Where `affine` sets the component to.
@@ -138,6 +139,7 @@ class Replayed:
     edited: Mapping[str, tuple[int, int]]
     target_hash: str
     target_name: str
+    weights: Mapping[str, str]
     architecture: Mapping[str, object] | None
     directions: Float[Tensor, "n_edited d_target"]
     means: Float[Tensor, "n_edited d_target"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from conceptbasis.edits.intervention import apply_intervention, plan_intervention
 from conceptbasis.edits.strength import describe, require_strength, settle
+from conceptbasis.models.loading.wrapped import hash_weights
 from conceptbasis.results.edit import Guarded, Replayed
 from conceptbasis.results.harvest import Harvest
 from conceptbasis.results.recipe import Transfer
@@ -40,6 +41,10 @@ def replay(study: Study, harvest: Harvest, transfer: Transfer, guarded: Guarded)
         {name: (int(done), int(of)) for name, (done, of) in edited.items()},
         study.target.model_hash,
         study.target.config.model,
+        {
+            "donor": hash_weights(study.donor.loaded.model),
+            "target": hash_weights(study.target.loaded.model),
+        },
         study.target.config.architecture,
         intervention.directions,
         intervention.means,

@@ -8,7 +8,7 @@ from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.core.statistics.intervals import wilson
 from conceptbasis.errors import ModelError
 from conceptbasis.judges import find_judge
-from conceptbasis.judges.base import Answers
+from conceptbasis.judges.base import Answers, Judge
 from conceptbasis.models.text.generation import generate
 
 if TYPE_CHECKING:
@@ -54,13 +54,15 @@ def require_rate(
         least: Smallest rate with which there is something to transfer.
 
     Raises:
-        ModelError: if the rate is below `least`.
+        ModelError: if the rate is below `least`, or most answers end within their thoughts.
     """
     words = behavior.words
     answers = generate(loaded, prompts, max_new_tokens=max_new_tokens)
-    verdicts = find_judge(behavior.judge).verdicts(Answers(prompts, answers))
+    judge = find_judge(behavior.judge)
+    verdicts = judge.verdicts(Answers(prompts, answers))
     rate = wilson(sum(verdict is True for verdict in verdicts), len(verdicts))
     if rate.value < least:
+        _require_finished(loaded, role, judge, answers, max_new_tokens)
         raise ModelError(
             f"the {role} {loaded.name} {words.shows} only {rate.value:.0%} of "
             f"{words.positive} prompts",
@@ -69,3 +71,18 @@ def require_rate(
             "the bound is the key direction.min_rate",
         )
     return rate
+
+
+def _require_finished(
+    loaded: LoadedModel, role: str, judge: Judge, answers: list[str], max_new_tokens: int
+) -> None:
+    kinds = [] if judge.read is None else [judge.read(answer) for answer in answers]
+    unfinished = kinds.count("unfinished")
+    if 2 * unfinished > len(answers):
+        raise ModelError(
+            f"{unfinished} of {len(answers)} answers of the {role} {loaded.name} are still "
+            f"thinking after {max_new_tokens} tokens, so nothing can be said of them",
+            expected="answers that end their thoughts within evaluate.max_new_tokens",
+            fix="set `chat: {thinking: false}` in the model's file where its template has that "
+            "switch, or raise evaluate.max_new_tokens",
+        )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -134,9 +136,19 @@ def test_strength_and_layers_change_the_edit(run, sides):
 
 
 def test_another_model_is_refused_by_name(run, sides):
-    with pytest.raises(InterventionError, match="looks like the donor") as caught:
+    with pytest.raises(InterventionError, match="is the donor of this run") as caught:
         run.replay(sides.donor.loaded.model)
     assert str(run.summary.target.model) in str(caught.value)
+
+
+def test_an_unknown_model_is_edited_when_asked_to(run, sides):
+    other = copy.deepcopy(sides.target.loaded.model)
+    with torch.no_grad():
+        other.lm_head.weight[0] += 1
+    with pytest.raises(InterventionError, match="not the target"):
+        run.replay(other)
+    with run.replay(other, check=False) as edited:
+        assert str(edited).startswith("3/3 stream")
 
 
 def test_directions_are_those_of_the_replay(run):
@@ -196,3 +208,11 @@ def test_directions_that_do_not_fit_are_an_error(run):
     ):
         with pytest.raises(InterventionError, match=said):
             run.evaluate({"mine": given}, quiet=True)
+
+
+def test_a_rejected_run_has_empty_conditions_and_all_the_rest(run):
+    summary = replace(run.summary, conditions=(), curve=None, primary_judge=None)
+    rejected = cb.Run(run.folder, summary)
+    assert len(rejected.conditions) == 0
+    assert "<table>" in rejected._repr_html_()
+    assert rejected.recipe.equals(run.recipe)

@@ -76,6 +76,61 @@ def guard(tmp_path_factory):
     return folder
 
 
+def decoder_classifier(folder, **special):
+    """A Llama that knows a refusal by its first word, without a padding token anywhere."""
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer()
+    tokenizer.pad_token = None
+    config = LlamaConfig(
+        vocab_size=320,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        id2label=LABELS,
+        label2id={v: k for k, v in LABELS.items()},
+        pad_token_id=None,
+        **special,
+    )
+    model = LlamaForSequenceClassification(config).eval()
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(40):
+        for label, answers in ((1, REFUSED), (0, ANSWERED)):
+            for answer in answers:  # one at a time: the model cannot pad
+                ids = torch.tensor([tokenizer(answer)["input_ids"]])
+                model(ids, labels=torch.tensor([label])).loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model
+
+
+def test_a_decoder_without_a_padding_token_judges_in_any_batch(tmp_path):
+    alone = decoder_classifier(tmp_path)
+    with pytest.raises(ValueError, match="padding token"):  # what it is without the remedy
+        alone(torch.ones(2, 3, dtype=torch.long))
+    judge = load(tmp_path, CLASSIFIER)
+    assert judge.model.config.pad_token_id == judge.tokenizer.pad_token_id is not None
+    answers = [REFUSED[0], ANSWERED[0], ANSWERED[1], REFUSED[1], ANSWERED[3]]
+    expected = [True, False, False, True, False]
+    for size in (1, 2, 5):
+        assert judge.judge(["museum"] * 5, answers, batch_size=size) == expected
+
+
+def test_what_a_judge_lacks_is_said_when_it_is_loaded(tmp_path, classifier, monkeypatch):
+    from transformers import BertForSequenceClassification
+
+    def broken(*_, **__):
+        raise ValueError("this head reads images")
+
+    monkeypatch.setattr(BertForSequenceClassification, "forward", broken)
+    with pytest.raises(ModelError, match=r"cannot judge two answers: .*reads images"):
+        load(classifier, CLASSIFIER)
+
+
 def load(folder, options) -> JudgeModel:
     return load_judge(Source(str(folder)), options, Placement())
 

@@ -26,6 +26,31 @@ def test_no_words_is_empty(answer):
     assert judge_phrases(answer) is None
 
 
+THOUGHTS = [
+    "<seed:think>I cannot help but wonder.</seed:think>",
+    '<think type="long" budget="5">I cannot help but wonder.</think>',
+    "<|channel>thought\nI cannot help but wonder.<channel|>",
+    "<|channel|>analysis<|message|>I cannot help but wonder.assistant<|channel|>final<|message|>",
+    "◁think▷I cannot help but wonder.◁/think▷",
+    "<|START_THINKING|>I cannot help but wonder.<|END_THINKING|>",
+    "<Thought>I cannot help but wonder.</Thought>",
+]
+
+
+@pytest.mark.parametrize("thought", THOUGHTS)
+def test_thoughts_of_many_formats_are_left_out_and_unscored_where_they_do_not_end(thought):
+    assert read_answer(thought + "A robin is a bird.") == "answer"
+    assert read_answer(thought + "I cannot help with that.") == "refusal"
+    cut = thought.partition(" wonder")[0]
+    assert read_answer(cut) == "unfinished"
+    assert judge_phrases(cut) is None
+
+
+def test_tags_that_are_no_thoughts_stay():
+    assert read_answer("<b>A robin</b> is a <thinker>bird</thinker>.") == "answer"
+    assert read_answer("<p>I cannot help with that.</p>") == "refusal"
+
+
 @pytest.mark.parametrize(
     "answer",
     ["<think>The user wants", "analysisThe user wants to know", "[THINK]I cannot help with that."],

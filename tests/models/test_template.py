@@ -5,8 +5,16 @@ import torch
 from tiny import CHAT_TEMPLATE, encode_prompts, make_loaded, make_model, make_tokenizer
 
 from conceptbasis.errors import ModelError, PromptError
+from conceptbasis.judges.phrases import read_answer
 from conceptbasis.models.loading.load import wrap_model
-from conceptbasis.models.text.chat import encode_texts, end_of_prompt_ids, render
+from conceptbasis.models.text.chat import (
+    encode_texts,
+    end_of_prompt_ids,
+    opening,
+    prompt_ids,
+    read_answer_tokens,
+    render,
+)
 from conceptbasis.models.text.generation import generate, stop_ids
 from conceptbasis.models.text.template import (
     ChatOptions,
@@ -236,3 +244,40 @@ def test_answers_stop_at_the_templates_end_of_turn():
         assert len(ran) == 4
     finally:
         handle.remove()
+
+
+SEED = """{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|assistant|><seed:think>' }}{% endif %}"""
+CHANNEL = SEED.replace("<seed:think>", "<|channel>thought\\n")
+
+
+@pytest.mark.parametrize(
+    ("template", "tag"),
+    [(R1, "<think>"), (SEED, "<seed:think>"), (CHANNEL, "<|channel>thought"), (QWEN3, "")],
+)
+def test_a_thought_that_the_template_opens_belongs_to_the_answer(template, tag):
+    tokenizer = make_tokenizer(template=template, special=tuple(SPECIAL))
+    assert opening(tokenizer) == tag
+    loaded = wrap_model(make_model("llama", vocab_size=len(tokenizer)), tokenizer, name="tiny")
+    answer = generate(loaded, ["salt ?"], max_new_tokens=4)[0]
+    assert answer.startswith(tag)
+    assert (read_answer(answer) == "unfinished") == bool(tag)
+    # Given back as the start of an answer, the tag is not written twice.
+    assert prompt_ids(tokenizer, ["salt ?"], forced=[answer]) == prompt_ids(
+        tokenizer, ["salt ?"], forced=[answer.removeprefix(tag)]
+    )
+
+
+def test_a_closed_thought_of_the_template_opens_nothing():
+    tokenizer = tokenizer_of("qwen3", thinking=False)
+    assert opening(tokenizer) == ""
+    assert opened(tokenizer).endswith("</think>\n\n")
+
+
+def test_special_tokens_that_mark_thoughts_stay_in_the_answer():
+    special = ("<seed:think>", "</seed:think>", "<|im_end|>")
+    tokenizer = make_tokenizer(special=special)
+    ids = tokenizer("<seed:think>salt</seed:think>bread<|im_end|>", add_special_tokens=False)
+    assert read_answer_tokens(tokenizer, [ids["input_ids"]]) == [
+        "<seed:think>salt</seed:think>bread"
+    ]

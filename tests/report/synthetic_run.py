@@ -446,6 +446,7 @@ def _replayed(summary: Summary) -> Replayed:
         edited={"stream": (4, 4)},
         target_hash=summary.target.hash,
         target_name=summary.target.name,
+        weights={"target": summary.target.hash, "donor": summary.donor.hash},
         architecture=None,
         directions=rows,
         means=rows.clone(),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from conceptbasis.errors import ModelError, PromptError
 from conceptbasis.models.text.spans import MARK, Message, SiteKey, Span, find_contents, site_keys
+from conceptbasis.models.text.thoughts import is_thought_tag, opened_thought
 from conceptbasis.models.text.vocabulary import check_ids
 
 Text = str | list[Message]
@@ -106,7 +107,10 @@ def prompt_ids(
         )
     starts = forced or [""] * len(prompts)
     rendered = [
-        render(tokenizer, [{"role": "user", "content": prompt}], add_generation_prompt=True) + start
+        _continued(
+            render(tokenizer, [{"role": "user", "content": prompt}], add_generation_prompt=True),
+            start,
+        )
         for prompt, start in zip(prompts, starts, strict=True)
     ]
     ids: list[list[int]] = tokenizer(rendered, add_special_tokens=False)["input_ids"]
@@ -114,6 +118,38 @@ def prompt_ids(
         _check_length(prompt, len(row), max_length)
     check_ids(tokenizer, prompts, ids)
     return ids
+
+
+def _continued(rendered: str, start: str) -> str:
+    """A prompt with the start of its answer; a thought that both open is opened once."""
+    return rendered + start.removeprefix(opened_thought(rendered) if start else "")
+
+
+def opening(tokenizer: Any) -> str:
+    """The tag of a thought that the template opens, which is the start of every answer.
+
+    Args:
+        tokenizer: A tokenizer with a chat template.
+    """
+    probe = [{"role": "user", "content": MARK.format(0)}]
+    return opened_thought(render(tokenizer, probe, add_generation_prompt=True))
+
+
+def read_answer_tokens(tokenizer: Any, rows: list[list[int]]) -> list[str]:
+    """Texts of answers without special tokens, but with those that mark thoughts.
+
+    Args:
+        tokenizer: The tokenizer.
+        rows: Token ids, one list an answer.
+    """
+    added = {
+        i: token.content for i, token in tokenizer.added_tokens_decoder.items() if token.special
+    }
+    named = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+    special = {i for i, text in (*named, *added.items()) if not is_thought_tag(text)}
+    kept = [[i for i in row if i not in special] for row in rows]
+    found: list[str] = tokenizer.batch_decode(kept, skip_special_tokens=False)
+    return found
 
 
 def answered(prompts: list[str], answers: list[str]) -> list[list[Message]]:

@@ -12,7 +12,15 @@ from torch import Tensor
 from conceptbasis.errors import PromptError
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.batches import run_batches
-from conceptbasis.models.text.chat import Text, answered, encode_texts, pad_left, prompt_ids
+from conceptbasis.models.text.chat import (
+    Text,
+    answered,
+    encode_texts,
+    opening,
+    pad_left,
+    prompt_ids,
+    read_answer_tokens,
+)
 from conceptbasis.models.text.decoding import Answers, check_drafts, decode, finite, positions
 from conceptbasis.models.text.template import end_of_turn_ids
 
@@ -28,8 +36,9 @@ class Completions:
     """Greedy completions, one a prompt.
 
     Args:
-        texts: Without special tokens.
-        tokens: The same as token ids, without the token that ended them.
+        texts: Without special tokens but those of thoughts; a thought that the template opens
+            is part of the answer, its tag included.
+        tokens: What was written, as token ids, without the token that ended them.
         first_logits: Float32 logits of the first token, of the rows that were asked for.
     """
 
@@ -110,7 +119,8 @@ def complete(
         for turn in range(max((len(some) for some in drafts), default=0)):
             _check_turn(answers, drafts, turn, batch_size)
         run_batches(answers.open_rows(), batch_size, lambda chosen: decode(answers, chosen))
-    texts = loaded.tokenizer.batch_decode(answers.tokens, skip_special_tokens=True)
+    opened = opening(loaded.tokenizer) if forced is None else ""
+    texts = [opened + text for text in read_answer_tokens(loaded.tokenizer, answers.tokens)]
     return Completions(texts, answers.tokens, answers.first_logits)
 
 
