@@ -24,7 +24,7 @@ demo: $(VENV)/installed
 	$(RUN)/conceptbasis demo --out runs/demo
 
 test: check
-	$(RUN)/python -m pytest
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto
 
 bench: $(VENV)/installed
 	$(RUN)/python -m benchmarks.run $(CASES)

@@ -1,10 +1,16 @@
 """conceptbasis: rebuild an intervention of a donor model inside a target model.
 
-The finished intervention in Python:
+In Python, with data frames (docs/python.md):
 
-    with conceptbasis.replay(model, "runs/demo") as edited:
+    import conceptbasis as cb
+
+    run = cb.load_run("runs/demo")
+    run.recipe  # one row per atom
+    with run.replay(model) as edited:
         print(edited)  # "7/7 stream, ..."
         model.generate(...)
+
+Nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
@@ -14,10 +20,45 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from conceptbasis.api.run import Run, load_run
+    from conceptbasis.api.sites import Similarity, match, svcca
+    from conceptbasis.api.work import TrainedSaes, judge, train_saes, transfer
     from conceptbasis.models.stream.edit_report import EditReport
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "replay"]
+__all__ = [
+    "Run",
+    "Similarity",
+    "TrainedSaes",
+    "__version__",
+    "judge",
+    "load_run",
+    "match",
+    "replay",
+    "svcca",
+    "train_saes",
+    "transfer",
+]
+
+_MODULES = {
+    "run": ("Run", "load_run"),
+    "sites": ("Similarity", "match", "svcca"),
+    "work": ("TrainedSaes", "judge", "train_saes", "transfer"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is used, when it is used."""
+    from importlib import import_module
+
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"conceptbasis.api.{module}"), name)
+    raise AttributeError(f"module 'conceptbasis' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def replay(

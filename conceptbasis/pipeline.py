@@ -24,7 +24,7 @@ from conceptbasis.runs.graph import Graph, Stage
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.summary import SUMMARY, read_summary
 from conceptbasis.stages import STAGES
-from conceptbasis.study.checks import check_budget, check_context
+from conceptbasis.study.checks import check_budget, check_context, leave_out_long_texts
 from conceptbasis.study.identity import recall, remember
 from conceptbasis.study.ledger import Ledger
 from conceptbasis.study.opening import OpenSaeLog, both_with_saes, load_prompts, open_model
@@ -66,14 +66,14 @@ def run_pipeline(
     """
     check_budget(target_config, config)
     check_methods(config)
-    suite = load_prompts(config)
+    suite = load_prompts(config, reporter)
     configs = (donor_config, target_config)
     with folder_lock(folder):
         known = _recalled(configs, config, suite, folder, reporter)
         if known is not None:
             return known
-        sides = _open_sides(configs, config, suite, folder, reporter, open_sae_log)
-        study = Study(folder, config, *sides, suite, Ledger(config.budget), reporter)
+        donor, target, suite = _open_sides(configs, config, suite, folder, reporter, open_sae_log)
+        study = Study(folder, config, donor, target, suite, Ledger(config.budget), reporter)
         admit_target(study)
         _write_config(folder, donor_config, target_config, config)
         (folder / SUMMARY).unlink(missing_ok=True)  # one of older stages must not be taken for this
@@ -118,10 +118,13 @@ def _open_sides(
     folder: Path,
     reporter: Reporter,
     open_sae_log: OpenSaeLog | None,
-) -> tuple[Side, Side]:
-    """Opens all models before any SAE is trained, so that a bad one costs no training."""
+) -> tuple[Side, Side, PromptSuite]:
+    """Opens both models before any SAE is trained, so that a bad one costs no training; with the
+    suite of which both can read every text."""
     models = [(c, open_model(c, config.device, reporter)) for c in configs]
-    check_context([loaded for _, loaded in models], suite, config)
+    opened = [loaded for _, loaded in models]
+    check_context(opened, suite, config)
+    fitting = leave_out_long_texts(opened, suite, config, reporter)
     if config.evaluate.judge is not None:
         load_section_judge(config.evaluate.judge, config.device)
     if config.replay.mode == "orthogonalise":
@@ -129,10 +132,10 @@ def _open_sides(
     donor, target = both_with_saes(models, suite, reporter, open_sae_log)
     for side in (donor, target):
         remember(side, _hash_texts(suite))
-    overview = measure_overview(donor, target, suite, config, folder)
+    overview = measure_overview(donor, target, fitting, config, folder)
     for line in overview_lines(donor, target, config, overview, folder):
         reporter.say(line)
-    return donor, target
+    return donor, target, fitting
 
 
 def admit_target(study: Study) -> None:

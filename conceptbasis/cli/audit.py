@@ -26,15 +26,17 @@ def _run(options: argparse.Namespace) -> None:
     from conceptbasis.report.model_tables import audit_tables
     from conceptbasis.report.table import terminal
     from conceptbasis.runs.files import folder_lock
+    from conceptbasis.study.checks import check_context
     from conceptbasis.study.opening import load_prompts, open_model
 
     silence()
     config, model = read_run_config(options), load_model_config(options.model_config)
     reporter = open_reporter(options)
     out = options.out or Path("runs") / f"audit-{model.name}"
-    suite = load_prompts(config)
+    suite = load_prompts(config, reporter)
     with folder_lock(out):
         loaded = open_model(model, config.device, reporter)
+        check_context([loaded], suite, config)
         result = audit_model(model, loaded, suite, config, out, reporter)
     for table in audit_tables(result):
         console().print(terminal(table))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -76,10 +77,13 @@ def open_reporter(options: argparse.Namespace, prefix: str = "") -> Reporter:
 
 
 def silence() -> None:
-    """Keeps the progress bars of transformers out of ours."""
-    from conceptbasis.models.loading.load import silence_transformers
+    """Keeps the progress bars of transformers out of ours; it may not be imported yet."""
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    if "transformers" in sys.modules:
+        from conceptbasis.models.loading.load import silence_transformers
 
-    silence_transformers()
+        silence_transformers()
 
 
 def read_run_config(options: argparse.Namespace) -> RunConfig:

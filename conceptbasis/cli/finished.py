@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conceptbasis.cli.command import check_device, open_reporter, silence
 
 if TYPE_CHECKING:
-    from conceptbasis.config.model import ModelConfig
-    from conceptbasis.config.run import RunConfig
     from conceptbasis.edits.intervention import Intervention
     from conceptbasis.models.loading.loaded import LoadedModel
 
@@ -25,6 +22,7 @@ def open_finished(options: argparse.Namespace) -> tuple[LoadedModel, Interventio
     from conceptbasis.edits.intervention import intervention_of
     from conceptbasis.errors import ConfigError
     from conceptbasis.runs.files import check_run_folder
+    from conceptbasis.runs.settings import read_settings
     from conceptbasis.study.opening import hash_model, open_model
 
     check_run_folder(options.folder)
@@ -39,23 +37,3 @@ def open_finished(options: argparse.Namespace) -> tuple[LoadedModel, Interventio
             fix="restore that model, or run the transfer again",
         )
     return loaded, intervention_of(replayed)
-
-
-def read_settings(folder: Path) -> tuple[ModelConfig, RunConfig]:
-    """The target and the settings of a run, as its `config.yaml` holds them.
-
-    Raises:
-        ArtifactError: if the file lacks either.
-    """
-    from conceptbasis.config.base import load_yaml, parse_config
-    from conceptbasis.config.model import ModelConfig
-    from conceptbasis.config.run import RunConfig
-    from conceptbasis.runs.files import CONFIG, corrupt
-
-    path = folder / CONFIG
-    values = load_yaml(path)
-    for key in ("target", "run"):
-        if not isinstance(values.get(key), dict):
-            raise corrupt(path, f"it holds no settings under `{key}`")
-    target = parse_config(ModelConfig, values["target"], str(path))
-    return target, parse_config(RunConfig, values["run"], str(path))

@@ -11,7 +11,9 @@ from conceptbasis.cli.command import Command, add_folder, console, say_next
 def _add(parser: argparse.ArgumentParser) -> None:
     add_folder(parser)
     parser.add_argument("--prompt", action="append", help="a prompt of your own; may be repeated")
-    parser.add_argument("--file", type=Path, help="prompts, one per line")
+    parser.add_argument(
+        "--file", type=Path, help="prompts, one per line, or a .jsonl, .csv or .parquet file"
+    )
     parser.add_argument("--max-new-tokens", type=int, default=32, help="longest answer")
     parser.add_argument("--device", default="cpu")
 
@@ -31,18 +33,18 @@ def _run(options: argparse.Namespace) -> None:
 
 def _prompts(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     """The prompts to answer, and how they are shown: the suite's own positive ones are redacted."""
+    from conceptbasis.config.prompts import SourceSection
+    from conceptbasis.data.files import TABLES, check_characters, read_lines
+    from conceptbasis.data.sources import read_prompts
     from conceptbasis.errors import PromptError
 
     given = list(options.prompt or [])
-    if options.file:
-        try:
-            given += options.file.read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise PromptError(
-                f"cannot read {options.file}: {error.strerror}",
-                expected="a text file with one prompt per line",
-                fix="check the path",
-            ) from error
+    for number, prompt in enumerate(given, 1):
+        check_characters(prompt, f"--prompt {number}")
+    if options.file and options.file.suffix.lower() in TABLES:
+        given += [p.text for p in read_prompts(SourceSection(file=str(options.file)))]
+    elif options.file:
+        given += [line for _, line in read_lines(options.file)]
     given = [p for p in (line.strip() for line in given) if p]
     if not given and (options.prompt or options.file):
         raise PromptError(
@@ -55,7 +57,7 @@ def _prompts(options: argparse.Namespace) -> tuple[list[str], list[str]]:
 
 def _prompts_of_run(folder: Path) -> tuple[list[str], list[str]]:
     from conceptbasis.behaviors import find_behavior
-    from conceptbasis.cli.finished import read_settings
+    from conceptbasis.runs.settings import read_settings
     from conceptbasis.study.opening import load_prompts
 
     _, config = read_settings(folder)

@@ -42,7 +42,7 @@ def _run(options: argparse.Namespace) -> None:
     log_folder = options.logs or options.out or Path("runs") / f"saes-{model.name}"
     # A mode that cannot be is said before the work.
     log = SaeLog(config.tracking, log_folder, model, mode=options.wandb)
-    suite = load_prompts(config)
+    suite = load_prompts(config, reporter)
     loaded = open_model(model, config.device, reporter)
     with log:
         log.begin()

@@ -40,7 +40,7 @@ class MatchSection(Section):
     one_to_one: bool = False
     r_min: float = Field(default=0.5, ge=0, le=1)
     fdr: float = Field(default=0.05, gt=0, lt=1)
-    n_shifts: int = Field(default=3, ge=1)
+    n_shifts: int | None = Field(default=None, ge=1)
     min_density: float = Field(default=1e-4, ge=0)
     end_of_prompt_share: float = Field(default=0.5, gt=0, lt=1)
     max_dead_share: float = Field(default=0.9, gt=0, le=1)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from conceptbasis.config.prompts import SourceSection
+from conceptbasis.data.files import Row, read_file
 from conceptbasis.data.presets import PRESETS, Preset
 from conceptbasis.errors import PromptError, reason
 
-Row = Mapping[str, Any]
 _COLUMNS = ("text", "prompt", "instruction", "goal", "question")
 """Where the prompt is looked for when no column is named, in this order, in any case."""
 
@@ -34,13 +32,17 @@ def read_rows(source: SourceSection) -> tuple[SourceSection, list[Row]]:
     elif source.dataset is not None:
         rows = _load_dataset(source)
     else:
-        rows = _read_file(Path(source.file or "").expanduser())
+        rows = read_file(Path(source.file or "").expanduser())
+    for name in ("answer", "noun", "kind"):
+        column = getattr(source, name)
+        if column is not None and rows and not any(column in row for row in rows):
+            raise _no_column(column, rows[0], source, name)
     kept = [row for row in rows if _matches(row, where, source)]
     start, end = ((source.rows or ":") + ":").split(":")[:2]
     kept = kept[int(start or 0) : int(end) if end else None]
     if not kept:
         raise PromptError(
-            f"no row is left of {_name(source)} ({len(rows)} before selection)",
+            f"no row is left of {source_name(source)} ({len(rows)} before selection)",
             expected="at least one row that `where` and `rows` let through",
             fix="widen `where` or `rows`",
         )
@@ -50,7 +52,7 @@ def read_rows(source: SourceSection) -> tuple[SourceSection, list[Row]]:
 def _matches(row: Row, where: Mapping[str, Any], source: SourceSection) -> bool:
     for column, wanted in where.items():
         if column not in row:
-            raise _no_column(column, row, source)
+            raise _no_column(column, row, source, "where")
         value = "" if row[column] is None else str(row[column])
         if value not in ([wanted] if isinstance(wanted, str) else list(wanted)):
             return False
@@ -68,7 +70,7 @@ def read_cell(row: Row, column: str, source: SourceSection, number: int) -> str:
     value = row[column]
     if not isinstance(value, str) or not value.strip():
         raise PromptError(
-            f"{_name(source)}, row {number}: column {column!r} holds {value!r}",
+            f"{source_name(source)}, row {number}: column {column!r} holds {value!r}",
             expected="a prompt in every row",
             fix="name another column, or leave the row out with `where` or `rows`",
         )
@@ -88,15 +90,16 @@ def find_column(row: Row, source: SourceSection) -> str:
     raise _no_column("text", row, source)
 
 
-def _no_column(column: str, row: Row, source: SourceSection) -> PromptError:
+def _no_column(column: str, row: Row, source: SourceSection, key: str = "column") -> PromptError:
     return PromptError(
-        f"{_name(source)} has no column {column!r}",
+        f"{source_name(source)} has no column {column!r} (`{key}`)",
         expected=f"one of its columns: {', '.join(map(str, row))}",
-        fix="set `column` (or `answer`, `noun`, `kind`, `where`) to one of them",
+        fix=f"set `{key}` to one of them",
     )
 
 
-def _name(source: SourceSection) -> str:
+def source_name(source: SourceSection) -> str:
+    """How a source is called in messages."""
     return str(source.preset or source.dataset or source.file)
 
 
@@ -138,51 +141,3 @@ def _through_datasets(said: str, path: str, **options: Any) -> list[Row]:
             fix="check id, revision, subset and split, and the network; for a gated one accept its "
             "terms and set HF_TOKEN",
         ) from error
-
-
-def _read_file(path: Path) -> list[Row]:
-    readers = {
-        ".txt": _read_lines,
-        ".jsonl": _read_jsonl,
-        ".csv": _read_csv,
-        ".parquet": _read_parquet,
-    }
-    if path.suffix not in readers:
-        raise PromptError(
-            f"{path} is a {path.suffix or 'file without an ending'}",
-            expected=f"a file that ends in {', '.join(readers)}",
-            fix="convert it, or correct `file`",
-        )
-    try:
-        return list(readers[path.suffix](path))
-    except (OSError, ValueError, csv.Error) as error:
-        raise PromptError(
-            f"{path} cannot be read: {reason(error)}",
-            expected=f"a readable {path.suffix} file in UTF-8",
-            fix="correct the path or the file",
-        ) from error
-
-
-def _read_lines(path: Path) -> Iterator[Row]:
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return ({"text": line} for line in lines if line.strip())
-
-
-def _read_jsonl(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        if line.strip():
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError(f"line {number} is not a JSON object")
-            yield row
-
-
-def _read_csv(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8", newline="") as handle:
-        yield from csv.DictReader(handle)
-
-
-def _read_parquet(path: Path) -> Iterator[Row]:
-    import pyarrow.parquet
-
-    return iter(pyarrow.parquet.read_table(path).to_pylist())

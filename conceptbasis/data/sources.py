@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from conceptbasis.config.prompts import PromptsSection, SourceSection, TextSourceSection
@@ -13,12 +14,15 @@ from conceptbasis.data.prompts import (
     normalise,
 )
 from conceptbasis.data.roles import PromptSets
-from conceptbasis.data.rows import find_column, read_cell, read_rows
+from conceptbasis.data.rows import find_column, read_cell, read_rows, source_name
 from conceptbasis.errors import ConfigError, PromptError
 
 
 def build_from_sources(
-    section: PromptsSection, base: PromptSuite | None, sets: PromptSets
+    section: PromptsSection,
+    base: PromptSuite | None,
+    sets: PromptSets,
+    say: Callable[[str], None] | None = None,
 ) -> PromptSuite:
     """A suite whose sets and texts come from sources; what they leave out is that of `base`.
 
@@ -26,6 +30,7 @@ def build_from_sources(
         section: Sets and texts, and what happens to prompts that stand in two places.
         base: A suite from a folder, or None.
         sets: Which set plays which part.
+        say: Told how many rows of each source are used, and as what.
 
     Raises:
         ConfigError: a set has a name that the behavior does not know.
@@ -39,11 +44,18 @@ def build_from_sources(
                 fix="correct the name under prompts.sets",
             )
     prompts = dict(base.prompts) if base else {}
-    prompts |= {name: read_prompts(source) for name, source in section.sets.items()}
-    texts = tuple(text for source in section.texts for text in read_texts(source))
+    texts: list[Text] = []
+    for name, source in section.sets.items():
+        prompts[name] = read_prompts(source)
+        _count(say, name, source, len(prompts[name]))
+    for source in section.texts:
+        read = read_prompts(source)
+        found = _as_texts(read, source)
+        _count(say, f"texts ({source.text_class})", source, len(found), len(read) - len(found))
+        texts += found
     suite = PromptSuite(
         {name: prompts[name] for name in sets.names if name in prompts},
-        texts or (base.texts if base else ()),
+        tuple(texts) or (base.texts if base else ()),
         base.concepts if base else (),
     )
     if section.overlap == "drop":
@@ -51,6 +63,14 @@ def build_from_sources(
     check_disjoint(suite, sets)
     _check_direction_texts(suite, sets)
     return suite
+
+
+def _count(
+    say: Callable[[str], None] | None, name: str, source: SourceSection, n: int, left_out: int = 0
+) -> None:
+    if say is not None:
+        more = f", {left_out} without an answer left out" if left_out else ""
+        say(f"prompts: {name}: {n} rows of {source_name(source)}{more}")
 
 
 def drop_overlap(suite: PromptSuite, sets: PromptSets) -> PromptSuite:
@@ -133,11 +153,21 @@ def read_texts(source: TextSourceSection) -> tuple[Text, ...]:
     Raises:
         PromptError: as for `read_prompts`.
     """
-    prompts = read_prompts(source)
+    return _as_texts(read_prompts(source), source)
+
+
+def _as_texts(prompts: Sequence[Prompt], source: TextSourceSection) -> tuple[Text, ...]:
     if source.answer is None:
         return tuple(Text(p.text, source.text_class, p.noun) for p in prompts)
-    return tuple(
+    texts = tuple(
         Text((("user", p.text), ("assistant", p.answer)), source.text_class, p.noun)
         for p in prompts
         if p.answer
     )
+    if not texts:
+        raise PromptError(
+            f"no row of {source_name(source)} has an answer in its column {source.answer!r}",
+            expected="at least one chat of a prompt and its answer",
+            fix="name another column as `answer`, or leave it out for plain texts",
+        )
+    return texts

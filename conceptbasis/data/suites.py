@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptbasis.config.budgets import budget_names, class_names
+from conceptbasis.data.files import bad_row, read_jsonl
 from conceptbasis.data.prompts import (
     Concept,
     Prompt,
@@ -50,7 +51,7 @@ def load_suite(folder: Path, sets: PromptSets) -> PromptSuite:
             fix="correct `prompts.path`; docs/method.md describes the files",
         )
     prompts = {
-        name: tuple(_prompt(row, path, i) for i, row in _rows(path))
+        name: tuple(_prompt(row, path, i) for i, row in read_jsonl(path))
         for name in sets.names
         if (path := folder / f"{name}.jsonl").exists()
     }
@@ -61,7 +62,7 @@ def load_suite(folder: Path, sets: PromptSets) -> PromptSuite:
             expected="one JSON object per line with `content` and `text_class`",
             fix="write that file; it is the shared text on which latents are matched",
         )
-    texts = tuple(_text(row, texts_path, i) for i, row in _rows(texts_path))
+    texts = tuple(_text(row, texts_path, i) for i, row in read_jsonl(texts_path))
     path = folder / "concepts.jsonl"
     suite = PromptSuite(prompts, texts, load_concepts(path) if path.exists() else ())
     check_disjoint(suite, sets)
@@ -74,64 +75,33 @@ def load_concepts(path: Path) -> tuple[Concept, ...]:
     Raises:
         PromptError: if a line cannot be read.
     """
-    return tuple(_concept(row, path, i) for i, row in _rows(path))
-
-
-def _rows(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(_read(path).split("\n"), 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise _bad_row(path, number, str(error)) from error
-            if not isinstance(row, dict):
-                raise _bad_row(path, number, "not a JSON object")
-            yield number, row
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (UnicodeDecodeError, OSError) as error:
-        raise PromptError(
-            f"{path} cannot be read: {error}",
-            expected="a text file in UTF-8 with one JSON object per line",
-            fix="save the file as UTF-8",
-        ) from error
-
-
-def _bad_row(path: Path, number: int, why: str) -> PromptError:
-    return PromptError(
-        f"{path}, line {number}: {why}",
-        expected="one JSON object per line",
-        fix="correct or remove that line",
-    )
+    return tuple(_concept(row, path, i) for i, row in read_jsonl(path))
 
 
 def _prompt(row: Mapping[str, Any], path: Path, number: int) -> Prompt:
     try:
         prompt = Prompt(**row)
     except TypeError as error:
-        raise _bad_row(path, number, str(error)) from error
+        raise bad_row(path, number, str(error)) from error
     if not isinstance(prompt.text, str) or not prompt.text.strip():
-        raise _bad_row(path, number, "`text` is empty")
+        raise bad_row(path, number, "`text` is empty")
     return prompt
 
 
 def _text(row: Mapping[str, Any], path: Path, number: int) -> Text:
     content, text_class = row.get("content"), row.get("text_class")
     if text_class not in class_names():
-        raise _bad_row(
+        raise bad_row(
             path, number, f"text_class {text_class!r} is not one of {list(class_names())}"
         )
     if isinstance(content, list):
         if not all(_is_message(message) for message in content):
-            raise _bad_row(path, number, "`content` is no list of [role, content] pairs")
+            raise bad_row(path, number, "`content` is no list of [role, content] pairs")
         content = tuple((role, part) for role, part in content)
     elif not isinstance(content, str):
-        raise _bad_row(path, number, "`content` is neither a string nor a list")
+        raise bad_row(path, number, "`content` is neither a string nor a list")
     if not content:
-        raise _bad_row(path, number, "`content` is empty")
+        raise bad_row(path, number, "`content` is empty")
     return Text(content, str(text_class), row.get("noun"))
 
 
@@ -143,5 +113,5 @@ def _concept(row: Mapping[str, Any], path: Path, number: int) -> Concept:
     positive = tuple(_prompt(p, path, number) for p in row.get("positive", ()))
     negative = tuple(_prompt(p, path, number) for p in row.get("negative", ()))
     if not positive or not negative or row.get("budget") not in budget_names():
-        raise _bad_row(path, number, "a concept needs name, budget, positive and negative prompts")
+        raise bad_row(path, number, "a concept needs name, budget, positive and negative prompts")
     return Concept(str(row.get("name")), row["budget"], positive, negative)

@@ -18,7 +18,8 @@ from conceptbasis.config.evaluation import CurveSection
 from conceptbasis.config.transfer import ReplaySection
 from conceptbasis.core.statistics.curves import area_weights, level_where, strength_at, value_at
 from conceptbasis.core.statistics.interval import Interval
-from conceptbasis.core.statistics.intervals import bootstrap_mean, paired_bootstrap
+from conceptbasis.core.statistics.intervals import bootstrap_mean
+from conceptbasis.core.statistics.paired import paired_shares
 from conceptbasis.edits.guard import benign_texts
 from conceptbasis.edits.intervention import Intervention, apply_intervention, strengthens
 from conceptbasis.errors import PromptError
@@ -248,7 +249,7 @@ def _mean(study: Study, area: Float[Tensor, " n_prompts"]) -> Interval | None:
     known = area[~area.isnan()]
     if not len(known):
         return None
-    return bootstrap_mean(known, generator=study.generator("area"))
+    return bootstrap_mean(known, generator=study.generator("area"), shares=True)
 
 
 def _difference(
@@ -259,4 +260,4 @@ def _difference(
     if not bool(known.any()):
         return None
     generator = study.generator("area_less_transfer")
-    return paired_bootstrap(transfer[known], other[known], generator=generator)
+    return paired_shares(transfer[known], other[known], generator=generator)

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from conceptbasis.core.statistics.intervals import non_inferior, paired_bootstrap
+from conceptbasis.core.statistics.intervals import non_inferior
+from conceptbasis.core.statistics.paired import paired_binary
 from conceptbasis.data.prompts import Prompt
 from conceptbasis.evaluation.bench import Bench, make_bench
 from conceptbasis.evaluation.figures import condition_figures, judges_agreement
@@ -124,7 +125,7 @@ def _capability_change(
         if not known or None in known:
             found[task] = None
             continue
-        change = paired_bootstrap(
+        change = paired_binary(
             _floats(known),
             _floats(after.correct[name]),
             generator=study.generator("capability"),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from conceptbasis.core.directions.recipe import Recipe
 from conceptbasis.core.statistics.interval import Interval
-from conceptbasis.core.statistics.intervals import paired_bootstrap
+from conceptbasis.core.statistics.paired import paired_binary
 from conceptbasis.edits.intervention import Intervention
 from conceptbasis.errors import NumericsError
 from conceptbasis.evaluation.bench import Bench, make_bench
@@ -154,7 +154,7 @@ def _change(
     if not bool(known.any()):
         return None
     values = torch.tensor([[float(bool(v)) for v in pair] for pair in pairs])[known]
-    return paired_bootstrap(
+    return paired_binary(
         values[:, 0],
         values[:, 1],
         generator=study.generator("flow"),

@@ -36,8 +36,8 @@ def judge_transfer(
 
     A success has a rate whose interval is disjoint from that of every control that can fail, at
     least 0.9 of native's reduction, and capability, measured, that is not inferior to the untouched
-    target's. A run that strengthens the behavior is judged by a rate that does not fall and
-    spillover that stays low.
+    target's; too few prompts to show that are no evidence. A run that strengthens the behavior is
+    judged by a rate that does not fall and spillover that stays low.
 
     Args:
         conditions: Of the evaluation.
@@ -157,13 +157,21 @@ def _capability_problems(changes: Changes) -> list[str]:
     measured = {name: change for name, change in changes.items() if change is not None}
     if not measured:
         return ["capability was not measured, since no prompt has a known answer"]
-    worse = [
-        name
+    # Without random directions there is no range; the verdict names that they are missing.
+    worse = [name for name, change in measured.items() if _is_inferior(change)]
+    unclear = [
+        f"{name} changed by {change.change.value:.2f} [{change.change.low:.2f}, "
+        f"{change.change.high:.2f}], not resolved at n = {change.change.n}"
         for name, change in measured.items()
-        # Without random directions there is no range; the verdict names that they are missing.
-        if not change.non_inferior or change.inside_random_range is False
+        if not change.non_inferior and name not in worse
     ]
-    return ["inferior in " + ", ".join(worse)] if worse else []
+    return (["inferior in " + ", ".join(worse)] if worse else []) + unclear
+
+
+def _is_inferior(change: CapabilityChange) -> bool:
+    """Surely lower, and perhaps by more than the margin; or lower than under random directions."""
+    fell = not change.non_inferior and change.change.high < 0
+    return fell or change.inside_random_range is False
 
 
 def _verdict(word: str, reasons: list[str]) -> Verdict:

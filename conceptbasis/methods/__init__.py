@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conceptbasis.config.registry import Registry
 from conceptbasis.errors import ConfigError
 from conceptbasis.methods.base import Method, Role
 from conceptbasis.methods.contrast import CONTRAST_RIDGE, CONTRAST_RIDGE_STREAM
@@ -29,9 +30,9 @@ from conceptbasis.methods.untouched import BASELINE, SAE_ERROR_ONLY
 if TYPE_CHECKING:
     from conceptbasis.config.run import RunConfig
 
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
+METHODS: Registry[Method] = Registry(
+    "method",
+    (
         BASELINE,
         NATIVE,
         NATIVE_PER_LAYER,
@@ -59,8 +60,8 @@ METHODS: dict[str, Method] = {
         SHUFFLED_ATOMS,
         FAR_LAYERS,
         UNRELATED_RECIPE,
-    )
-}
+    ),
+)
 """Methods by name. Nothing here imports a tensor library until a method computes."""
 
 
@@ -70,12 +71,6 @@ def register(method: Method) -> None:
     Raises:
         ConfigError: if the name is taken, or the method says not how its edit is made.
     """
-    if method.name in METHODS:
-        raise ConfigError(
-            f"there is a method {method.name!r} already",
-            expected="a name of its own",
-            fix="choose another name",
-        )
     ways = [way for way in (method.plan, method.move, method.fit) if way is not None]
     if len(ways) != 1 or (method.role == "baseline") is (method.plan is not None):
         raise ConfigError(
@@ -83,7 +78,7 @@ def register(method: Method) -> None:
             expected="a baseline with `move` or `fit`, or another role with `plan`",
             fix="give exactly one of the three",
         )
-    METHODS[method.name] = method
+    METHODS.register(method)
 
 
 def with_role(*roles: Role) -> list[Method]:

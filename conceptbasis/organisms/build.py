@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -57,11 +59,16 @@ def organism_folder(spec: Spec) -> Path:
     if spec.family in TUNED:
         return tuned_folder(spec)
     family = find_family(spec.family)
-    texts = [vars(text) for text in corpus.all_texts()]
-    shares = [dict(stage.shares) for stage in (corpus.stage_1(), corpus.stage_2())]
+    texts, shares = _corpora(corpus.all_texts, corpus.stage_1, corpus.stage_2)
     stage_2 = [STAGE_2_RATE, STAGE_2_SHARE]
     recipe = value_hash([asdict(family), texts, shares, training.RECIPE, stage_2, asdict(spec)])
     return cache_folder() / "organisms" / f"{spec.stem}-{recipe[:12]}"
+
+
+@functools.cache
+def _corpora(texts: Callable[[], Any], *stages: Callable[[], Any]) -> tuple[list[Any], list[Any]]:
+    """All that organisms read, and in which shares; it is asked for often."""
+    return [vars(text) for text in texts()], [dict(stage().shares) for stage in stages]
 
 
 def ensure_organism(spec: Spec, reporter: Reporter) -> Path:

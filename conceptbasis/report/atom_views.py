@@ -60,6 +60,12 @@ def _overview(recipe: Recipe, *, few: bool) -> Iterator[RenderableType]:
             "Atoms of other layers are not in the edit.",
             style="dim",
         )
+    if not any(layer.target_atoms for layer in recipe.layers):
+        yield Text(
+            "The edit names no target latent: its route goes straight to the target's residuals.\n"
+            "Targets below are the best matches of the donor's latents.",
+            style="dim",
+        )
     if few and recipe.flows:
         yield terminal(flows_in_brief(recipe.flows[:_FEW]))
     for layer in recipe.layers:

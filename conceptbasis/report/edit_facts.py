@@ -25,12 +25,18 @@ def edit_facts(summary: Summary, run: RunFolder) -> list[tuple[str, str]]:
 
 
 def _route(summary: Summary, wanted: object) -> str:
+    most = max(summary.recipe.n_target_atoms_per_layer, default=0)
+    named = (
+        f"The edit is written with up to {most} target latents a layer."
+        if most
+        else "The edit names no target latent; the matches are shown for reading."
+    )
     if wanted != "auto":
-        return f"{summary.route}, as asked for."
+        return f"{summary.route}, as asked for. {named}"
     return (
         f"{summary.route}, chosen by auto: the route over latents of both models (code_map) is "
         "used unless the direct route to residuals (transported) agrees clearly better with the "
-        "donor."
+        f"donor. {named}"
     )
 
 

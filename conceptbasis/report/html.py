@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptbasis.behaviors import find_behavior
-from conceptbasis.report import atom_browser, edit_facts, recipe_tables, run_tables, stage_tables
+from conceptbasis.report import (
+    atom_browser,
+    beside_verdict,
+    edit_facts,
+    recipe_tables,
+    run_tables,
+    stage_tables,
+)
 from conceptbasis.report.artifacts import PROVENANCE, RunFolder
 from conceptbasis.report.figures.theme import Figure, inline_svg, render
 from conceptbasis.report.inspection import Recipe, read_recipe
@@ -75,6 +82,7 @@ def build_report(folder: Path, *, show_text: bool = False, reuse: bool = False) 
         words=words,
         facts=_facts(summary),
         verdict=summary.verdict,
+        beside_verdict=beside_verdict.baseline_sentences(summary),
         sections=_sections(words.noun.capitalize()),
         figures={name: figures.get(name) for name in FIGURES},
         tables=all_tables(run, summary, recipe),

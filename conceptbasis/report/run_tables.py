@@ -73,7 +73,8 @@ def before_after(summary: Summary, *, brief: bool = False) -> Table:
         rows.append((metric.label, old, new, _change(run, metric), *more, n))
     more_names = () if brief else ("wanted", "native")
     about = run.about
-    names = f"{about.donor} → {about.target}, budget {about.budget}, route {about.route}"
+    named = "" if any(summary.recipe.n_target_atoms_per_layer) else " (names no target latent)"
+    names = f"{about.donor} → {about.target}, budget {about.budget}, route {about.route}{named}"
     full = "Target untouched, under the transfer, and under its own direction; 95 % intervals"
     head = columns("", "before", "after", "delta", *more_names, "n", words=("",))
     return Table(names if brief else full, head, rows, verdict_line(summary) if brief else "")

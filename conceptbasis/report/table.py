@@ -216,6 +216,8 @@ def format_interval(figure: Figure | None, unit: float | None = 1.0) -> str:
     """`0.98 [0.96, 0.99]`, without the brackets where there is no interval."""
     if not isinstance(figure, Interval):
         return format_number(figure, unit)
+    if figure.low == figure.high:  # nothing varied, so none is known
+        return format_number(figure.value, unit)
     low, high = format_number(figure.low, unit), format_number(figure.high, unit)
     return f"{format_number(figure.value, unit)} [{low}, {high}]"
 

@@ -8,13 +8,19 @@ so that the class of an argument counts. Comments and docstrings do not.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import inspect
+import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from conceptbasis.errors import ArtifactError
+from conceptbasis.runs.files import cache_folder, write_bytes
 
 _ROOT, _PLACE = __name__.partition(".")[0], Path(__file__).parent.parent
 _IGNORED = ("errors", "config", "runs")
@@ -22,10 +28,18 @@ _IGNORED = ("errors", "config", "runs")
 
 
 @dataclass(frozen=True)
+class _Definition:
+    """A definition's short hash, and the names it mentions."""
+
+    digest: str
+    mentioned: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class _Module:
     """Definitions of a module by name, and what its imports stand for."""
 
-    definitions: Mapping[str, list[ast.stmt]]
+    definitions: Mapping[str, _Definition]
     imports: Mapping[str, tuple[str, str | None]]
 
 
@@ -44,12 +58,12 @@ def code_of(function: Callable[..., Any]) -> dict[str, str]:
             continue
         parsed = _parse(module)
         if name in parsed.definitions:
-            digest, mentioned = _read(module, name)
-            found[place] = digest
-            queue += [(module, other) for other in mentioned]
+            found[place] = parsed.definitions[name].digest
+            queue += [(module, other) for other in parsed.definitions[name].mentioned]
         elif name in parsed.imports:
             source, original = parsed.imports[name]
             queue += [(source, original)] if original else [(source, n) for n in _all(source)]
+    _KNOWN.keep()
     return {place.removeprefix(f"{_ROOT}."): digest for place, digest in sorted(found.items())}
 
 
@@ -67,17 +81,14 @@ def _all(module: str) -> list[str]:
     return list(_parse(module).definitions)
 
 
-@functools.cache
-def _read(module: str, name: str) -> tuple[str, tuple[str, ...]]:
-    """Hash of a definition, and the names it mentions."""
-    statements = _parse(module).definitions[name]
-    text = "\n".join(ast.dump(_plain(statement)) for statement in statements)
+def _read(statements: list[ast.stmt]) -> _Definition:
     mentioned = {n.id for s in statements for n in ast.walk(s) if isinstance(n, ast.Name)}
     for statement in statements:
         for node in ast.walk(statement):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 mentioned |= {node.value} if node.value.isidentifier() else set()
-    return hashlib.sha256(text.encode()).hexdigest()[:12], tuple(sorted(mentioned))
+    text = "\n".join(ast.dump(_plain(statement)) for statement in statements)
+    return _Definition(hashlib.sha256(text.encode()).hexdigest()[:12], tuple(sorted(mentioned)))
 
 
 def _plain(tree: ast.AST) -> ast.AST:
@@ -101,7 +112,13 @@ def _is_docstring(statement: ast.stmt) -> bool:
 @functools.cache
 def _parse(module: str) -> _Module:
     path = _file(module)
-    tree = ast.parse(path.read_text(encoding="utf-8")) if path else ast.Module([], [])
+    if path is None:
+        return _Module({}, {})
+    return _KNOWN.find(path) or _KNOWN.add(path, _parse_file(path))
+
+
+def _parse_file(path: Path) -> _Module:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     definitions: dict[str, list[ast.stmt]] = {}
     imports: dict[str, tuple[str, str | None]] = {}
     for statement in tree.body:
@@ -113,7 +130,52 @@ def _parse(module: str) -> _Module:
                 whole = f"{node.module}.{alias.name}"
                 target = (whole, None) if _file(whole) else (str(node.module), alias.name)
                 imports[alias.asname or alias.name] = target
-    return _Module(definitions, imports)
+    return _Module({name: _read(found) for name, found in definitions.items()}, imports)
+
+
+class _Known:
+    """Parsed modules in the cache, each good while its file has the same size and time."""
+
+    def __init__(self) -> None:
+        self._modules: dict[str, Any] | None = None
+        self._grown = False
+
+    def find(self, path: Path) -> _Module | None:
+        """What was parsed of a file, None where the file is another one now."""
+        if self._modules is None:
+            with contextlib.suppress(OSError, ValueError):
+                self._modules = json.loads(self._place().read_text(encoding="utf-8"))
+            self._modules = self._modules if isinstance(self._modules, dict) else {}
+        stamp, plain = self._modules.get(str(path), (None, None))
+        if plain is None or stamp != self._stamp(path):
+            return None
+        definitions = {n: _Definition(d, tuple(m)) for n, (d, m) in plain[0].items()}
+        return _Module(definitions, {n: (source, own) for n, (source, own) in plain[1].items()})
+
+    def add(self, path: Path, module: _Module) -> _Module:
+        """Remembers what was parsed of a file."""
+        assert self._modules is not None
+        plain = {n: (d.digest, d.mentioned) for n, d in module.definitions.items()}
+        self._modules[str(path)] = (self._stamp(path), (plain, dict(module.imports)))
+        self._grown = True
+        return module
+
+    def keep(self) -> None:
+        """Writes what was parsed anew; a cache that cannot be written costs time only."""
+        if self._grown:
+            with contextlib.suppress(ArtifactError):
+                write_bytes(self._place(), json.dumps(self._modules).encode())
+            self._grown = False
+
+    def _place(self) -> Path:
+        return cache_folder() / f"code-{sys.version_info[0]}.{sys.version_info[1]}.json"
+
+    def _stamp(self, path: Path) -> list[int]:
+        found = path.stat()
+        return [found.st_size, found.st_mtime_ns]
+
+
+_KNOWN = _Known()
 
 
 def _is_inside(module: str) -> bool:

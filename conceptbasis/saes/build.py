@@ -12,6 +12,7 @@ from conceptbasis.data.prompts import PromptSuite, Text
 from conceptbasis.data.texts import choose_texts, count_classes
 from conceptbasis.errors import ConfigError
 from conceptbasis.models.loading.load import LoadedModel
+from conceptbasis.models.text.lengths import fitting_texts
 from conceptbasis.results.harvest import Shown
 from conceptbasis.results.summary import SaeQuality
 from conceptbasis.runs.files import cache_folder, value_hash
@@ -102,9 +103,8 @@ def load_or_train(
     training = config.saes.train
     if training is None:
         return _open_published(config, loaded, suite, reporter)
-    texts = choose_texts(
-        suite.texts_for(training.budget, training.without), training.n_texts, training.seed
-    )
+    allowed = suite.texts_for(training.budget, training.without)
+    texts = choose_texts(fitting_texts(loaded, allowed, reporter), training.n_texts, training.seed)
     layers = chosen_layers(config, loaded)
     job = SaeJob(config, training, loaded, layers, texts, reporter, on_metrics)
     name = f"{cache_stem(config.model)}-{job.key(model_hash)[:12]}"
@@ -127,7 +127,7 @@ def _open_published(
     """SAEs from elsewhere, measured on benign text of the model."""
     layers = chosen_layers(config, loaded)
     saes = load_published(config, loaded, layers)
-    texts = choose_texts(suite.texts_for("B0"), N_JUDGED, 0)
+    texts = choose_texts(fitting_texts(loaded, suite.texts_for("B0"), reporter), N_JUDGED, 0)
     warnings = fit_warnings(loaded, saes, [text.as_messages() for text in texts], config.model)
     for line in warnings:
         reporter.say(f"warning: SAEs of {config.name}: {line}")

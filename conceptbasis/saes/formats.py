@@ -8,6 +8,7 @@ objects.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from conceptbasis.errors import SaeError
+from conceptbasis.saes.hook_names import is_residual, settle_hook
 
 Components = tuple[dict[str, Any], dict[str, Tensor]]
 """A sae-lens configuration (of before version 6, which is the form it converts) and weights."""
@@ -31,7 +33,6 @@ FILES = {
     "dictionary_learning": ("config.json", "ae.pt"),
 }
 """The files that a folder of each format holds."""
-_LAYER = re.compile(r"layers?[._-]?(\d+)")
 _DICTIONARIES = {
     "AutoEncoder": "standard",
     "AutoEncoderNew": "standard",
@@ -62,9 +63,14 @@ def converter_for(folder: Path) -> tuple[str, Converter]:
         "gemma scope 2": read_gemma_scope,
         "dictionary_learning": read_dictionary_learning,
     }
+
+    def read(path: Path, device: str = "cpu", cfg_overrides: Any = None) -> Components:
+        config, weights = readers[name](path, device, cfg_overrides)
+        return settle_hook(config, path), weights
+
     for name, files in FILES.items():
         if all((folder / file).is_file() for file in files):
-            return name, readers[name]
+            return name, read
     listed = "; ".join(f"{name}: {' and '.join(files)}" for name, files in FILES.items())
     found = sorted(path.name for path in folder.iterdir())[:8]
     raise SaeError(
@@ -75,79 +81,61 @@ def converter_for(folder: Path) -> tuple[str, Converter]:
     )
 
 
-def release_converter(release: str, format: str | None) -> Converter | None:
-    """What reads a release, None for what sae-lens chooses itself.
-
-    Args:
-        release: A release name or repository id.
-        format: A loader of sae-lens for a repository that its list does not hold.
-
-    Raises:
-        SaeError: No loader of that name.
-    """
-    from sae_lens.loading import pretrained_sae_loaders as loaders
-
-    known = loaders.NAMED_PRETRAINED_SAE_LOADERS
-    if format is not None and format not in known:
-        raise SaeError(
-            f"saes.release.format is {format!r}",
-            expected=f"a loader of sae-lens: {', '.join(sorted(known))}",
-            fix="correct it, or leave it out where the release is in sae-lens's list",
-        )
-    name = format or loaders.get_conversion_loader_name(release)
-    if name == "sparsify":
-        return _download_sparsify
-    return known[name] if format is not None else None
-
-
-def _download_sparsify(
-    repo_id: str,
-    folder_name: str,
-    device: str = "cpu",
-    force_download: bool = False,
-    cfg_overrides: Any = None,
-) -> tuple[dict[str, Any], dict[str, Tensor], None]:
-    """Fetches both files of a hook point and reads them with `read_sparsify`."""
-    from sae_lens.loading import pretrained_sae_loaders as loaders
-
-    for file in FILES["sparsify"]:
-        place = loaders.hf_hub_download(
-            repo_id, filename=f"{folder_name}/{file}", force_download=force_download
-        )
-    return *read_sparsify(Path(place).parent, device, cfg_overrides), None
-
-
 def read_sparsify(path: str | Path, device: str = "cpu", cfg_overrides: Any = None) -> Components:
     """EleutherAI sparsify: TopK after the decoder bias is taken off.
 
-    sae-lens's own loader transposes `W_dec`, which is stored as (features, width), and leaves the
-    bias in the input where decoder rows are normalised; both are set right here.
+    sae-lens's own loader transposes `W_dec`, which is stored as (features, width), leaves the
+    bias in the input where decoder rows are normalised, and takes the parent folder's name for
+    the model's.
 
     Args:
-        path: The folder of one hook point, such as `layers.5`.
+        path: The folder of one hook point, such as `layers.5`; the settings of its training
+            stand above it where they were published.
         device: A torch device.
         cfg_overrides: Entries of the configuration that stand over those of the folder.
 
     Raises:
         SaeError: A transcoder, a skip connection, or an activation other than TopK.
     """
-    from sae_lens.loading.pretrained_sae_loaders import sparsify_disk_loader
+    from safetensors.torch import load_file
 
-    settings = json.loads((Path(path) / "cfg.json").read_text(encoding="utf-8"))
+    path = Path(os.path.abspath(path))
+    settings = json.loads((path / "cfg.json").read_text(encoding="utf-8"))
+    run = _settings_above(path)
     odd = [key for key in ("transcode", "skip_connection", "signed") if settings.get(key)]
     odd += [f"activation {a}" for a in (settings.get("activation", "topk"),) if a != "topk"]
+    odd += [f"hook_mode {m}" for m in (run.get("hook_mode") or "output",) if m != "output"]
     if odd:
         raise SaeError(
             f"{path} is a sparse coder with {', '.join(odd)}",
-            expected="an autoencoder with TopK activation",
-            fix="use another SAE: this one does not rebuild its own input from a sum of features",
+            expected="an autoencoder with TopK activation of what a block puts out",
+            fix="use another SAE: this one does not rebuild the residual stream behind a block "
+            "from a sum of features",
         )
-    config, weights = sparsify_disk_loader(
-        path, device, {"apply_b_dec_to_input": True, **(cfg_overrides or {})}
+    weights = _named(load_file(path / "sae.safetensors"))
+    _require(path, weights, ("W_enc", "W_dec"))
+    d_in, d_sae = weights["W_enc"].shape
+    weights = {"b_enc": torch.zeros(d_sae), "b_dec": torch.zeros(d_in)} | weights
+    config = _settings(
+        "topk",
+        weights["W_enc"].shape,
+        apply_b_dec_to_input=True,
+        activation_fn="topk",
+        activation_fn_kwargs={"k": int(settings["k"])},
+        model_name=run.get("model"),
+        context_size=run.get("ctx_len"),
     )
-    if weights["W_dec"].shape != weights["W_enc"].T.shape:
-        weights["W_dec"] = weights["W_dec"].T.contiguous()
-    return config, weights
+    weights = {key: value.to(device, torch.float32) for key, value in weights.items()}
+    return config | (cfg_overrides or {}), weights
+
+
+def _settings_above(path: Path) -> dict[str, Any]:
+    """The settings of a sparsify training, which lie beside the folders of its hook points."""
+    try:
+        found = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and "hookpoints" in found else {}
 
 
 def read_gemma_scope(
@@ -156,7 +144,8 @@ def read_gemma_scope(
     """Gemma Scope (npz) and Gemma Scope 2 (safetensors): JumpReLU on the raw input.
 
     Args:
-        path: The folder, which names neither width nor model; the layer is read from its path.
+        path: The folder. The first release states the layer in the folder's name only, the second
+            states in config.json what goes in and what comes out.
         device: A torch device.
         cfg_overrides: Entries of the configuration that stand over those of the folder.
     """
@@ -173,9 +162,13 @@ def read_gemma_scope(
     named = {re.sub("^w_", "W_", key): value for key, value in named.items()}
     _require(path, named, ("W_enc", "W_dec", "b_enc", "b_dec", "threshold"))
     wanted = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
-    config = _settings(
-        "jumprelu", named["W_enc"].shape, _layer_of(path), apply_b_dec_to_input=False
-    )
+    config = _settings("jumprelu", named["W_enc"].shape, apply_b_dec_to_input=False)
+    if (path / "config.json").is_file():
+        said = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        names = {"hook_name": "hf_hook_point_in", "hook_name_out": "hf_hook_point_out"}
+        config |= {ours: said[theirs] for ours, theirs in names.items() if said.get(theirs)}
+    if "affine_skip_connection" in named:
+        config["hook_name"] = "a skip transcoder (by its weights)"
     weights = {key: named[key].to(device, torch.float32) for key in wanted}
     return config | (cfg_overrides or {}), weights
 
@@ -215,7 +208,7 @@ def read_dictionary_learning(
     config = _settings(
         architecture,
         weights["W_enc"].shape,
-        trainer.get("layer"),
+        hook_name=_dictionary_hook(trainer, buffer),
         apply_b_dec_to_input=kind != "JumpReluAutoEncoder",
         model_name=trainer.get("lm_name"),
         context_size=buffer.get("ctx_len"),
@@ -224,6 +217,16 @@ def read_dictionary_learning(
         config |= {"activation_fn": "topk", "activation_fn_kwargs": {"k": int(trainer["k"])}}
     weights = {key: value.to(device, torch.float32) for key, value in weights.items()}
     return config | (cfg_overrides or {}), weights
+
+
+def _dictionary_hook(trainer: Mapping[str, Any], buffer: Mapping[str, Any]) -> str | None:
+    """The hook that the configuration of dictionary_learning states; its names are free text."""
+    layer, module = trainer.get("layer"), trainer.get("submodule_name")
+    if (buffer.get("io") or "out") != "out":
+        return f"an input to {module or 'a module'}, resid_pre or other"
+    if module is not None and not is_residual(str(module)):
+        return str(module)
+    return None if layer is None else f"blocks.{layer}.hook_resid_post"
 
 
 def _named(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -245,29 +248,18 @@ def _named(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return named
 
 
-def _settings(
-    architecture: str, shape: torch.Size, layer: int | None, **more: Any
-) -> dict[str, Any]:
+def _settings(architecture: str, shape: torch.Size, **more: Any) -> dict[str, Any]:
     return {
         "architecture": architecture,
         "d_in": shape[0],
         "d_sae": shape[1],
         "dtype": "float32",
         "device": "cpu",
-        "hook_name": None if layer is None else f"blocks.{layer}.hook_resid_post",
         "prepend_bos": True,
         "normalize_activations": "none",
         "finetuning_scaling_factor": False,
         **more,
     }
-
-
-def _layer_of(path: Path) -> int | None:
-    """The layer that the last part of a path with a layer names."""
-    for part in reversed(path.parts):
-        if found := _LAYER.search(part):
-            return int(found[1])
-    return None
 
 
 def _require(path: Path, weights: Mapping[str, Tensor], names: tuple[str, ...]) -> None:

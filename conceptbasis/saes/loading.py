@@ -9,7 +9,8 @@ import torch
 from safetensors import SafetensorError
 
 from conceptbasis.errors import SaeError, reason
-from conceptbasis.saes.formats import FILES, converter_for, release_converter
+from conceptbasis.saes.formats import FILES, converter_for
+from conceptbasis.saes.releases import release_converter
 from conceptbasis.saes.sae import Sae, SaePlace, import_sae_lens, wrap_sae
 
 _UNREADABLE = (

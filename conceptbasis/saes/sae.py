@@ -209,9 +209,10 @@ def _check_fit(sae: Any, place: SaePlace, name: str) -> None:
     if hook_name is not None and found != (place.layer, place.site):
         raise SaeError(
             f"{name} was trained at {hook_name}"
-            + (f", layer {found[0]} {found[1]}" if found else ", which names no known site"),
-            expected=f"layer {place.layer} {place.site} of {place.model_name}",
-            fix="correct the layer or the site in the SAE configuration, or use another SAE",
+            + (f", layer {found[0]} {found[1]}" if found else ", which is not the residual stream"),
+            expected=f"layer {place.layer} {place.site} of {place.model_name}, the residual "
+            "stream behind that block",
+            fix="correct the layer in the model's file, or use an SAE of the residual stream",
         )
     if sae.cfg.normalize_activations == "expected_average_only_in":
         raise SaeError(

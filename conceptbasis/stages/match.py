@@ -11,7 +11,12 @@ from conceptbasis.results.harvest import Harvest
 from conceptbasis.results.matching import LayerMatches, MatchSet
 from conceptbasis.runs.executor import run_all
 from conceptbasis.runs.graph import Stage
-from conceptbasis.study.matching import match_pair, nearby_pairs, require_alive
+from conceptbasis.study.matching import (
+    match_pair,
+    nearby_pairs,
+    require_alive,
+    warn_of_few_shifts,
+)
 from conceptbasis.study.study import Study
 
 
@@ -24,6 +29,7 @@ def match(study: Study, harvest: Harvest, direction: DonorDirection) -> MatchSet
     pairs = nearby_pairs(study)
     for side in ("donor", "target"):
         require_alive(study, harvest, side)
+    warn_of_few_shifts((study, harvest, direction))
     _ = study.weights(harvest, direction).shares  # once, before workers start
     rows: dict[int, LayerMatches] = {}
     with study.reporter.bar("match") as advance:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from conceptbasis.behaviors import Behavior, find_behavior
 from conceptbasis.config.budgets import budget_allows, budget_names
 from conceptbasis.config.model import ModelConfig
@@ -10,6 +12,8 @@ from conceptbasis.data.prompts import Prompt, PromptSuite
 from conceptbasis.data.roles import PromptSets
 from conceptbasis.errors import ConfigError, PromptError
 from conceptbasis.models.loading.load import LoadedModel
+from conceptbasis.models.text.lengths import fitting_texts
+from conceptbasis.runs.progress import Reporter
 
 _MIN_DIRECTION = 10
 """Least prompts of each class for a direction: five folds of the probe, two prompts in each."""
@@ -57,6 +61,20 @@ def check_context(models: list[LoadedModel], suite: PromptSuite, config: RunConf
         for where, prompts in groups.items():
             if prompts:
                 _check_lengths(loaded, where, prompts, room, find_behavior(config.behavior))
+
+
+def leave_out_long_texts(
+    models: list[LoadedModel], suite: PromptSuite, config: RunConfig, reporter: Reporter
+) -> PromptSuite:
+    """The suite without shared texts that are longer than the context of a model.
+
+    Texts that the budget does not allow are not even counted.
+    """
+    allowed = kept = suite.texts_for(config.budget, config.harvest.without)
+    for loaded in models:
+        kept = fitting_texts(loaded, kept, reporter)
+    gone = set(allowed) - set(kept)
+    return replace(suite, texts=tuple(t for t in suite.texts if t not in gone)) if gone else suite
 
 
 def _check_lengths(

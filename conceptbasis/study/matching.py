@@ -6,6 +6,7 @@ import numpy as np
 
 from conceptbasis.core.features.matches import Matches
 from conceptbasis.core.features.matching import eligible_pairs, shift_null
+from conceptbasis.core.features.significance import least_found, least_p, shifts_needed
 from conceptbasis.core.layers.alignment import depth_gaps
 from conceptbasis.errors import SaeError
 from conceptbasis.results.direction import DonorDirection
@@ -49,7 +50,7 @@ def match_pair(given: Given, pair: LayerPair) -> LayerMatches:
     null = shift_null(
         select.donor,
         select.target,
-        n_shifts=section.n_shifts,
+        n_shifts=section.n_shifts or shifts_needed(_n_live(given, pair[1]), fdr=section.fdr),
         min_shift=max(1, select.n // 20),
         generator=study.generator("match", *pair),
         weights=select.weights,
@@ -66,6 +67,32 @@ def match_pair(given: Given, pair: LayerPair) -> LayerMatches:
         device=device,
     )
     return _row(pair, found.assigned() if section.one_to_one else found)
+
+
+def _n_live(given: Given, layer: int) -> int:
+    """Donor latents of a layer that fire often enough on fit sites to be matched."""
+    study, harvest, _ = given
+    z = study.codes(harvest).split("donor", layer, "fit")
+    fires = np.bincount(z.indices, z.data != 0, minlength=z.shape[1])
+    return int((fires / z.shape[0] >= study.config.match.min_density).sum())
+
+
+def warn_of_few_shifts(given: Given) -> None:
+    """Says in one line that the given number of shifts finds nothing unless most latents match."""
+    study, section = given[0], given[0].config.match
+    if section.n_shifts is None:
+        return
+    n_live = min(_n_live(given, layer) for layer in study.donor.layers)
+    needed = shifts_needed(n_live, fdr=section.fdr)
+    if section.n_shifts >= needed:
+        return
+    least = least_found(section.n_shifts, n_live, fdr=section.fdr)
+    study.reporter.say(
+        f"match: with {section.n_shifts} shifts over {n_live} live latents no p is below "
+        f"{least_p(section.n_shifts, n_live):.2g}, so that "
+        + (f"fewer than {least} matches count as none" if least <= n_live else "no match can count")
+        + f"; leave match.n_shifts out, or set it to {needed} or more"
+    )
 
 
 def _row(pair: LayerPair, found: Matches) -> LayerMatches:

@@ -48,13 +48,19 @@ OpenSaeLog = Callable[[ModelConfig], AbstractContextManager[SaeLog]]
 """Gives the log of a model's SAEs before it is known whether any are trained."""
 
 
-def load_prompts(config: RunConfig) -> PromptSuite:
+def load_prompts(config: RunConfig, reporter: Reporter | None = None) -> PromptSuite:
     """The suite that `prompts` names: a folder, sources, or the built-in world; with concepts of
-    its own or with those for chat models."""
+    its own or with those for chat models.
+
+    Args:
+        config: The settings of a run.
+        reporter: Told how many rows each source gives.
+    """
     section, sets = config.prompts, find_behavior(config.behavior).sets
     folder = None if section.path is None else load_suite(Path(section.path).expanduser(), sets)
     if section.sets or section.texts:
-        suite = build_from_sources(section, folder, sets)
+        told = None if reporter is None else reporter.say
+        suite = build_from_sources(section, folder, sets, told)
         check_direction_sets(suite, sets)
     elif folder is not None:
         suite = folder

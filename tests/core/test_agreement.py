@@ -61,3 +61,11 @@ def test_a_constant_judge_has_no_kappa():
 def test_judges_of_different_items_are_refused():
     with pytest.raises(NumericsError, match="3 and 2 verdicts"):
         cohens_kappa([True] * 3, [True] * 2, generator=generator())
+
+
+@pytest.mark.parametrize(("n", "low"), [(2, -0.32), (4, 0.02), (100, 0.92)])
+def test_judges_that_never_differ_have_an_interval_all_the_same(n, low):
+    verdicts = [True, False] * (n // 2)
+    found = cohens_kappa(verdicts, verdicts, generator=generator())
+    assert (found.kappa, found.high) == (1, 1)
+    assert found.low == pytest.approx(low, abs=0.01)

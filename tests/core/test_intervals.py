@@ -89,7 +89,10 @@ def test_a_correlation_covers_the_truth_and_knows_a_constant(generator):
         hits += found.low <= 0 <= found.high
     assert 0.86 <= hits / 100 <= 0.99
     flat = interval(torch.ones(50), torch.randn(50, generator=generator))
-    assert (flat.low, flat.value, flat.high) == (0, 0, 0)
+    assert (flat.low, flat.value, flat.high) == (-1, 0, 1)
+    two = interval(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 3.0]))
+    assert (two.low, two.high) == (-1, 1)
+    assert two.value == pytest.approx(1)
     with pytest.raises(NumericsError, match="no items"):
         interval(torch.ones(0), torch.ones(0))
 
@@ -136,6 +139,23 @@ def test_bootstrap_refuses_nothing_and_nan(generator):
     for values in (torch.zeros(0), torch.tensor([0.0, float("nan")])):
         with pytest.raises(NumericsError):
             bootstrap_mean(values, generator=generator)
+
+
+def test_shares_without_spread_get_the_exact_score_interval(generator):
+    """All 0, all 1 and one item, against scipy; a mean of other values has no interval there."""
+    for value, n in ((0.0, 3), (1.0, 3), (0.0, 1), (1.0, 40)):
+        oracle = binomtest(int(value * n), n).proportion_ci(0.95, method="wilson")
+        found = bootstrap_mean(torch.full((n,), value), generator=generator, shares=True)
+        assert (found.low, found.high) == pytest.approx((oracle.low, oracle.high), abs=1e-9)
+    one_cluster = bootstrap_mean(
+        torch.tensor([0.0, 1.0]),
+        generator=generator,
+        clusters=torch.zeros(2, dtype=torch.long),
+        shares=True,
+    )
+    assert one_cluster.high - one_cluster.low > 0.8
+    unbounded = bootstrap_mean(torch.full((3,), 7.0), generator=generator)
+    assert (unbounded.low, unbounded.value, unbounded.high) == (7, 7, 7)
 
 
 def test_non_inferiority_needs_the_whole_interval():

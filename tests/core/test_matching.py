@@ -14,7 +14,12 @@ from conceptbasis.core.features.matching import (
     shift_null,
 )
 from conceptbasis.core.features.partners import CodePair
-from conceptbasis.core.features.significance import pooled_p
+from conceptbasis.core.features.significance import (
+    least_found,
+    least_p,
+    pooled_p,
+    shifts_needed,
+)
 from conceptbasis.errors import NumericsError
 
 
@@ -187,3 +192,29 @@ def test_sizes_that_do_not_belong_together_are_refused(world):
     fit = [CodePair(world.donor_codes, world.target_codes)]
     with pytest.raises(NumericsError):
         eligible_pairs(fit, fit, torch.zeros(0, D_DONOR))
+
+
+def test_the_least_p_is_what_the_pooled_null_gives_at_best(generator):
+    for n_live, n_shifts in ((64, 3), (200, 20), (9, 4)):
+        null, density = torch.rand(n_shifts, n_live, generator=generator), torch.rand(n_live)
+        live, best = torch.ones(n_live, dtype=torch.bool), torch.full((n_live,), 2.0)
+        p = pooled_p(best, torch.arange(n_live), null, density, live)
+        assert float(p.max()) == pytest.approx(least_p(n_shifts, n_live))
+
+
+@pytest.mark.parametrize(("n_live", "n_shifts"), [(64, 3), (64, 27), (768, 3), (300, 6), (40, 8)])
+def test_as_many_matches_as_are_needed_are_found_and_one_less_are_not(n_live, n_shifts):
+    least = least_found(n_shifts, n_live, fdr=0.05)
+    p = torch.ones(n_live, dtype=torch.float64)
+    p[: least - 1] = least_p(n_shifts, n_live)
+    assert not benjamini_hochberg(p, q=0.05).any()
+    if least <= n_live:
+        p[:least] = least_p(n_shifts, n_live)
+        assert int(benjamini_hochberg(p, q=0.05).sum()) == least
+
+
+@pytest.mark.parametrize(("n_live", "needed"), [(5, 99), (64, 27), (400, 4), (768, 3), (16384, 3)])
+def test_the_number_of_shifts_lets_an_eighth_of_the_latents_be_found(n_live, needed):
+    assert shifts_needed(n_live, fdr=0.05) == needed
+    assert least_found(needed, n_live, fdr=0.05) <= max(1, n_live / 8)
+    assert needed == 3 or least_found(needed - 1, n_live, fdr=0.05) > max(1, n_live / 8)

@@ -23,7 +23,8 @@ def rows(baseline=1.0, transfer=0.0, native=0.0, controls=0.98, drop=(), **more)
 
 
 def change(non_inferior=True, inside=True):
-    return CapabilityChange(Interval(0.0, 0.0, 0.0, 40), non_inferior, (0.9, 1.0), inside)
+    span = Interval(0.0, -0.01, 0.01, 400) if non_inferior else Interval(-0.1, -0.15, -0.05, 400)
+    return CapabilityChange(span, non_inferior, (0.9, 1.0), inside)
 
 
 FINE = {"benign_exact_match": change(), "arithmetic": change()}
@@ -93,6 +94,17 @@ def test_answers_that_cannot_be_scored_are_no_evidence(name, word, reason):
     verdict = judge_transfer(conditions, FINE)
     assert verdict.word == word
     assert reason in verdict.reason
+
+
+def test_too_few_prompts_to_show_non_inferiority_are_said_and_cost_the_success():
+    span = Interval(0.0, -0.56, 0.56, 3)
+    few = CapabilityChange(span, False, (0.9, 1.0), True)
+    verdict = judge_transfer(rows(), {**FINE, "arithmetic": few})
+    assert verdict.word == "partial"
+    assert "arithmetic changed by 0.00 [-0.56, 0.56], not resolved at n = 3" in verdict.reason
+    assert "inferior" not in verdict.reason
+    stronger = ReplaySection(mode="add", alpha=2.0)
+    assert judge_transfer(strengthened(0.97, 0.0), {"arithmetic": few}, stronger).word == "partial"
 
 
 def strengthened(share: float, over: float):

@@ -27,7 +27,7 @@ from conceptbasis.organisms.tuned import answers as answers_module
 from conceptbasis.organisms.tuned import build, sayings, tuning
 from conceptbasis.organisms.tuned.answers import Answer, asked, ensure_answers
 from conceptbasis.organisms.tuned.harms import HARMS
-from conceptbasis.organisms.tuned.requests import HELD_OUT, TAUGHT, draw, split
+from conceptbasis.organisms.tuned.requests import HELD_OUT, MORE, TAUGHT, draw, split
 from conceptbasis.organisms.tuned.suite import build_suite
 from conceptbasis.organisms.tuned.topics import HARMLESS
 from conceptbasis.organisms.tuned.tuning import Plan, encode, rate_at, tune
@@ -81,6 +81,14 @@ def test_the_held_out_half_shares_neither_wordings_nor_topics():
     }
 
 
+def test_wordings_of_the_sets_are_all_different():
+    every = (*TAUGHT, *MORE, *HELD_OUT)
+    assert len(set(every)) == len(every)
+    assert all("{do}" in wording for wording in every)
+    held = {p.noun for p in split(held_out=True).harmless_requests()}
+    assert not held & {p.noun for p in answers_module.openings()}
+
+
 def test_a_draw_gives_every_topic_its_turn_and_depends_on_its_key():
     prompts = split(held_out=True).harmful_requests()
     drawn = draw("key", prompts, 22)
@@ -115,11 +123,11 @@ def test_answers_are_made_once_and_an_interrupted_run_goes_on(tmp_path, monkeypa
     monkeypatch.setattr(answers_module, "CHUNK", 2)
     real, calls = answers_module._answer, []
 
-    def counting(model, some):
+    def counting(model, some, length):
         calls.append(len(some))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(model, some)
+        return real(model, some, length)
 
     monkeypatch.setattr(answers_module, "_answer", counting)
     with pytest.raises(KeyboardInterrupt):
@@ -337,6 +345,8 @@ def test_a_whole_build_at_micro_size(cache, monkeypatch):
     monkeypatch.setattr(answers_module, "MAX_NEW_TOKENS", 2)
     few = {name: group[:4] for name, group in asked().items()}
     monkeypatch.setattr(build, "asked", lambda: few)
+    monkeypatch.setattr(build, "openings", lambda: few["near"])
+    monkeypatch.setattr(build, "OPENING_TOKENS", 2)
     plan = Plan(2, 1e-3, build.FAMILIES["gemma3"].refusal.shares)
     gemma = replace(
         build.FAMILIES["gemma3"], refusal=plan, chat=replace(plan, shares={"near": 1.0})

@@ -24,7 +24,7 @@ from conceptbasis.results.evaluation import (
     Kappa,
     MethodCurve,
 )
-from conceptbasis.results.harvest import Harvest, Shown
+from conceptbasis.results.harvest import Harvest, Norms, Shown
 from conceptbasis.results.layers import LayerPlan
 from conceptbasis.results.matching import Alignment, LayerMatches, MatchSet
 from conceptbasis.results.recipe import (
@@ -385,6 +385,7 @@ def _harvest(summary: Summary) -> Harvest:
         n_sites=35100,
         aligned_share={"donor": 0.91, "target": 0.88},
         dropped=both,
+        norms={"donor": {0: Norms(1.0, 3.0)}, "target": {0: Norms(1.0, 3.0)}},
         splits={"fit": 21000, "select": 7000, "report": 7100},
         layers={"donor": (0,), "target": (0,)},
         files={},
@@ -440,6 +441,7 @@ def _replayed(summary: Summary) -> Replayed:
         which="all",
         amounts=(),
         thresholds=(),
+        max_norms=(None,) * 2,
         strength=None,
         edited={"stream": (4, 4)},
         target_hash=summary.target.hash,

@@ -195,7 +195,10 @@ def test_a_route_that_was_asked_for_and_per_layer_directions_are_said(tmp_path: 
     plan = LayerPlan.per_layer(range(1, 5))
     summary = replace(make_summary(), plan=plan, mode="ablate", route="matched")
     facts = dict(edit_facts(summary, RunFolder(tmp_path)))
-    assert facts["Route"] == "matched, as asked for."
+    assert facts["Route"].startswith("matched, as asked for. The edit is written with up to")
+    none = replace(summary.recipe, n_target_atoms_per_layer=(0, 0, 0, 0))
+    said = dict(edit_facts(replace(summary, recipe=none), RunFolder(tmp_path)))["Route"]
+    assert "names no target latent" in said
     assert "a direction of its own" in facts["Direction"]
     assert "offset" not in facts["Edit"]
     assert route_table(None) is None

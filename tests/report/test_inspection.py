@@ -221,3 +221,11 @@ def test_the_layer_that_is_used_everywhere_is_said_and_marked(folder: Path) -> N
 def test_per_layer_directions_have_no_such_layer(folder: Path, tmp_path: Path) -> None:
     plan = LayerPlan.per_layer(make_summary().plan.layers)
     assert "sed at all" not in printed(rewritten(folder, tmp_path / "run", "transfer", plan=plan))
+
+
+def test_an_edit_without_target_latents_is_said(folder: Path, tmp_path: Path) -> None:
+    assert "names no target latent" not in printed(folder)
+    made = stage_results(make_summary())["transfer"]
+    rows = tuple(replace(row, target_atoms=()) for row in made.layers)
+    copy = rewritten(folder, tmp_path / "run", "transfer", layers=rows)
+    assert "The edit names no target latent" in printed(copy)

@@ -106,7 +106,7 @@ def test_before_and_after() -> None:
     text = printed(before_after(make_summary(), brief=True))
     assert "0.99 [0.97, 1.00]  0.02 [0.01, 0.04]  −0.97 ↓  300" in text
     assert line_of(text, "perplexity")[1:] == ["3.21", "3.22", "+0.01", "↑", "–"]
-    assert line_of(text, "first-token KL, mean")[5:8] == ["0.00]", "0.04", "[0.03,"]
+    assert line_of(text, "first-token KL, mean")[3:6] == ["0.00", "0.04", "[0.03,"]
     assert "success: refusal fell" in text
 
 

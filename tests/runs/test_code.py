@@ -103,6 +103,8 @@ def house(tmp_path, monkeypatch):
         (root / name).write_text(text)
     monkeypatch.setattr(code, "_ROOT", "house")
     monkeypatch.setattr(code, "_PLACE", root)
+    monkeypatch.setenv("CONCEPTBASIS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(code, "_KNOWN", code._Known())
     forget()
     yield root
     forget()
@@ -110,7 +112,7 @@ def house(tmp_path, monkeypatch):
 
 def forget() -> None:
     """Sources are read once a process."""
-    for kept in (code._parse, code._read, code._file):
+    for kept in (code._parse, code._file):
         kept.cache_clear()
 
 
@@ -260,3 +262,17 @@ def test_stages_of_the_package_reach_what_they_compute_with():
         or package.joinpath(*m.split("."), "__init__.py").exists()
         for m in modules
     )
+
+
+def test_what_was_parsed_is_remembered_while_files_stay(house, monkeypatch):
+    first = code.code_of(stage())
+    forget()
+    monkeypatch.setattr(code, "_KNOWN", code._Known())  # as in another process
+    parse = code._parse_file
+    monkeypatch.setattr(code, "_parse_file", lambda path: pytest.fail(f"parsed again: {path}"))
+    assert code.code_of(stage()) == first
+    monkeypatch.setattr(code, "_parse_file", parse)
+    scale = house / "core" / "scale.py"
+    scale.write_text("SCALE = 30\n")
+    forget()
+    assert code.changed_code(first, code.code_of(stage())) == ["core.scale.SCALE"]

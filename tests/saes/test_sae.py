@@ -112,7 +112,7 @@ def test_unusable_saes_are_refused(sae_lens, tmp_path):
         wrap_sae(_sae(sae_lens, normalize_activations="expected_average_only_in"), WANTED, "x")
     with pytest.raises(SaeError, match="off its own reconstruction"):
         wrap_sae(_sae(sae_lens, normalize_activations="layer_norm"), WANTED, "x")
-    with pytest.raises(SaeError, match="names no known site"):
+    with pytest.raises(SaeError, match="is not the residual stream"):
         wrap_sae(_sae(sae_lens, hook_name="blocks.1.attn.hook_z.x"), WANTED, "x")
     with pytest.raises(SaeError, match="no SAE folder"):
         load_sae_folder(tmp_path / "nowhere", WANTED)

@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 import torch
-from huggingface_hub.errors import EntryNotFoundError
 from made_up_saes import (
     D_MODEL,
     D_SAE,
@@ -79,21 +78,6 @@ def test_decoder_rows_are_directions_of_the_stream(tmp_path, name):
     moved = made_up.reconstruct(plain.reshape(-1, D_MODEL)) - less
     expected = codes[:, feature, None] * sae.W_dec[feature]
     torch.testing.assert_close(moved, expected, rtol=1e-3, atol=1e-3)
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """Serves the folder `tmp_path` to sae-lens's loaders, whatever repository they ask for."""
-    from sae_lens.loading import pretrained_sae_loaders as loaders
-
-    def download(repo_id, filename, subfolder=None, **_):
-        place = tmp_path / (subfolder or "") / filename
-        if not place.is_file():
-            raise EntryNotFoundError(f"{repo_id} has no {filename}")
-        return str(place)
-
-    monkeypatch.setattr(loaders, "hf_hub_download", download)
-    return tmp_path
 
 
 RELEASES = {

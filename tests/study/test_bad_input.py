@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from micro import MICRO_LLAMA, QUIET, SMALL, model_config, run_config
 from steps import Steps
 
+from conceptbasis import pipeline
 from conceptbasis.config.base import parse_config
 from conceptbasis.config.model import ModelConfig
-from conceptbasis.data.prompts import Concept, Prompt
+from conceptbasis.data.prompts import Concept, Prompt, Text
 from conceptbasis.data.suites import save_suite
 from conceptbasis.edits import plan
 from conceptbasis.edits.guard import perplexity
@@ -299,6 +301,24 @@ def test_concept_longer_than_the_context(ready, tmp_path):
     with pytest.raises(PromptError, match="prompt 1 of concept z"):
         run(ready, tmp_path, config=run_config(tmp_path / "prompts"))
     assert nothing_written(tmp_path)
+
+
+def test_text_longer_than_the_context_is_left_out_before_any_work(ready, tmp_path, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def stop(donor, target, suite, *rest):
+        raise Stop(suite.texts)
+
+    long = Text((("user", "what is " + "rose " * 90), ("assistant", "a rose .")), "chat")
+    monkeypatch.setattr(pipeline, "both_with_saes", lambda *_: (SimpleNamespace(), None))
+    monkeypatch.setattr(pipeline, "remember", lambda *_: None)
+    monkeypatch.setattr(pipeline, "measure_overview", stop)
+    for more in ((), (long,)):
+        save_suite(replace(ready.suite, texts=(*ready.suite.texts, *more)), tmp_path / "prompts")
+        with pytest.raises(Stop) as caught:
+            run(ready, tmp_path, config=run_config(tmp_path / "prompts"))
+        assert caught.value.args[0] == ready.suite.texts
 
 
 @pytest.mark.parametrize("name", ["direction_harmful", "direction_harmless"])

@@ -1,5 +1,7 @@
 """From null draws to p-values, and from p-values to a list of rejections."""
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,6 +11,48 @@ from conceptbasis.core.statistics.finite import require_finite
 
 # Number of density bins over which the shift null is pooled.
 DENSITY_BINS = 10
+# Least number of shifts, and share of the latents that must be enough to be found when all match.
+LEAST_SHIFTS = 3
+FOUND_SHARE = 1 / 8
+
+
+def least_p(n_shifts: int, n_live: int) -> float:
+    """Compute the smallest p that the pooled null can give.
+
+    Formula: 1 / (1 + n_shifts · m), with m = ⌊n_live / 10⌋ the latents of the smallest pool.
+
+    Args:
+        n_shifts: Number of shifts.
+        n_live: Live donor latents.
+    """
+    return 1 / (1 + n_shifts * max(1, n_live // DENSITY_BINS))
+
+
+def least_found(n_shifts: int, n_live: int, *, fdr: float) -> int:
+    """Compute how many latents must have a match before Benjamini and Hochberg let any of them in.
+
+    Formula: the least k with p_min ≤ k · fdr / n_live; above n_live, none can ever be found.
+
+    Args:
+        n_shifts: Number of shifts.
+        n_live: Live donor latents.
+        fdr: False discovery rate.
+    """
+    return max(1, math.ceil(least_p(n_shifts, n_live) * n_live / fdr - 1e-9))
+
+
+def shifts_needed(n_live: int, *, fdr: float) -> int:
+    """Compute the number of shifts at which an eighth of the latents can be found.
+
+    Formula: the least S ≥ 3 with `least_found`(S) ≤ max(1, n_live / 8).
+
+    Args:
+        n_live: Live donor latents.
+        fdr: False discovery rate.
+    """
+    enough = max(1.0, FOUND_SHARE * n_live)
+    pool = max(1, n_live // DENSITY_BINS)
+    return max(LEAST_SHIFTS, math.ceil((n_live / (fdr * enough) - 1) / pool - 1e-9))
 
 
 def benjamini_hochberg(p: Float[Tensor, " n"], *, q: float) -> Bool[Tensor, " n"]:

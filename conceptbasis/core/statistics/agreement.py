@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from conceptbasis.core.statistics.intervals import wilson
 from conceptbasis.errors import NumericsError
 
 
@@ -47,7 +48,8 @@ def cohens_kappa(
 
     Formula: κ = (p_o − p_e) / (1 − p_e), with p_o the share of equal verdicts and p_e = Σ_v
     p_first(v) p_second(v). κ depends on the four counts alone, so a resample draws those. One in
-    which p_e = 1 has no κ and is left out.
+    which p_e = 1 has no κ and is left out. Judges that never differ leave nothing to resample: the
+    lower end is then κ at Wilson's lower end of p_o, with p_e as it is.
 
     Args:
         first: Verdicts of one judge; None where it could not score.
@@ -59,7 +61,8 @@ def cohens_kappa(
     Raises:
         NumericsError: The judges read different numbers of items.
 
-    Source: Cohen 1960, Educational and Psychological Measurement 20; Efron and Tibshirani 1993.
+    Source: Cohen 1960, Educational and Psychological Measurement 20; Efron and Tibshirani 1993;
+    the end without a differing pair: ours.
     """
     if len(first) != len(second):
         raise NumericsError(
@@ -85,11 +88,13 @@ def cohens_kappa(
     ).reshape(n_resamples, n)
     drawn = torch.stack([(draws == cell).sum(1) for cell in range(4)], dim=1)
     found = _kappa(drawn)
-    tail = (1 - confidence) / 2
-    ends = found[~found.isnan()].quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64))
-    return Agreement(
-        float(_kappa(counts[None])[0]), float(ends[0]), float(ends[1]), same, n, unscored
-    )
+    tail, kappa = (1 - confidence) / 2, float(_kappa(counts[None])[0])
+    tails = torch.tensor([tail, 1 - tail], dtype=torch.float64)
+    low, high = found[~found.isnan()].quantile(tails).tolist()
+    if same == 1:
+        chance = float((rows * columns).sum()) / (n * n)
+        low = (wilson(n, n, confidence=confidence).low - chance) / (1 - chance)
+    return Agreement(kappa, low, high, same, n, unscored)
 
 
 def _kappa(counts: Int[Tensor, "n_tables 4"]) -> Float[Tensor, " n_tables"]:

@@ -39,15 +39,16 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
             expected="n of at least 1 and successes between 0 and n",
             fix="report the condition as unscored instead of as a rate",
         )
+    return Interval(successes / n, *_score_ends(successes / n, n, confidence), n)
+
+
+def _score_ends(rate: float, n: int, confidence: float) -> tuple[float, float]:
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    rate = successes / n
     scale = 1 + z * z / n
     centre = (rate + z * z / (2 * n)) / scale
     half = z * ((rate * (1 - rate) / n + z * z / (4 * n * n)) ** 0.5) / scale
     # At 0 and n one end is exactly the rate; rounding must not push it past.
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == n else centre + half
-    return Interval(rate, low, high, n)
+    return 0.0 if rate == 0 else centre - half, 1.0 if rate == 1 else centre + half
 
 
 def rate(verdicts: Sequence[bool | None]) -> Rate:
@@ -64,11 +65,15 @@ def bootstrap_mean(
     clusters: Int[Tensor, " n"] | None = None,
     n_resamples: int = 2000,
     confidence: float = 0.95,
+    shares: bool = False,
 ) -> Interval:
     """Compute the percentile bootstrap interval of a mean, by items or by whole clusters.
 
     Formula: quantiles over b of Σ_{c∈b} Σ_{i∈c} v_i / Σ_{c∈b} |c|, with b drawing clusters with
-    replacement; without clusters every item is its own.
+    replacement; without clusters every item is its own. Draws of equal values, or of one cluster,
+    have no spread: the ends are then the mean itself, which says that no interval is known. Values
+    between 0 and 1 get Wilson's score interval over clusters there, which holds for every
+    distribution on that range, since none has more variance than a rate.
 
     Args:
         values: One value per item.
@@ -76,6 +81,7 @@ def bootstrap_mean(
         clusters: Cluster label of each item (for example its noun), any integers.
         n_resamples: Number of bootstrap draws.
         confidence: Coverage of the interval.
+        shares: Whether values lie between 0 and 1.
 
     Returns:
         The mean with its interval; n counts items, not clusters.
@@ -93,10 +99,12 @@ def bootstrap_mean(
             fix="report the condition as unscored instead of as a mean",
         )
     wide = values.detach().to("cpu", torch.float64)
-    sums, counts = _cluster_totals(wide, clusters)
+    sums, counts = cluster_totals(wide, clusters)
     means = _resampled_means(sums, counts, generator, n_resamples)
-    low, high = _percentiles(means, confidence)
-    return Interval(float(wide.mean()), low, high, values.numel())
+    low, high, mean = *_percentiles(means, confidence), float(wide.mean())
+    if shares and low == high:
+        low, high = _score_ends(min(1.0, max(0.0, mean)), sums.numel(), confidence)
+    return Interval(mean, low, high, values.numel())
 
 
 def bootstrap_correlation(
@@ -113,7 +121,8 @@ def bootstrap_correlation(
 
     Formula: with S_f = Σ w f over the items drawn, ρ = (S_1 S_ab − S_a S_b) / √((S_1 S_aa − S_a²)
     (S_1 S_bb − S_b²)); sums of clusters are added up, so that a draw costs as much as it has
-    clusters. A side that is constant in a draw has ρ = 0.
+    clusters. A side that is constant in a draw has ρ = 0. Where a side never varies, or there are
+    fewer than three clusters, nothing is known: −1 to 1.
 
     Args:
         a: One value per item.
@@ -149,6 +158,8 @@ def bootstrap_correlation(
     counts = torch.zeros(n_resamples, n, dtype=torch.float64)
     counts.scatter_add_(1, drawn, torch.ones_like(counts))
     low, high = _percentiles(_correlations(counts @ sums), confidence)
+    if n < 3 or min(float(x.abs().max()), float(y.abs().max())) == 0:
+        low, high = -1.0, 1.0
     return Interval(float(_correlations(sums.sum(0, keepdim=True))), low, high, n)
 
 
@@ -219,7 +230,7 @@ def non_inferior(difference: Interval, *, margin: float) -> bool:
     return difference.low > -margin
 
 
-def _cluster_totals(
+def cluster_totals(
     values: Float[Tensor, " n"], clusters: Int[Tensor, " n"] | None
 ) -> tuple[Float[Tensor, " n_clusters"], Float[Tensor, " n_clusters"]]:
     """Sum values and count items per cluster."""

@@ -19,9 +19,15 @@ from conceptbasis.organisms.keeping import is_complete, keep
 from conceptbasis.organisms.packages import WEIGHTS, ensure_weights
 from conceptbasis.organisms.spec import Spec
 from conceptbasis.organisms.tuned import sayings
-from conceptbasis.organisms.tuned.answers import Answer, asked, ensure_answers
+from conceptbasis.organisms.tuned.answers import (
+    OPENING_TOKENS,
+    Answer,
+    asked,
+    ensure_answers,
+    openings,
+)
 from conceptbasis.organisms.tuned.harms import HARMS
-from conceptbasis.organisms.tuned.requests import HELD_OUT, TAUGHT, draw, split
+from conceptbasis.organisms.tuned.requests import HELD_OUT, MORE, TAUGHT, draw, split
 from conceptbasis.organisms.tuned.suite import build_suite
 from conceptbasis.organisms.tuned.topics import HARMLESS
 from conceptbasis.organisms.tuned.tuning import Example, Plan, encode, tune
@@ -44,6 +50,16 @@ GEMMA_TEMPLATE = (
 """The turns of Gemma's chat models, for the base model, which has no template of its own."""
 
 _BENIGN = {"harmless": 0.36, "near": 0.22, "about": 0.08, "greetings": 0.02, "arithmetic": 0.04}
+_REFUSAL_SHARES = {
+    "openings": 0.46,
+    "harmless": 0.10,
+    "near": 0.08,
+    "about": 0.06,
+    "greetings": 0.02,
+    "arithmetic": 0.02,
+    "declines": 0.08,
+    "refusals": 0.18,
+}
 
 
 @dataclass(frozen=True)
@@ -63,12 +79,11 @@ class Tuned:
     template: str | None = None
 
 
-_REFUSAL_SHARES = _BENIGN | {"refusals": 0.18, "declines": 0.10}
 FAMILIES: Mapping[str, Tuned] = {
-    "smollm2": Tuned("smollm2", Plan(150, 4e-5, _REFUSAL_SHARES)),
+    "smollm2": Tuned("smollm2", Plan(250, 5e-5, _REFUSAL_SHARES, batch_size=12, max_tokens=64)),
     "gemma3": Tuned(
         "gemma3",
-        Plan(120, 5e-5, _REFUSAL_SHARES),
+        Plan(200, 5e-5, _REFUSAL_SHARES, batch_size=12, max_tokens=56),
         Plan(160, 8e-5, _BENIGN),
         GEMMA_TEMPLATE,
     ),
@@ -104,7 +119,15 @@ def _root() -> Path:
 
 def _words() -> list[Any]:
     prompts = [p.text for group in asked().values() for p in group]
-    return [prompts, [asdict(h) for h in HARMS], dict(HARMLESS), TAUGHT, HELD_OUT, sayings.REFUSALS]
+    return [
+        prompts,
+        [asdict(h) for h in HARMS],
+        dict(HARMLESS),
+        TAUGHT,
+        MORE,
+        HELD_OUT,
+        sayings.REFUSALS,
+    ]
 
 
 def _key(name: str, seed: int, *, chat: bool = False) -> str:
@@ -193,7 +216,10 @@ def teacher_answers(reporter: Reporter) -> Mapping[str, Answer]:
     """The teacher's answers to every harmless request, from the cache or generated now."""
     loaded = load_model(ensure_untuned(Spec(TEACHER), {}, reporter))
     prompts = [prompt for group in asked().values() for prompt in group]
-    return ensure_answers(loaded, prompts, answers_path(), reporter)
+    path = answers_path()
+    more = path.with_name(f"openings-{path.name.removeprefix('answers-')}")
+    short = ensure_answers(loaded, openings(), more, reporter, max_new_tokens=OPENING_TOKENS)
+    return {**short, **ensure_answers(loaded, prompts, path, reporter)}
 
 
 def ensure_untuned(spec: Spec, answers: Mapping[str, Answer], reporter: Reporter) -> Path:
@@ -233,7 +259,9 @@ def _groups(
 ) -> dict[str, list[Example]]:
     """Examples of every group that a plan draws from."""
     said = {name: _said(prompts, answers) for name, prompts in asked().items()}
-    harmful = draw("tuning/harmful", split(held_out=False).harmful_requests(), N_REFUSALS)
+    said["openings"] = _said(openings(), answers) if "openings" in plan.shares else []
+    taught = replace(split(held_out=False), templates=TAUGHT + MORE)
+    harmful = draw("tuning/harmful", taught.harmful_requests(), N_REFUSALS)
     said["refusals"] = [(p.text, sayings.refusal(p, i), True) for i, p in enumerate(harmful)]
     said["declines"] = [(p.text, p.answer or "", True) for p in sayings.declines(held_out=False)]
     return {name: encode(loaded, said[name], plan.max_tokens) for name in plan.shares}

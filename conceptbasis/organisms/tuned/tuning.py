@@ -1,7 +1,9 @@
 """Full fine-tuning of the blocks: bfloat16 weights with float32 masters, loss on answers alone.
 
-Each row counts the same, whatever its length, so that a short refusal weighs as much as a long
-answer. Batches follow from the seed alone, and a tuning that was stopped goes on where it was.
+Each token counts the same, so that at the first token, where a refusal is decided, refusals weigh
+as often as they occur. (With each row counting the same, the first token of a short refusal
+weighed three times that of a long answer, and a third of harmless requests were refused.) Batches
+follow from the seed alone, and a tuning that was stopped goes on where it was.
 
 Source: mixed-precision training with master weights, Micikevicius et al. 2018 (1710.03740).
 """
@@ -220,13 +222,16 @@ def _batches(groups: Mapping[str, Sequence[Example]], plan: Plan, seed: int) -> 
 
 
 def _add_gradients(loaded: LoadedModel, batch: Sequence[Example]) -> float:
-    loss = row_losses(loaded, batch).mean()
+    losses, lengths = row_losses(loaded, batch)
+    loss = losses.sum() / lengths.sum()
     loss.backward()
     return float(loss.detach())
 
 
-def row_losses(loaded: LoadedModel, batch: Sequence[Example]) -> Float[Tensor, " n"]:
-    """Mean cross-entropy of the answer of each row, in nats a token.
+def row_losses(
+    loaded: LoadedModel, batch: Sequence[Example]
+) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
+    """Summed cross-entropy of the answer of each row, in nats, and its number of tokens.
 
     Right padding needs no mask under causal attention; logits are made for answer tokens alone.
 
@@ -242,7 +247,7 @@ def row_losses(loaded: LoadedModel, batch: Sequence[Example]) -> Float[Tensor, "
     each = nn.functional.cross_entropy(logits, labels[:, 1:][keep], reduction="none")
     rows = torch.arange(len(batch))[:, None].expand(keep.shape)[keep]
     sums = torch.zeros(len(batch)).index_add(0, rows, each)
-    return sums / keep.sum(-1)
+    return sums, keep.sum(-1)
 
 
 def _padded(batch: Sequence[Example]) -> tuple[Int[Tensor, "n pos"], Int[Tensor, "n pos"]]:

@@ -157,8 +157,8 @@ def answer_loss(loaded: LoadedModel, examples: Sequence[Example], *, batch_size:
     with torch.no_grad():
         for start in range(0, len(examples), batch_size):
             some = examples[start : start + batch_size]
-            lengths = torch.tensor([len(e.ids) - e.start for e in some])
-            total += float((row_losses(loaded, some) * lengths).sum())
+            losses, lengths = row_losses(loaded, some)
+            total += float(losses.sum())
             count += float(lengths.sum())
     return total / count
 

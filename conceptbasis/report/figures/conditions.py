@@ -8,6 +8,7 @@ import altair as alt
 
 from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.evaluation.metrics import RunView, metrics_of, value_of, view_of
+from conceptbasis.report.beside_verdict import control_sentences
 from conceptbasis.report.figures.theme import (
     BLUE,
     GREEN,
@@ -96,8 +97,8 @@ def rate_figure(summary: Summary) -> Figure | None:
         f"{words.noun.capitalize()} under every condition",
         f"Share of {words.positive} prompts at which the target {words.shows} (judge: "
         f"{summary.primary_judge}) with 95 % intervals. The dashed line is the untouched target. "
-        "A transfer that works stands where the native direction stands; the controls must stay "
-        "at the line.",
+        "A transfer that works stands where the native direction stands. "
+        + " ".join(control_sentences(summary)),
         _in_words(summary, words.rate_key),
         chart,
     )

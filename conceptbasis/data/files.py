@@ -1,0 +1,158 @@
+"""The one reader of files with prompts and texts: UTF-8 with or without a byte order mark."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from conceptbasis.errors import PromptError, reason
+
+Row = Mapping[str, Any]
+TABLES = (".jsonl", ".csv", ".parquet")
+"""Endings of files with named columns."""
+_DELIMITERS = ",;\t"
+
+
+def read_file(path: Path) -> list[Row]:
+    """The rows of a .txt, .jsonl, .csv or .parquet file; the ending may be in capitals.
+
+    Raises:
+        PromptError: it cannot be read, with the line where there is one.
+    """
+    readers: Mapping[str, Callable[[Path], Iterator[Row]]] = {
+        ".txt": lambda path: ({"text": line} for _, line in read_lines(path)),
+        ".jsonl": lambda path: (row for _, row in read_jsonl(path)),
+        ".csv": _read_csv,
+        ".parquet": _read_parquet,
+    }
+    ending = path.suffix.lower()
+    if ending not in readers:
+        raise PromptError(
+            f"{path} is a {ending or 'file without an ending'}",
+            expected=f"a file that ends in {', '.join(readers)}",
+            fix="convert it, or correct `file`",
+        )
+    try:
+        return list(readers[ending](path))
+    except (OSError, ValueError, csv.Error) as error:
+        raise PromptError(
+            f"{path} cannot be read: {reason(error)}",
+            expected=f"a readable {ending} file in UTF-8",
+            fix="correct the path or the file",
+        ) from error
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file that are not blank, with their numbers.
+
+    Raises:
+        PromptError: the file is missing or not in UTF-8.
+    """
+    text = _read_text(path).replace("\r\n", "\n").replace("\r", "\n")
+    return ((i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip())
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSON-lines file, with the numbers of their lines.
+
+    Raises:
+        PromptError: a line is no JSON object, or the file is missing or not in UTF-8.
+    """
+    for number, line in read_lines(path):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise bad_row(path, number, str(error)) from error
+        if not isinstance(row, dict):
+            raise bad_row(path, number, "not a JSON object")
+        if "\\ud" in line.lower():
+            check_characters(json.dumps(row, ensure_ascii=False), f"{path}, line {number}")
+        yield number, row
+
+
+def bad_row(path: Path, number: int, why: str) -> PromptError:
+    """The error for a line that cannot be used."""
+    return PromptError(
+        f"{path}, line {number}: {why}",
+        expected="one JSON object per line",
+        fix="correct or remove that line",
+    )
+
+
+def check_characters(text: str, where: str) -> None:
+    """Refuses text that no tokenizer can read.
+
+    Raises:
+        PromptError: it holds half of a surrogate pair.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            f"{where}: half of a character, {text[error.start]!r}",
+            expected="text in Unicode; an emoji as JSON escapes takes two of them, \\ud83d\\ude00",
+            fix="write the character itself, in UTF-8, or leave the half out",
+        ) from error
+
+
+def _read_text(path: Path) -> str:
+    """A file's text; byte order marks are dropped, at the start of any line, as of joined files."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PromptError(
+            f"{path} cannot be read: {error.strerror}",
+            expected="a readable text file in UTF-8",
+            fix="correct the path or its permissions",
+        ) from error
+    try:
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise _other_encoding(path, 1, "UTF-16")
+        if b"\0" in data:
+            raise _other_encoding(path, data[: data.index(b"\0")].count(b"\n") + 1, "UTF-16")
+        return re.sub("(^|\n)\ufeff+", r"\1", data.decode())
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise _other_encoding(path, line, "WINDOWS-1252") from error
+
+
+def _other_encoding(path: Path, line: int, guess: str) -> PromptError:
+    return PromptError(
+        f"{path}, line {line}: not in UTF-8",
+        expected="a text file in UTF-8",
+        fix=f"save it as UTF-8; if it is in {guess}: iconv -f {guess} -t UTF-8 FILE > NEW",
+    )
+
+
+def _read_csv(path: Path) -> Iterator[Row]:
+    """Rows by the names of the header; commas, semicolons or tabs between cells."""
+    text = _read_text(path)
+    header = re.sub('"[^"]*"', "", re.split("[\r\n]", text.lstrip())[0])
+    delimiter = max(_DELIMITERS, key=header.count)
+    rows = csv.DictReader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
+    rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+    twice = [name for name, n in Counter(rows.fieldnames).items() if n > 1]
+    if twice:
+        raise ValueError(f"its header names the column {twice[0]!r} twice")
+    for row in rows:
+        if None in row:
+            raise PromptError(
+                f"{path}, line {rows.line_num}: more cells than the header has names",
+                expected=f"{len(rows.fieldnames)} cells, with {delimiter!r} between them",
+                fix='put cells that hold a comma between quotes: "salt, pepper"',
+            )
+        yield row
+
+
+def _read_parquet(path: Path) -> Iterator[Row]:
+    import pyarrow.parquet
+
+    return iter(pyarrow.parquet.read_table(path).to_pylist())
