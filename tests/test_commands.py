@@ -59,6 +59,36 @@ def test_a_transfer_prints_logs_and_names_what_is_next(
     assert captured.err.count("next: conceptbasis") == 2
 
 
+def test_the_same_state_is_logged_once_and_a_new_one_again(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([*arguments, "--wandb", "off"]) == 0
+    assert len(logged(tmp_path)) == 0  # so the next one has something to log
+    assert main(arguments) == 0
+    assert main(arguments) == 0
+    assert len(logged(tmp_path)) == 1
+    assert main([*arguments, "--set", "tracking.project=other"]) == 0
+    assert len(logged(tmp_path)) == 2
+    (tmp_path / "run/wandb/logged.json").write_text("{")
+    assert main(arguments) == 0
+    assert len(logged(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("command", ["replay", "capability", "export"])
+def test_a_device_that_is_not_there_is_said_and_the_model_is_not_blamed(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_run(tmp_path / "run")
+    (tmp_path / "text.txt").write_text("salt\n")
+    more = {"capability": ["--text", str(tmp_path / "text.txt")], "export": ["--steered", "x.pt"]}
+    given = [command, str(folder), *more.get(command, [])]
+    for device in ("cuda:7", "nonsense"):
+        assert main([*given, "--device", device]) == 2
+        assert f"device '{device}' cannot be used" in capsys.readouterr().err
+    assert main([*given, "--device", "cpu"]) == 2  # the control: it goes on to the model
+    assert "cannot be used" not in capsys.readouterr().err
+
+
 def test_off_logs_nothing(arguments: list[str], tmp_path: Path) -> None:
     assert main([*arguments, "--wandb", "off"]) == 0
     assert not (tmp_path / "run" / "wandb").exists()

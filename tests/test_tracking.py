@@ -296,6 +296,27 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_configuration(
     assert resolve_mode(flag, configured) == mode
 
 
+def test_a_mode_in_capitals_is_one_that_wandb_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    import wandb
+
+    monkeypatch.setenv("WANDB_MODE", "OFFLINE")
+    with pytest.raises(Exception, match="mode"):  # the control: as it is, wandb refuses it
+        wandb.Settings().update_from_env_vars(os.environ)
+    assert resolve_mode(None, "auto") == "offline"
+    wandb.Settings().update_from_env_vars(os.environ)
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "x" * 129, "a:b", "what?"])
+def test_a_project_that_wandb_refuses_is_refused_with_the_configuration(name: str) -> None:
+    from conceptbasis.config.run import load_run_config
+
+    with pytest.raises(ConfigError, match="project"):
+        load_run_config(None, [f"tracking.project={json.dumps(name)}"])
+    assert load_run_config(None, ["tracking.project=my-project_1"]).tracking.project
+
+
 def test_an_unknown_mode_of_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "sometimes")
     with pytest.raises(ConfigError, match="WANDB_MODE is 'sometimes'"):

@@ -104,11 +104,16 @@ def read_run_config(options: argparse.Namespace) -> RunConfig:
     if getattr(options, "force", False):
         overrides.append("forecast.force=true")
     config = load_run_config(options.config, overrides)
-    _check_device(config.device)
+    check_device(config.device)
     return config
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Refuses a device that cannot be used, before anything is loaded.
+
+    Raises:
+        ConfigError: in that case.
+    """
     if device == "cpu":
         return
     import torch

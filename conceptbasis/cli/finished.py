@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from conceptbasis.cli.command import open_reporter, silence
+from conceptbasis.cli.command import check_device, open_reporter, silence
 
 if TYPE_CHECKING:
     from conceptbasis.edits.intervention import Intervention
@@ -16,7 +16,7 @@ def open_finished(options: argparse.Namespace) -> tuple[LoadedModel, Interventio
     """The target of a finished run and its intervention.
 
     Raises:
-        ConfigError: the model's weights are not those of the run.
+        ConfigError: the device cannot be used, or the model's weights are not those of the run.
     """
     from conceptbasis.edits.finished import load_replayed
     from conceptbasis.edits.intervention import intervention_of
@@ -26,6 +26,7 @@ def open_finished(options: argparse.Namespace) -> tuple[LoadedModel, Interventio
     from conceptbasis.study.opening import hash_model, open_model
 
     check_run_folder(options.folder)
+    check_device(options.device)
     silence()
     replayed, (model, _) = load_replayed(options.folder), read_settings(options.folder)
     loaded = open_model(model, options.device, open_reporter(options))

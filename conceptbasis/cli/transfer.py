@@ -92,13 +92,20 @@ def _log(folder: Path, configs: _Configs, report: Path, mode: str | None) -> Non
     from conceptbasis.runs.storage import to_json
     from conceptbasis.runs.summary import read_summary
     from conceptbasis.tracking.log import Tracker
+    from conceptbasis.tracking.mode import resolve_mode
+    from conceptbasis.tracking.once import is_logged, remember_logged, tracked_as
 
     summary, run = read_summary(folder), RunFolder(folder)
+    section = configs[2].tracking
     about = view_of(summary).about
     donor, target, config = (c.model_dump(mode="json") for c in configs)
     tags = [about.budget, about.route, about.mode, about.verdict.word]
     group = f"{about.donor}-to-{about.target}"
-    with Tracker(configs[2].tracking, folder, mode=mode, group=group, tags=tags) as tracker:
+    # A run that is logged as it is needs no second one.
+    known = tracked_as(folder, section, resolve_mode(mode, section.mode))
+    if is_logged(folder, known):
+        return
+    with Tracker(section, folder, mode=mode, group=group, tags=tags) as tracker:
         if not tracker.active:
             return
         settings = {"donor": donor, "target": target, "run": config}
@@ -111,6 +118,9 @@ def _log(folder: Path, configs: _Configs, report: Path, mode: str | None) -> Non
         tracker.log_stage_seconds({name: p.seconds for name, p in run.provenance.items()})
         tracker.log_artifact(folder)
         tracker.log_report(report)
+        logged = tracker.active
+    if logged:
+        remember_logged(folder, known)
 
 
 def _print_outcome(finished: Finished, report: Path, seconds: float) -> None:

@@ -47,6 +47,16 @@ class TrackingSection(Section):
     def _yaml_reads_off_as_false(cls, value: Any) -> Any:
         return "off" if value is False else value
 
+    @field_validator("project")
+    @classmethod
+    def _is_a_name_for_wandb(cls, value: str) -> str:
+        found = sorted(set(value) & set("/\\#?%:"))
+        if found or not value.strip() or len(value) > 128:
+            raise ValueError(
+                "a project of wandb is named by 1 to 128 characters without / \\ # ? % :"
+            )
+        return value
+
 
 class RunConfig(Section):
     """One transfer."""

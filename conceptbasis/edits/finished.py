@@ -34,18 +34,18 @@ def replay_folder(
     model: Any,
     folder: Path,
     *,
-    check: bool = True,
     gamma: float | None = None,
     layers: Iterable[int] | None = None,
+    check: bool = True,
 ) -> AbstractContextManager[EditReport]:
     """The context in which a transformers model runs under a finished transfer.
 
     Args:
-        model: The target.
+        model: The target, compiled or wrapped by PEFT or neither.
         folder: The run folder.
-        check: Whether the model's weights must be those of the target.
         gamma: Strength in place of the run's; in mode `add`, a multiple of what the run adds.
         layers: Some of the edited layers; all by default.
+        check: Whether the model's weights must be those of the target.
 
     Raises:
         InterventionError: if the model's weights are not those of the target (unless `check` is
@@ -62,17 +62,7 @@ def replay_folder(
             expected="a model with the adapter merged into its weights",
             fix="call model.merge_and_unload() first and pass what it returns",
         )
-    intervention = _adjusted(intervention_of(replayed), gamma, layers)
-    return apply_proved(model, loaded, intervention)
-
-
-def _adjusted(
-    intervention: Intervention, gamma: float | None, layers: Iterable[int] | None
-) -> Intervention:
-    kept = intervention if layers is None else intervention.restrict(layers)
-    if gamma is None:
-        return kept
-    return kept.scaled(gamma) if kept.mode == "add" else replace(kept, gamma=gamma)
+    return apply_proved(model, loaded, _adjusted(intervention_of(replayed), gamma, layers))
 
 
 def _check_weights(model: Any, inner: Any, replayed: Replayed) -> None:
@@ -89,6 +79,15 @@ def _check_weights(model: Any, inner: Any, replayed: Replayed) -> None:
         expected=f"the weights of {replayed.target_name}{adapted}",
         fix="load that model, or pass check=False to edit this one all the same",
     )
+
+
+def _adjusted(
+    intervention: Intervention, gamma: float | None, layers: Iterable[int] | None
+) -> Intervention:
+    kept = intervention if layers is None else intervention.restrict(layers)
+    if gamma is None:
+        return kept
+    return kept.scaled(gamma) if kept.mode == "add" else replace(kept, gamma=gamma)
 
 
 def answer_both(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.stream.hooks import Edit
 from conceptbasis.runs.files import replacing
 
+OLDEST = "0.4.10"
+"""The first version that adds each layer's own vector and runs beside transformers 5."""
 _EXACT = 1e-9
 
 
@@ -86,12 +89,25 @@ def _metrics(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _require() -> None:
-    if find_spec("lm_eval") is None:
+    if find_spec("lm_eval") is not None:
+        found = version("lm_eval")
+        if _parts(found) < _parts(OLDEST):
+            raise ConfigError(
+                f"lm-evaluation-harness {found} is installed",
+                expected=f"lm_eval {OLDEST} or later; older ones add one layer's vector at all "
+                "layers, or call classes that transformers 5 no longer has",
+                fix="pip install -U 'conceptbasis[harness]'",
+            )
+    else:
         raise ConfigError(
             "lm-evaluation-harness is not installed",
             expected="the package lm_eval",
             fix="pip install 'conceptbasis[harness]'",
         )
+
+
+def _parts(release: str) -> list[int]:
+    return [int(part) for part in release.split(".") if part.isdigit()]
 
 
 def steered_entries(

@@ -12,7 +12,13 @@ from conceptbasis.errors import ConfigError
 
 Resolved = Literal["online", "offline", "off"]
 
-_NAMED = {"online": "online", "offline": "offline", "dryrun": "offline", "disabled": "off"}
+_NAMED = {
+    "online": "online",
+    "run": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "off",
+}
 """Values of `WANDB_MODE`."""
 
 
@@ -62,11 +68,13 @@ def resolve_mode(flag: str | None, configured: str) -> Resolved:
 
 
 def _mode_of_environment() -> str | None:
-    named = os.environ.get("WANDB_MODE", "").lower()
+    named = os.environ.get("WANDB_MODE", "").strip().lower()
     if named and named not in _NAMED:
         raise ConfigError(
             f"WANDB_MODE is {named!r}",
             expected="one of " + ", ".join(_NAMED),
             fix="correct or unset the variable, or give --wandb",
         )
+    if named:
+        os.environ["WANDB_MODE"] = named  # wandb knows the word in small letters only
     return _NAMED.get(named)

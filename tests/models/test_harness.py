@@ -2,12 +2,15 @@
 
 import itertools
 import json
+import tomllib
+from pathlib import Path
 
 import pytest
 import torch
 from tiny import PROMPTS, make_loaded, unit
 
 from conceptbasis.errors import ConfigError, InterventionError
+from conceptbasis.models import harness
 from conceptbasis.models.harness import run_tasks, save_steered, steered_entries
 from conceptbasis.models.stream.hooks import Edit, intervene
 from conceptbasis.models.text.chat import encode_texts
@@ -124,3 +127,19 @@ def test_a_missing_harness_is_said(monkeypatch):
     monkeypatch.setattr("conceptbasis.models.harness.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"not installed[\s\S]*conceptbasis\[harness\]"):
         run_tasks(make_loaded("llama"), ["arc_easy"])
+
+
+@pytest.mark.parametrize(("installed", "refused"), [("0.4.9", 1), ("0.4.9.2", 1), ("0.4.10", 0)])
+def test_versions_of_the_harness_that_do_not_work_are_refused(monkeypatch, installed, refused):
+    monkeypatch.setattr(harness, "find_spec", lambda _: object())
+    monkeypatch.setattr(harness, "version", lambda _: installed)
+    if refused:
+        with pytest.raises(ConfigError, match=installed):
+            harness._require()
+    else:
+        harness._require()
+
+
+def test_the_extra_asks_for_the_versions_that_work():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert project["project"]["optional-dependencies"]["harness"] == [f"lm_eval>={harness.OLDEST}"]
