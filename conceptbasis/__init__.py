@@ -10,6 +10,11 @@ In Python, with data frames (docs/python.md):
         print(edited)  # "7/7 stream, ..."
         model.generate(...)
 
+The same from the two files of a portable recipe, without the run they come from:
+
+    with conceptbasis.load_recipe("recipe.json").apply(model):
+        model.generate(...)
+
 Nothing heavy is imported before it is used.
 """
 
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from conceptbasis.api.run import Run, load_run
     from conceptbasis.api.sites import Similarity, match, svcca
     from conceptbasis.api.work import TrainedSaes, judge, train_saes, transfer
+    from conceptbasis.edits.recipe_file import PortableRecipe
     from conceptbasis.models.stream.edit_report import EditReport
 
 __version__ = "0.1.0"
@@ -32,6 +38,7 @@ __all__ = [
     "TrainedSaes",
     "__version__",
     "judge",
+    "load_recipe",
     "load_run",
     "match",
     "replay",
@@ -80,3 +87,19 @@ def replay(
     from conceptbasis.edits.finished import replay_folder
 
     return replay_folder(model, Path(folder), check=check)
+
+
+def load_recipe(file: str | PathLike[str]) -> PortableRecipe:
+    """Reads a portable recipe; its `apply(model)` edits the target.
+
+    Args:
+        file: `recipe.json`, with `recipe.safetensors` beside it, or the folder that holds both.
+
+    Raises:
+        ArtifactError: if a file is missing, was changed, or is of an older version.
+    """
+    from pathlib import Path
+
+    from conceptbasis.edits.recipe_file import load_recipe as load
+
+    return load(Path(file))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from conceptbasis.api import frames
 from conceptbasis.evaluation.metrics import view_of
@@ -18,10 +18,14 @@ from conceptbasis.runs.summary import read_summary
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+    from numpy.typing import ArrayLike
     from pandas import DataFrame
     from torch import Tensor
 
     from conceptbasis.models.stream.edit_report import EditReport
+
+OwnDirections: TypeAlias = "Mapping[int, ArrayLike] | ArrayLike"
+"""Directions of a user's own: one by edited layer, or one for all edited layers."""
 
 
 def load_run(folder: str | PathLike[str]) -> Run:
@@ -185,11 +189,11 @@ class Run:
             gamma: Strength in place of the run's: 1 removes, 2 reflects, below 0 strengthens. In
                 mode `add`, a multiple of what the run adds.
             layers: Some of the edited layers; all by default.
-            check: Whether the model's weights must be those of the run's target.
+            check: Whether the model's weights must be those of the target.
 
         Raises:
-            InterventionError: if the model is another one, none of the layers is edited, or the
-                edit does not act on it.
+            InterventionError: if the model is another one, the edit does not act on it, or none of
+                the layers is edited.
 
         Example:
             >>> run = cb.load_run("runs/demo")
@@ -199,11 +203,11 @@ class Run:
         """
         from conceptbasis.edits.finished import replay_folder
 
-        return replay_folder(model, self.folder, gamma=gamma, layers=layers, check=check)
+        return replay_folder(model, self.folder, check=check, gamma=gamma, layers=layers)
 
     def evaluate(
         self,
-        directions: Mapping[str, Any],
+        directions: Mapping[str, OwnDirections],
         *,
         n_prompts: int | None = None,
         quiet: bool = False,

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from conceptbasis.behaviors import find_behavior
 from conceptbasis.config.run import RunConfig
 from conceptbasis.data.prompts import PromptSuite, Text
 from conceptbasis.data.texts import shared_texts
-from conceptbasis.evaluation.trials import (
-    evaluated_methods,
-    outline_of,
-    prompts_by_set,
-    prompts_of,
-)
+from conceptbasis.evaluation.timing import estimate_seconds, time_pieces
 from conceptbasis.models.loading.fetching import DTYPES
 from conceptbasis.models.loading.memory import Load, estimate_memory, model_size, most_at_once
-from conceptbasis.models.stream.capture import forward_body
 from conceptbasis.models.text.chat import encode_texts
 from conceptbasis.study.study import Side
 
 _SAMPLE = 64
-_DECODING = 1  # in full batches a generated token costs about as much as one that is read
-_REST = 1.4  # all stages, relative to reading and evaluating
 
 
 @dataclass(frozen=True)
@@ -69,13 +57,14 @@ def measure_overview(
     keys = [_sites(side, sample, config) for side in (donor, target)]
     shared = len(keys[0] & keys[1])
     n_sites = round(shared / len(sample) * len(texts))
+    pieces = time_pieces(donor, target, config, sample)
     width = sum(len(s.saes.saes) * s.loaded.architecture.d_model for s in (donor, target))
     return Overview(
         len(texts),
         len(suite.texts_for(config.budget, config.harvest.without)),
         n_sites,
         (shared / max(1, len(keys[0])), shared / max(1, len(keys[1]))),
-        _seconds(donor, target, suite, config, sample, len(texts)),
+        estimate_seconds(pieces, donor, target, suite, config, texts, n_sites),
         n_sites * width * DTYPES[config.harvest.storage].itemsize,
         shutil.disk_usage(_existing(folder)).free,
         _memory(donor, target, config, sample, n_sites),
@@ -128,42 +117,6 @@ def _sites(side: Side, texts: Sequence[Text], config: RunConfig) -> set[tuple[in
         max_length=side.loaded.max_length,
     )
     return {(i, *key) for i, row in enumerate(encoded.site_keys) for key in row if key is not None}
-
-
-def _seconds(
-    donor: Side,
-    target: Side,
-    suite: PromptSuite,
-    config: RunConfig,
-    sample: Sequence[Text],
-    n_texts: int,
-) -> float:
-    """Reading both ways, and answering every prompt under every condition."""
-    section = config.evaluate
-    costs = [_seconds_per_text(side, sample) for side in (donor, target)]
-    per_token = costs[1][0] / costs[1][1]
-    behavior = find_behavior(config.behavior)
-    sets = prompts_by_set(behavior, suite, section.n_prompts)
-    answers = 0
-    for method in evaluated_methods(section):
-        n_draws, trial = outline_of(method, section, behavior)
-        answers += n_draws * sum(map(len, prompts_of(sets, trial).values()))
-    tokens = costs[1][1] + _DECODING * section.max_new_tokens
-    evaluation = answers * tokens * per_token / config.n_workers
-    return _REST * (n_texts * sum(cost for cost, _ in costs) + evaluation)
-
-
-@torch.no_grad()
-def _seconds_per_text(side: Side, texts: Sequence[Text]) -> tuple[float, float]:
-    """Time of a forward pass and tokens, per text."""
-    messages = [text.as_messages() for text in texts]
-    batch = encode_texts(side.loaded.tokenizer, messages, max_length=side.loaded.max_length)
-    seconds = []
-    for _ in range(2):  # the first pass of a model is slower than all others
-        started = time.perf_counter()
-        forward_body(side.loaded, batch.input_ids, batch.attention_mask)
-        seconds.append(time.perf_counter() - started)
-    return min(seconds) / len(texts), float(batch.attention_mask.sum()) / len(texts)
 
 
 def _existing(folder: Path) -> Path:

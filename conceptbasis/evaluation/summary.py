@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from conceptbasis.edits.recipe_file import write_recipe_files
 from conceptbasis.evaluation.verdict import judge_transfer
 from conceptbasis.results.atoms import Stability
 from conceptbasis.results.edit import Forecast, Replayed
@@ -19,10 +20,9 @@ from conceptbasis.results.summary import (
     Verdict,
 )
 from conceptbasis.runs import summary as files
-from conceptbasis.runs.files import save_tensors, value_hash, write_json
 from conceptbasis.runs.graph import Graph
 from conceptbasis.runs.storage import to_json
-from conceptbasis.study.opening import describe_side
+from conceptbasis.study.opening import describe_side, hash_weights
 from conceptbasis.study.study import Study
 
 R = TypeVar("R")
@@ -122,15 +122,12 @@ def write_recipe(study: Study, graph: Graph) -> None:
         "schema": SCHEMA,
         "behavior": study.behavior.name,
         "donor": {"model": study.donor.config.model, "hash": study.donor.model_hash},
-        "target": {"model": study.target.config.model, "hash": study.target.model_hash},
+        "target": {
+            "model": study.target.config.model,
+            "hash": study.target.model_hash,
+            "weights": hash_weights(study.target.loaded.model),
+        },
         "saes": {"donor": study.donor.saes_hash, "target": study.target.saes_hash},
-        "mode": replayed.mode,
-        "scope": replayed.scope,
-        "gamma": replayed.gamma,
-        "amounts": to_json(replayed.amounts),
-        "thresholds": to_json(replayed.thresholds),
-        "max_norms": to_json(replayed.max_norms),
-        "plan": to_json(replayed.plan),
         "layers": [
             {
                 "target": row.target,
@@ -141,8 +138,4 @@ def write_recipe(study: Study, graph: Graph) -> None:
             for row in transfer.layers
         ],
     }
-    gates = {} if replayed.gates is None else {"gates": replayed.gates}
-    tensors = {"directions": replayed.directions, "means": replayed.means}
-    tensors |= {"steering": transfer.steering, **gates}
-    save_tensors(study.folder / "recipe.safetensors", tensors)
-    write_json(study.folder / "recipe.json", {**content, "hash": value_hash(content)})
+    write_recipe_files(study.folder, content, replayed, {"steering": transfer.steering})

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from conceptbasis.behaviors import find_behavior
 from conceptbasis.config.model import ModelConfig
@@ -127,13 +127,26 @@ def open_model(config: ModelConfig, device: str, reporter: Reporter) -> LoadedMo
 
 def hash_model(loaded: LoadedModel) -> str:
     """A hash of shapes and sampled values of all weights, quick for large models too."""
+    known = [
+        _weights(loaded.model),
+        loaded.tokenizer.chat_template,
+        len(loaded.tokenizer),
+    ]
+    return value_hash(known if loaded.file_hash is None else [*known, loaded.file_hash])
+
+
+def hash_weights(model: Any) -> str:
+    """The same of the weights alone, for a model that comes without its tokenizer."""
+    return value_hash(_weights(model))
+
+
+def _weights(model: Any) -> list[tuple[str, list[int], str, list[float]]]:
     parts = []
-    for name, parameter in iter_parameters(loaded.model):
+    for name, parameter in iter_parameters(model):
         flat = parameter.detach().reshape(-1)
         sample = flat[:: max(1, flat.numel() // 1024)].float().cpu()
         parts.append((name, list(parameter.shape), str(parameter.dtype), sample.tolist()))
-    known = [parts, loaded.tokenizer.chat_template, len(loaded.tokenizer)]
-    return value_hash(known if loaded.file_hash is None else [*known, loaded.file_hash])
+    return parts
 
 
 def open_side(

@@ -1,0 +1,168 @@
+"""The portable recipe: `recipe.json` and `recipe.safetensors` alone are enough to edit a target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from conceptbasis.config.transfer import Mode, Scope
+from conceptbasis.edits.intervention import Intervention, apply_intervention
+from conceptbasis.errors import ArtifactError, InterventionError
+from conceptbasis.models.architecture.binding import resolve
+from conceptbasis.models.architecture.table import parse_row
+from conceptbasis.models.loading.loaded import LoadedModel
+from conceptbasis.models.stream.edit_report import EditReport
+from conceptbasis.results.edit import Replayed
+from conceptbasis.results.layers import LayerPlan
+from conceptbasis.runs.files import (
+    corrupt,
+    file_hash,
+    load_tensors,
+    read_json,
+    save_tensors,
+    value_hash,
+    write_json,
+)
+from conceptbasis.runs.storage import from_json, to_json
+from conceptbasis.study.opening import hash_weights
+
+RECIPE, RECIPE_TENSORS = "recipe.json", "recipe.safetensors"
+
+
+@dataclass(frozen=True)
+class Fits:
+    """The model that a recipe edits, or comes from.
+
+    Args:
+        model: Where it was loaded from.
+        hash: Of its weights and its tokenizer.
+        weights: Of its weights alone, None for a donor.
+    """
+
+    model: str
+    hash: str
+    weights: str | None = None
+
+
+@dataclass(frozen=True)
+class EditFields:
+    """What `recipe.json` says of the edit; the fields are those of `results.edit.Replayed`."""
+
+    mode: Mode
+    scope: Scope
+    gamma: float
+    which: Literal["all", "attention"]
+    amounts: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    max_norms: tuple[float | None, ...]
+    plan: LayerPlan
+    architecture: Mapping[str, object] | None
+
+
+@dataclass(frozen=True)
+class PortableRecipe:
+    """A recipe that was read from its two files.
+
+    Args:
+        path: Of `recipe.json`.
+        donor: Where the direction comes from.
+        target: What it edits.
+        intervention: The edit.
+        architecture: The target's own row of the architecture table, if its file has one.
+    """
+
+    path: Path
+    donor: Fits
+    target: Fits
+    intervention: Intervention = field(repr=False)
+    architecture: Mapping[str, object] | None = field(default=None, repr=False)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The edited layers."""
+        return self.intervention.layers
+
+    def apply(self, model: Any, *, check: bool = True) -> AbstractContextManager[EditReport]:
+        """Edits a model for the duration of a `with` block and restores it exactly.
+
+        Args:
+            model: The target, a transformers causal language model.
+            check: Whether another model, or the same in another precision, is refused.
+
+        Raises:
+            InterventionError: if the weights are not those of the target, or the edit does not fit.
+        """
+        if check and hash_weights(model) != self.target.weights:
+            raise InterventionError(
+                f"{getattr(model, 'name_or_path', '') or type(model).__name__} is not the model "
+                f"that {self.path} edits (its weights or their precision differ)",
+                expected=f"{self.target.model}, the target; {self.donor.model} was only the donor",
+                fix="load the target as the run did, or give check=False to edit this model anyway",
+            )
+        row = None if self.architecture is None else parse_row(self.architecture)
+        loaded = LoadedModel(model, None, resolve(model, row), type(model).__name__)
+        return apply_intervention(loaded, self.intervention)
+
+
+def load_recipe(path: Path) -> PortableRecipe:
+    """Reads a recipe and the tensors beside it.
+
+    Args:
+        path: `recipe.json`, or a folder that holds it.
+
+    Raises:
+        ArtifactError: if a file is missing, was changed, or is of an older version.
+    """
+    file = path / RECIPE if path.is_dir() else path
+    content = read_json(file, ("donor", "target", "plan", "hash"))
+    if "tensors" not in content:
+        raise ArtifactError(
+            f"{file} is of an older version, which lacks what applying it needs",
+            expected="a recipe with the hash of its tensors",
+            fix="run the command that made it again",
+        )
+    if value_hash({k: v for k, v in content.items() if k != "hash"}) != content["hash"]:
+        raise corrupt(file, "its hash is not the one recorded")
+    beside = file.with_suffix(".safetensors")
+    tensors = load_tensors(beside)
+    if file_hash(beside) != content["tensors"]:
+        raise corrupt(beside, f"its hash is not the one that {file.name} holds")
+    names = EditFields.__dataclass_fields__
+    edit = from_json(EditFields, {k: v for k, v in content.items() if k in names}, file)
+    intervention = Intervention(
+        edit.plan,
+        tensors["directions"],
+        edit.mode,
+        edit.scope,
+        edit.gamma,
+        edit.amounts,
+        tensors["means"],
+        edit.which,
+        tensors.get("gates"),
+        edit.thresholds,
+        edit.max_norms,
+    )
+    donor, target = (from_json(Fits, content[side], file) for side in ("donor", "target"))
+    return PortableRecipe(file, donor, target, intervention, edit.architecture)
+
+
+def write_recipe_files(
+    folder: Path, about: Mapping[str, object], replayed: Replayed, tensors: Mapping[str, Any]
+) -> None:
+    """Writes the two files.
+
+    Args:
+        folder: Where they go.
+        about: What else a reader of the recipe wants: models, SAEs, atoms.
+        replayed: The finished edit.
+        tensors: Tensors beside those of the edit.
+    """
+    gates = {} if replayed.gates is None else {"gates": replayed.gates}
+    own = {"directions": replayed.directions, "means": replayed.means, **gates}
+    save_tensors(folder / RECIPE_TENSORS, own | dict(tensors))
+    edit = {name: to_json(getattr(replayed, name)) for name in EditFields.__dataclass_fields__}
+    content = {**about, **edit, "tensors": file_hash(folder / RECIPE_TENSORS)}
+    write_json(folder / RECIPE, {**content, "hash": value_hash(content)})
