@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from conceptbasis.config.transfer import Mode, Scope
 from conceptbasis.edits.intervention import Intervention, apply_intervention
@@ -28,6 +28,9 @@ from conceptbasis.runs.files import (
 )
 from conceptbasis.runs.storage import from_json, to_json
 from conceptbasis.study.opening import hash_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RECIPE, RECIPE_TENSORS = "recipe.json", "recipe.safetensors"
 
@@ -150,7 +153,7 @@ def load_recipe(path: Path) -> PortableRecipe:
 
 
 def write_recipe_files(
-    folder: Path, about: Mapping[str, object], replayed: Replayed, tensors: Mapping[str, Any]
+    folder: Path, about: Mapping[str, object], replayed: Replayed, tensors: Mapping[str, Tensor]
 ) -> None:
     """Writes the two files.
 
