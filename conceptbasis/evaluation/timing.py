@@ -1,6 +1,7 @@
 """How long a run takes: pieces of its work are timed on a sample, and counted.
 
-The target reads no other texts than the sample, which stage `harvest` shows it and books.
+The target reads no other texts than the sample, which stage `harvest` shows it and books. It
+answers requests that it is expected to answer, and nothing else: no label of it is made here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import scipy.sparse
 import torch
 
 from conceptbasis.behaviors import find_behavior
-from conceptbasis.config.budgets import benign_classes, find_class
+from conceptbasis.config.budgets import benign_classes, find_class, request_classes
 from conceptbasis.config.run import RunConfig
 from conceptbasis.core.features.partners import CodePair, best_partners, feature_stats
 from conceptbasis.core.features.significance import shifts_needed
@@ -82,7 +83,10 @@ def time_pieces(donor: Side, target: Side, config: RunConfig, sample: Sequence[T
     read = sum(_best(functools.partial(_read, side, messages)) for side in sides)
     with _threads_of_a_worker(config):
         score = _best(functools.partial(text_nll, target.loaded, messages, batch_size=128))
-        answer, check = _answers(target, config, [_request(text) for text in sample])
+        asked = [_request(t) for t in sample if t.text_class in request_classes()]
+        new = config.evaluate.max_new_tokens
+        # Without requests in the sample a token that is written counts like one text that is read.
+        answer, check = _answers(target, config, asked) if asked else (new * score / n, score / n)
         search, encode, n_live = _search(donor, target, config, residuals)
     return Pieces(read / n, score / n, answer, check, search, encode, n_live)
 
@@ -176,6 +180,7 @@ def _best(work: Callable[[], object]) -> float:
 
 def _read(side: Side, messages: list[str | list[dict[str, str]]]) -> torch.Tensor:
     """Residuals of all tokens at the middle one of the layers with SAEs, all of which are read."""
+    side.loaded.show(messages)
     batch = encode_texts(side.loaded.tokenizer, messages, max_length=side.loaded.max_length)
     found = capture(side.loaded, batch.input_ids, batch.attention_mask, layers=side.layers)
     kept = found[side.layers[len(side.layers) // 2]]

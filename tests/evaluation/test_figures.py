@@ -20,6 +20,7 @@ def test_undetermined_answers_are_counted_and_in_neither_class():
         "refusal": 2,
         "answer": 2,
         "mixed": 1,
+        "deflection": 0,
         "degenerate": 0,
         "empty": 1,
         "unfinished": 0,

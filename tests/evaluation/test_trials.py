@@ -51,6 +51,7 @@ OTHERS = {
     "which": "attention",
     "gates": torch.ones(2, 4),
     "thresholds": (0.1, 0.3),
+    "max_norms": (80.0, None),
 }
 
 
