@@ -1,11 +1,10 @@
 """Intervals of the change of a yes-or-no outcome over the same items; never without a width."""
 
 import math
+from statistics import NormalDist
 
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import brentq
-from scipy.stats import norm, t
 from torch import Generator, Tensor
 
 from conceptbasis.core.statistics.interval import Interval
@@ -48,7 +47,9 @@ def tango(
             expected="at least one item, and no more that differ than there are",
             fix="give the items that were scored both before and after",
         )
-    bound = float(norm.ppf(0.5 + confidence / 2)) if z is None else z
+    from scipy.optimize import brentq  # slow to import, and needed here only
+
+    bound = NormalDist().inv_cdf(0.5 + confidence / 2) if z is None else z
     change = max(-1.0, min(1.0, (gained - lost) / n))
 
     def excess(delta: float, sign: int) -> float:
@@ -120,6 +121,8 @@ def paired_binary(
     if n_clusters == 1:
         return Interval(value, -1.0, 1.0, n)
     effect = design_effect(d, clusters)
+    from scipy.stats import t  # slow to import, and needed here only
+
     quantile = float(t.ppf(0.5 + confidence / 2, n_clusters - 1))
     low, high = tango(gained / effect, lost / effect, n / effect, z=quantile)
     drawn = paired_bootstrap(
