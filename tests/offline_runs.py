@@ -22,8 +22,8 @@ def iter_records(file: Path) -> Iterator[Any]:
             position += left
             continue
         _, length, kind = struct.unpack("<IHB", data[position : position + 7])
-        if kind == 0:
-            return
+        if kind == 0 or position + 7 + length > len(data):
+            return  # the service is still writing this record
         partial += data[position + 7 : position + 7 + length]
         position += 7 + length
         if kind in (1, 4):  # a full record, or the last piece of one
