@@ -146,6 +146,7 @@ def _guarded(directions: Tensor, bases: Sequence[Tensor], k: int) -> Tensor:
 
 
 def describe(found: GuardChoice) -> str:
+    """One line for the reader of a run."""
     rise = found.by_share[found.share] / found.baseline - 1
     if found.within or found.share > 0:  # a forced guard is used whatever it costs
         return f"guard: k = {found.k}, benign perplexity {rise:+.2%}"

@@ -8,16 +8,23 @@ of the target are read.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from jaxtyping import Float
 from torch import Tensor
 
 from conceptbasis.config.budgets import request_classes
 from conceptbasis.core.statistics.curves import largest_within
-from conceptbasis.edits.intervention import Intervention, apply_intervention
+from conceptbasis.edits.intervention import (
+    Intervention,
+    apply_intervention,
+    plan_intervention,
+)
 from conceptbasis.errors import InterventionError, PromptError
 from conceptbasis.models.stream.native import first_token_kl
 from conceptbasis.models.text.generation import first_token_logits
 from conceptbasis.results.edit import Strength
+from conceptbasis.results.layers import LayerPlan
 from conceptbasis.study.sites import Sites
 from conceptbasis.study.study import Study
 
@@ -49,6 +56,24 @@ def require_strength(strength: Strength) -> None:
             expected="an edit that benign requests bear at a small strength",
             fix="raise replay.benign_kl or replay.threshold, or set replay.gamma to a number",
         )
+
+
+def settled_edit(
+    study: Study, sites: Sites, plan: LayerPlan, rows: Float[Tensor, "n_edited d_target"]
+) -> tuple[Intervention, Strength | None]:
+    """The run's edit along directions that each edited layer has for itself, such as guarded ones.
+
+    Args:
+        study: Gives the target and the settings.
+        sites: Gives benign text.
+        plan: The edited layers; it stays with the edit, though the rows are what is used.
+        rows: Unit direction of each edited layer.
+    """
+    by_layer = dict(zip(plan.layers, rows, strict=True))
+    own = LayerPlan.per_layer(plan.layers)
+    planned = plan_intervention(sites, own, by_layer, study.config.replay)
+    edit, strength = settle(study, sites, planned)
+    return replace(edit, plan=plan), strength
 
 
 def settle(

@@ -8,8 +8,7 @@ behavior.
 from __future__ import annotations
 
 from conceptbasis.config.run import RunConfig
-from conceptbasis.edits.intervention import plan_intervention
-from conceptbasis.edits.strength import settle
+from conceptbasis.edits.strength import settled_edit
 from conceptbasis.errors import CoverageError
 from conceptbasis.evaluation.coverage import (
     broken_bounds,
@@ -42,11 +41,7 @@ def forecast(
     rebuilder = Rebuilder.of(study, harvest, direction, matches)
     figures = transfer_figures(rebuilder, direction, alignment, recipes, transfer, guarded)
     plan = transfer.plan
-    rows = dict(zip(plan.layers, guarded.directions, strict=True))
-    planned = plan_intervention(
-        rebuilder.sites, plan.per_layer(plan.layers), rows, study.config.replay
-    )
-    edit, _ = settle(study, rebuilder.sites, planned)
+    edit, _ = settled_edit(study, rebuilder.sites, plan, guarded.directions)
     proxies = measure_proxies(rebuilder, transfer)
     figures["proxy_success"] = mean(study, [p.success for p in proxies], "proxy_success")
     effects = neighbour_effects(study, edit)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from conceptbasis.core.directions.guard import overlap_curve
 from conceptbasis.edits.guard import choose_guard, describe
-from conceptbasis.edits.intervention import apply_intervention, plan_intervention
-from conceptbasis.edits.strength import settle
+from conceptbasis.edits.intervention import apply_intervention
+from conceptbasis.edits.strength import settled_edit
 from conceptbasis.results.edit import Guarded, GuardedLayer
 from conceptbasis.results.harvest import Harvest
 from conceptbasis.results.recipe import Transfer
@@ -26,9 +26,7 @@ def guard(study: Study, harvest: Harvest, transfer: Transfer) -> Guarded:
     directions = torch.stack([by_layer[source] for _, source in plan.source])
 
     def under(safe: Tensor) -> AbstractContextManager[Any]:
-        own = plan.per_layer(plan.layers)
-        rows = dict(zip(plan.layers, safe, strict=True))
-        edit, _ = settle(study, sites, plan_intervention(sites, own, rows, study.config.replay))
+        edit, _ = settled_edit(study, sites, plan, safe)
         return apply_intervention(study.target.loaded, edit)
 
     found = choose_guard(study, sites, plan.layers, directions, under)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from conceptbasis.edits.intervention import apply_intervention, plan_intervention
-from conceptbasis.edits.strength import describe, require_strength, settle
+from conceptbasis.edits.intervention import apply_intervention
+from conceptbasis.edits.strength import describe, require_strength, settled_edit
 from conceptbasis.models.loading.wrapped import hash_weights
 from conceptbasis.results.edit import Guarded, Replayed
 from conceptbasis.results.harvest import Harvest
@@ -17,10 +15,7 @@ from conceptbasis.study.study import Study
 def replay(study: Study, harvest: Harvest, transfer: Transfer, guarded: Guarded) -> Replayed:
     """The intervention along the guarded directions, at the strength that the settings give."""
     section, sites, plan = study.config.replay, study.sites(harvest), transfer.plan
-    rows = dict(zip(plan.layers, guarded.directions, strict=True))
-    planned = plan_intervention(sites, plan.per_layer(plan.layers), rows, section)
-    intervention, strength = settle(study, sites, planned)
-    intervention = replace(intervention, plan=plan)
+    intervention, strength = settled_edit(study, sites, plan, guarded.directions)
     if strength is not None:
         study.say(describe(strength))
         require_strength(strength)
