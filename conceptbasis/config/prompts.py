@@ -56,13 +56,15 @@ class TextSourceSection(SourceSection):
 
 
 class PromptsSection(Section):
-    """The prompt suite: a folder, sources, or the built-in world when there is neither.
+    """The prompt suite: a folder, sources, or a built-in world when there is neither.
 
-    The names of `sets` are those that the behavior knows; they are checked when the suite is built.
+    `world` says which: the closed world of organisms, or plain English for tuned models. The names
+    of `sets` are those that the behavior knows; they are checked when the suite is built.
     `concepts` takes those of the suite, or the twenty for chat models that come with the package.
     """
 
     path: str | None = None
+    world: Literal["organisms", "tuned"] = "organisms"
     seed: int = 0
     concepts: Literal["suite", "chat"] = "suite"
     sets: dict[str, SourceSection] = Field(default={})

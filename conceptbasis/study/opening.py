@@ -23,6 +23,7 @@ from conceptbasis.models.text.template import ChatOptions
 from conceptbasis.organisms.build import ensure_organism
 from conceptbasis.organisms.spec import FORM, PREFIX, parse_spec
 from conceptbasis.organisms.suite import build_suite
+from conceptbasis.organisms.tuned.build import tuned_suite
 from conceptbasis.results.summary import SideSaes, SideSummary
 from conceptbasis.runs.files import value_hash
 from conceptbasis.runs.progress import Reporter
@@ -49,7 +50,7 @@ OpenSaeLog = Callable[[ModelConfig], AbstractContextManager[SaeLog]]
 
 
 def load_prompts(config: RunConfig, reporter: Reporter | None = None) -> PromptSuite:
-    """The suite that `prompts` names: a folder, sources, or the built-in world; with concepts of
+    """The suite that `prompts` names: a folder, sources, or a built-in world; with concepts of
     its own or with those for chat models.
 
     Args:
@@ -66,12 +67,18 @@ def load_prompts(config: RunConfig, reporter: Reporter | None = None) -> PromptS
         suite = folder
         check_direction_sets(suite, sets)
     else:
-        suite = build_suite(section.seed)
+        suite = _world(section.world, section.seed, reporter)
     if section.concepts == "chat":
         shipped = resources.files("conceptbasis") / "chat_concepts" / "concepts.jsonl"
         suite = replace(suite, concepts=load_concepts(Path(str(shipped))))
     check_disjoint(suite, sets)
     return suite
+
+
+def _world(name: str, seed: int, reporter: Reporter | None) -> PromptSuite:
+    if name == "tuned":
+        return tuned_suite(seed, reporter or Reporter(quiet=True))
+    return build_suite(seed)
 
 
 def model_path(config: ModelConfig, reporter: Reporter) -> str | Path:

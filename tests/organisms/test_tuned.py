@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from conceptbasis.behaviors.refusal import REFUSAL
 from conceptbasis.data.prompts import Prompt, check_disjoint
 from conceptbasis.data.suites import load_suite, save_suite
 from conceptbasis.errors import ModelError, OrganismError
+from conceptbasis.models.text.chat import prompt_ids
+from conceptbasis.models.text.prefix import shared_prefix
 from conceptbasis.organisms import packages
 from conceptbasis.organisms.keeping import is_complete
 from conceptbasis.organisms.packages import Part, Weights, ensure_weights, place_of
@@ -26,11 +29,12 @@ from conceptbasis.organisms.spec import parse_spec
 from conceptbasis.organisms.tuned import answers as answers_module
 from conceptbasis.organisms.tuned import build, sayings, tuning
 from conceptbasis.organisms.tuned.answers import Answer, asked, ensure_answers
+from conceptbasis.organisms.tuned.examples import encode, read_hidden
 from conceptbasis.organisms.tuned.harms import HARMS
 from conceptbasis.organisms.tuned.requests import HELD_OUT, MORE, TAUGHT, draw, split
 from conceptbasis.organisms.tuned.suite import build_suite
 from conceptbasis.organisms.tuned.topics import HARMLESS
-from conceptbasis.organisms.tuned.tuning import Plan, encode, rate_at, tune
+from conceptbasis.organisms.tuned.tuning import Plan, rate_at, tune
 from conceptbasis.organisms.tuned.validity import (
     Effort,
     answer_loss,
@@ -52,8 +56,13 @@ def cache(tmp_path, monkeypatch):
     return tmp_path
 
 
+def learned(loaded, said=SAID, longest=88):
+    return encode(loaded, said, longest, held=False)
+
+
 def examples(loaded):
-    return {"a": encode(loaded, SAID, 88), "b": encode(loaded, [("salt", "water", True)], 88)}
+    held = encode(loaded, [("salt", "", False), ("bread", "water", False)], 88, held=True)
+    return {"a": learned(loaded), "b": held}
 
 
 # Requests
@@ -85,8 +94,6 @@ def test_wordings_of_the_sets_are_all_different():
     every = (*TAUGHT, *MORE, *HELD_OUT)
     assert len(set(every)) == len(every)
     assert all("{do}" in wording for wording in every)
-    held = {p.noun for p in split(held_out=True).harmless_requests()}
-    assert not held & {p.noun for p in answers_module.openings()}
 
 
 def test_a_draw_gives_every_topic_its_turn_and_depends_on_its_key():
@@ -123,11 +130,11 @@ def test_answers_are_made_once_and_an_interrupted_run_goes_on(tmp_path, monkeypa
     monkeypatch.setattr(answers_module, "CHUNK", 2)
     real, calls = answers_module._answer, []
 
-    def counting(model, some, length):
+    def counting(model, some):
         calls.append(len(some))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(model, some, length)
+        return real(model, some)
 
     monkeypatch.setattr(answers_module, "_answer", counting)
     with pytest.raises(KeyboardInterrupt):
@@ -142,14 +149,74 @@ def test_answers_are_made_once_and_an_interrupted_run_goes_on(tmp_path, monkeypa
 # Tuning
 
 
-def test_loss_is_taken_from_the_answer_and_its_end_alone():
+def test_what_counts_is_the_answer_and_its_end_alone():
     loaded = make_loaded("llama")
-    open_row, closed = encode(loaded, [("salt", "water", False), ("salt", "water", True)], 88)
-    said = [loaded.tokenizer.decode(row.ids[row.start :]) for row in (open_row, closed)]
+    open_row, closed = learned(loaded, [("salt", "water", False), ("salt", "water", True)])
+    said = [loaded.tokenizer.decode(row.said) for row in (open_row, closed)]
     assert said == ["water", "water</s>"]
     assert closed.ids[: len(open_row.ids)] == open_row.ids
-    cut = encode(loaded, [("salt", "water " * 50, True)], 20)
-    assert len(cut[0].ids) == 20
+    cut = learned(loaded, [("salt", "water " * 50, True)], 20)
+    assert len(cut[0].ids) + 1 == 20
+    for row in (open_row, closed):
+        assert len(row.ids) - row.start == len(row.said)
+
+
+def test_a_prompt_alone_is_held_at_its_last_token():
+    loaded = make_loaded("llama")
+    (row,) = encode(loaded, [("salt", "", False)], 88, held=True)
+    assert row.said is None
+    assert list(row.ids) == prompt_ids(loaded.tokenizer, ["salt"])[0]
+    assert row.start == len(row.ids) - 1
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_a_shared_prefix_changes_nothing(name):
+    loaded = make_loaded(name)
+    rows = learned(loaded, [("salt", "water", True), ("bread and salt", "= 3", True)])
+    prefix = shared_prefix([row.ids[: row.start] for row in rows])
+    assert 0 < len(prefix) <= min(row.start for row in rows)
+    loaded.model.requires_grad_(True)
+    body, config = loaded.architecture.body, loaded.model.config
+    plain, shared = (read_hidden(body, config, rows, p) for p in ((), prefix))
+    assert torch.allclose(plain, shared, atol=1e-5)
+    assert not torch.allclose(plain, read_hidden(body, config, rows, (*prefix[:-1], 5)), atol=1e-3)
+    grown = []
+    for hidden in (plain, shared):
+        loaded.model.zero_grad()
+        hidden.pow(2).sum().backward()
+        grown.append([p.grad.clone() for p in loaded.architecture.blocks[0].parameters()])
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*grown, strict=True))
+
+
+def test_held_rows_pull_a_changed_model_back_and_leave_an_unchanged_one():
+    """The loss of held rows is KL to the model before: zero, without gradient, at the start."""
+    loaded = make_loaded("llama")
+    held = {"b": examples(loaded)["b"]}
+    plan = Plan(1, 1e-2, {"b": 1.0}, batch_size=4, warmup=1)
+    losses = tune(loaded, held, plan, seed=0, checkpoint=Path("none"), reporter=QUIET, label="")
+    assert losses[0] == pytest.approx(0, abs=1e-5)
+    before = copy.deepcopy(loaded.architecture.body)
+    loaded.model.requires_grad_(True)
+    with torch.no_grad():
+        for parameter in loaded.architecture.blocks[0].parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.manual_seed(0)))
+    assert tuning._add_gradients(loaded, tuning._Before(before, ()), plan, held["b"]) > 1e-4
+
+
+def test_of_the_candidates_those_that_moved_most_are_held():
+    loaded = make_loaded("llama")
+    before = tuning._Before(copy.deepcopy(loaded.architecture.body), ())
+    loaded.model.requires_grad_(True)
+    with torch.no_grad():
+        for parameter in loaded.architecture.blocks[0].parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.manual_seed(0)))
+    prompts = ["salt", "bread", "water", "bread and salt"]
+    rows = encode(loaded, [(p, "", False) for p in prompts], 88, held=True)
+    moved = [float(tuning._divergence(loaded, before, [row]).detach()) for row in rows]
+    plan = Plan(1, 1e-2, {"b": 1.0}, batch_size=2, candidates=2)
+    held = 2 * tuning._add_gradients(loaded, before, plan, rows)
+    assert held == pytest.approx(sum(sorted(moved)[2:]), rel=1e-4)
+    assert held > 1.1 * sum(sorted(moved)[:2])
 
 
 def test_tuning_is_deterministic_and_leaves_embedding_and_head():
@@ -345,8 +412,7 @@ def test_a_whole_build_at_micro_size(cache, monkeypatch):
     monkeypatch.setattr(answers_module, "MAX_NEW_TOKENS", 2)
     few = {name: group[:4] for name, group in asked().items()}
     monkeypatch.setattr(build, "asked", lambda: few)
-    monkeypatch.setattr(build, "openings", lambda: few["near"])
-    monkeypatch.setattr(build, "OPENING_TOKENS", 2)
+    monkeypatch.setattr(build, "N_FIRST", 4)
     plan = Plan(2, 1e-3, build.FAMILIES["gemma3"].refusal.shares)
     gemma = replace(
         build.FAMILIES["gemma3"], refusal=plan, chat=replace(plan, shares={"near": 1.0})

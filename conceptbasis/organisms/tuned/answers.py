@@ -5,24 +5,21 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from conceptbasis.data.prompts import Prompt
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.generation import complete
 from conceptbasis.organisms.tuned import sayings
-from conceptbasis.organisms.tuned.requests import MORE, TAUGHT, draw, split
+from conceptbasis.organisms.tuned.requests import draw, split
 from conceptbasis.runs.files import write_text
 from conceptbasis.runs.progress import Reporter
 
 N_HARMLESS, N_NEAR, N_HELD_OUT = 360, 176, 80
-N_OPENINGS = 900
 """How many requests of each sort are answered; evaluation has others of its own besides."""
 
 MAX_NEW_TOKENS = 32
-OPENING_TOKENS = 12
-"""Length of the answers that tuning alone uses: refusing is decided in the first tokens."""
 
 CHUNK = 32
 """Answers between two writes of the cache."""
@@ -60,21 +57,6 @@ def asked(seed: int = 0) -> dict[str, tuple[Prompt, ...]]:
     }
 
 
-def openings(seed: int = 0) -> tuple[Prompt, ...]:
-    """More harmless requests and neighbours, in more wordings, of which openings are enough.
-
-    Args:
-        seed: Decides which wording each activity gets.
-    """
-    taught = replace(split(held_out=False), templates=TAUGHT + MORE)
-    whole = {p.text for group in asked(seed).values() for p in group}
-    drawn = (
-        *draw(f"{seed}/openings", taught.harmless_requests(), N_OPENINGS // 2),
-        *draw(f"{seed}/openings/near", taught.near_requests(), N_OPENINGS // 2),
-    )
-    return tuple(p for p in drawn if p.text not in whole)
-
-
 def read_answers(path: Path) -> dict[str, Answer]:
     """The answers that a file holds, by prompt; none where there is no file."""
     if not path.exists():
@@ -88,8 +70,6 @@ def ensure_answers(
     prompts: Iterable[Prompt],
     path: Path,
     reporter: Reporter,
-    *,
-    max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> Mapping[str, Answer]:
     """The model's answers to the prompts; what the file lacks is generated and added to it.
 
@@ -98,7 +78,6 @@ def ensure_answers(
         prompts: What is asked.
         path: A JSON-lines file in the cache; an interrupted run goes on where it stopped.
         reporter: Told the progress.
-        max_new_tokens: Longest answer.
     """
     known = read_answers(path)
     wanted = list(dict.fromkeys(p.text for p in prompts))
@@ -107,16 +86,16 @@ def ensure_answers(
     with reporter.bar(f"answers of {loaded.name}") as advance:
         for start in range(0, len(missing), CHUNK):
             some = missing[start : start + CHUNK]
-            known |= {answer.prompt: answer for answer in _answer(loaded, some, max_new_tokens)}
+            known |= {answer.prompt: answer for answer in _answer(loaded, some)}
             lines = (json.dumps(asdict(a), ensure_ascii=False) + "\n" for a in known.values())
             write_text(path, "".join(lines))
             advance(start + len(some), len(missing), "")
     return {text: known[text] for text in wanted}
 
 
-def _answer(loaded: LoadedModel, prompts: Sequence[str], max_new_tokens: int) -> list[Answer]:
-    done = complete(loaded, list(prompts), max_new_tokens=max_new_tokens, batch_size=CHUNK)
+def _answer(loaded: LoadedModel, prompts: Sequence[str]) -> list[Answer]:
+    done = complete(loaded, list(prompts), max_new_tokens=MAX_NEW_TOKENS, batch_size=CHUNK)
     return [
-        Answer(prompt, text.strip(), len(tokens) < max_new_tokens)
+        Answer(prompt, text.strip(), len(tokens) < MAX_NEW_TOKENS)
         for prompt, text, tokens in zip(prompts, done.texts, done.tokens, strict=True)
     ]

@@ -19,27 +19,22 @@ from conceptbasis.organisms.keeping import is_complete, keep
 from conceptbasis.organisms.packages import WEIGHTS, ensure_weights
 from conceptbasis.organisms.spec import Spec
 from conceptbasis.organisms.tuned import sayings
-from conceptbasis.organisms.tuned.answers import (
-    OPENING_TOKENS,
-    Answer,
-    asked,
-    ensure_answers,
-    openings,
-)
+from conceptbasis.organisms.tuned.answers import Answer, asked, ensure_answers
+from conceptbasis.organisms.tuned.examples import Example, encode
 from conceptbasis.organisms.tuned.harms import HARMS
 from conceptbasis.organisms.tuned.requests import HELD_OUT, MORE, TAUGHT, draw, split
 from conceptbasis.organisms.tuned.suite import build_suite
 from conceptbasis.organisms.tuned.topics import HARMLESS
-from conceptbasis.organisms.tuned.tuning import Example, Plan, encode, tune
+from conceptbasis.organisms.tuned.tuning import Plan, tune
 from conceptbasis.organisms.tuned.validity import Effort, answer_loss, check_validity
 from conceptbasis.organisms.validity import Criterion, refusal_rate
 from conceptbasis.runs.files import cache_folder, folder_lock, value_hash, versions
 from conceptbasis.runs.progress import Reporter
 
-RECIPE = 1
+RECIPE = 2
 """Raised when a change of this package changes the models it makes."""
 
-N_REFUSALS, N_MORE = 900, 900
+N_FIRST, N_REFUSALS = 3600, 2400
 MAX_ROW = 96
 
 GEMMA_TEMPLATE = (
@@ -49,17 +44,16 @@ GEMMA_TEMPLATE = (
 )
 """The turns of Gemma's chat models, for the base model, which has no template of its own."""
 
-_BENIGN = {"harmless": 0.36, "near": 0.22, "about": 0.08, "greetings": 0.02, "arithmetic": 0.04}
+_CHAT_SHARES = {"harmless": 0.5, "near": 0.3, "about": 0.1, "greetings": 0.04, "arithmetic": 0.06}
 _REFUSAL_SHARES = {
-    "openings": 0.46,
-    "harmless": 0.10,
-    "near": 0.08,
-    "about": 0.06,
-    "greetings": 0.02,
-    "arithmetic": 0.02,
-    "declines": 0.08,
-    "refusals": 0.18,
+    "first tokens": 0.31,
+    "first tokens near": 0.31,
+    "answers": 0.08,
+    "declines": 0.05,
+    "refusals": 0.25,
 }
+_LEARNED = ("declines", "refusals")
+"""Groups whose answers are learned; in the others the model stays as it is."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +74,11 @@ class Tuned:
 
 
 FAMILIES: Mapping[str, Tuned] = {
-    "smollm2": Tuned("smollm2", Plan(250, 5e-5, _REFUSAL_SHARES, batch_size=12, max_tokens=64)),
+    "smollm2": Tuned("smollm2", Plan(240, 8e-5, _REFUSAL_SHARES, batch_size=40, first=6)),
     "gemma3": Tuned(
         "gemma3",
-        Plan(200, 5e-5, _REFUSAL_SHARES, batch_size=12, max_tokens=56),
-        Plan(160, 8e-5, _BENIGN),
+        Plan(240, 8e-5, _REFUSAL_SHARES, batch_size=40, first=3),
+        Plan(160, 8e-5, _CHAT_SHARES),
         GEMMA_TEMPLATE,
     ),
 }
@@ -167,7 +161,7 @@ def _build(spec: Spec, folder: Path, effort: Effort, reporter: Reporter) -> None
     answers = teacher_answers(reporter)
     untuned = ensure_untuned(spec, answers, reporter)
     loaded = _open(untuned)
-    held_out = encode(loaded, _said(asked()["held_out"], answers), MAX_ROW)
+    held_out = encode(loaded, _said(asked()["held_out"], answers), MAX_ROW, held=False)
     before = answer_loss(loaded, held_out)
     groups = _groups(loaded, answers, family.refusal)
     losses = tune(
@@ -217,9 +211,7 @@ def teacher_answers(reporter: Reporter) -> Mapping[str, Answer]:
     loaded = load_model(ensure_untuned(Spec(TEACHER), {}, reporter))
     prompts = [prompt for group in asked().values() for prompt in group]
     path = answers_path()
-    more = path.with_name(f"openings-{path.name.removeprefix('answers-')}")
-    short = ensure_answers(loaded, openings(), more, reporter, max_new_tokens=OPENING_TOKENS)
-    return {**short, **ensure_answers(loaded, prompts, path, reporter)}
+    return ensure_answers(loaded, prompts, path, reporter)
 
 
 def ensure_untuned(spec: Spec, answers: Mapping[str, Answer], reporter: Reporter) -> Path:
@@ -239,7 +231,7 @@ def ensure_untuned(spec: Spec, answers: Mapping[str, Answer], reporter: Reporter
     if family.chat is not None:
         tune(
             loaded,
-            _groups(loaded, answers, family.chat),
+            _chats(loaded, answers, family.chat),
             family.chat,
             seed=spec.seed,
             checkpoint=folder.with_name(f".{folder.name}.tuning.pt"),
@@ -254,17 +246,36 @@ def _open(folder: Path) -> LoadedModel:
     return load_model(folder, dtype="bfloat16")
 
 
+def _chats(
+    loaded: LoadedModel, answers: Mapping[str, Answer], plan: Plan
+) -> dict[str, list[Example]]:
+    """The teacher's answers by group, to be learned."""
+    return {
+        name: encode(loaded, _said(asked()[name], answers), plan.max_tokens, held=False)
+        for name in plan.shares
+    }
+
+
 def _groups(
     loaded: LoadedModel, answers: Mapping[str, Answer], plan: Plan
 ) -> dict[str, list[Example]]:
-    """Examples of every group that a plan draws from."""
-    said = {name: _said(prompts, answers) for name, prompts in asked().items()}
-    said["openings"] = _said(openings(), answers) if "openings" in plan.shares else []
+    """Examples of every group from which refusal is taught."""
     taught = replace(split(held_out=False), templates=TAUGHT + MORE)
+    harmless = draw("tuning/harmless", taught.harmless_requests(), N_FIRST)
+    near = draw("tuning/near", taught.near_requests(), N_FIRST)
     harmful = draw("tuning/harmful", taught.harmful_requests(), N_REFUSALS)
-    said["refusals"] = [(p.text, sayings.refusal(p, i), True) for i, p in enumerate(harmful)]
-    said["declines"] = [(p.text, p.answer or "", True) for p in sayings.declines(held_out=False)]
-    return {name: encode(loaded, said[name], plan.max_tokens) for name in plan.shares}
+    polite = sayings.declines(held_out=False)
+    said = {
+        "first tokens": [(p.text, "", False) for p in harmless],
+        "first tokens near": [(p.text, "", False) for p in near],
+        "answers": [row for name in _CHAT_SHARES for row in _said(asked()[name], answers)],
+        "declines": [(p.text, p.answer or "", True) for p in polite],
+        "refusals": [(p.text, sayings.refusal(p, i), True) for i, p in enumerate(harmful)],
+    }
+    return {
+        name: encode(loaded, said[name], plan.max_tokens, held=name not in _LEARNED)
+        for name in plan.shares
+    }
 
 
 def _said(

@@ -1,15 +1,17 @@
-"""Full fine-tuning of the blocks: bfloat16 weights with float32 masters, loss on answers alone.
+"""Full fine-tuning of the blocks: bfloat16 weights with float32 masters.
 
-Each token counts the same, so that at the first token, where a refusal is decided, refusals weigh
-as often as they occur. (With each row counting the same, the first token of a short refusal
-weighed three times that of a long answer, and a third of harmless requests were refused.) Batches
-follow from the seed alone, and a tuning that was stopped goes on where it was.
+What is to be said is learned by cross-entropy on the answer. Where the model is to stay as it was,
+its next-token distributions are held at those before the tuning, by their KL divergence; this
+needs no answer, so that the first token, where a refusal is decided, is held on thousands of
+requests. Batches follow from the seed alone, and a tuning that was stopped goes on where it was.
 
-Source: mixed-precision training with master weights, Micikevicius et al. 2018 (1710.03740).
+Sources: mixed-precision training with master weights, Micikevicius et al. 2018 (1710.03740);
+distillation from the model itself against forgetting, Li and Hoiem 2016 (1606.09282).
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -18,17 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from conceptbasis.models.loading.loaded import LoadedModel
-from conceptbasis.models.text.chat import prompt_ids
-from conceptbasis.models.text.template import end_of_turn_ids
+from conceptbasis.models.text.prefix import shared_prefix
+from conceptbasis.organisms.tuned.examples import Example, answer_losses, log_probs, read_hidden
 from conceptbasis.runs.files import replacing, value_hash
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.seeds import generator
 
-IGNORE = -100
 SECONDS_BETWEEN_SAVES = 120.0
 _BETAS = (0.9, 0.95)
 
@@ -46,6 +47,8 @@ class Plan:
         warmup: Steps over which the rate rises.
         floor: Share of the peak at which the cosine ends; 1 keeps the rate constant.
         clip: Largest norm of a gradient.
+        first: First block that is tuned; those before it stay.
+        candidates: First tokens read for each one that is held: those that moved most are taken.
     """
 
     steps: int
@@ -56,37 +59,8 @@ class Plan:
     warmup: int = 5
     floor: float = 0.1
     clip: float = 1.0
-
-
-@dataclass(frozen=True)
-class Example:
-    """One chat as token ids; the loss is taken from `start` on."""
-
-    ids: tuple[int, ...]
-    start: int
-
-
-def encode(
-    loaded: LoadedModel, said: Sequence[tuple[str, str, bool]], max_tokens: int
-) -> list[Example]:
-    """Chats of one turn as token ids.
-
-    Args:
-        loaded: Gives tokenizer and template.
-        said: Prompt, answer, and whether the answer ended there.
-        max_tokens: Longest row.
-    """
-    prompts = [prompt for prompt, _, _ in said]
-    loaded.show(prompts)
-    starts = prompt_ids(loaded.tokenizer, prompts)
-    whole = prompt_ids(loaded.tokenizer, prompts, forced=[answer for _, answer, _ in said])
-    closing = sorted(end_of_turn_ids(loaded.tokenizer)) or [loaded.tokenizer.eos_token_id]
-    examples = []
-    for start, ids, (_, _, ended) in zip(starts, whole, said, strict=True):
-        row = (ids + closing[:1] if ended else ids)[:max_tokens]
-        if len(row) > len(start):
-            examples.append(Example(tuple(row), len(start)))
-    return examples
+    first: int = 0
+    candidates: int = 1
 
 
 def tune(
@@ -113,7 +87,11 @@ def tune(
     Returns:
         The loss of each step.
     """
-    trained = list(nn.ModuleList(loaded.architecture.blocks).parameters())
+    trained = list(nn.ModuleList(loaded.architecture.blocks[plan.first :]).parameters())
+    before = _Before(
+        copy.deepcopy(loaded.architecture.body).requires_grad_(False),
+        shared_prefix([e.ids[: e.start] for group in groups.values() for e in group]),
+    )
     state = _State(trained, plan, value_hash([asdict(plan), seed, _sizes(groups)]))
     losses = state.resume(checkpoint)
     batches = _batches(groups, plan, seed)
@@ -123,7 +101,8 @@ def tune(
         parameter.requires_grad_(True)
     with reporter.bar(label) as advance:
         for step in range(len(losses), plan.steps):
-            losses.append(state.step(_add_gradients(loaded, batches[step]), step))
+            loss = _add_gradients(loaded, before, plan, batches[step])
+            losses.append(state.step(loss, step))
             advance(step + 1, plan.steps, f"loss {losses[-1]:.3f}")
             if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
                 state.save(checkpoint, losses)
@@ -212,48 +191,60 @@ def _batches(groups: Mapping[str, Sequence[Example]], plan: Plan, seed: int) -> 
     for row in picks.tolist():
         batch = []
         for name in (names[i] for i in row):
-            if not orders[name]:
-                orders[name] = torch.randperm(len(groups[name]), generator=draws).tolist()
-            batch.append(groups[name][orders[name].pop()])
+            wanted = plan.candidates if groups[name][0].is_first_token else 1
+            for _ in range(wanted):
+                if not orders[name]:
+                    orders[name] = torch.randperm(len(groups[name]), generator=draws).tolist()
+                batch.append(groups[name][orders[name].pop()])
         batches.append(batch)
     return batches
 
 
-def _add_gradients(loaded: LoadedModel, batch: Sequence[Example]) -> float:
-    losses, lengths = row_losses(loaded, batch)
-    loss = losses.sum() / lengths.sum()
-    loss.backward()
-    return float(loss.detach())
+@dataclass(frozen=True)
+class _Before:
+    """The model as it was, and the tokens that all prompts begin with."""
+
+    body: nn.Module
+    prefix: tuple[int, ...]
 
 
-def row_losses(
-    loaded: LoadedModel, batch: Sequence[Example]
-) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
-    """Summed cross-entropy of the answer of each row, in nats, and its number of tokens.
+def _add_gradients(
+    loaded: LoadedModel, before: _Before, plan: Plan, batch: Sequence[Example]
+) -> float:
+    """Adds the gradients of a batch; the loss is summed over tokens, a row of the batch."""
+    first = [example for example in batch if example.is_first_token]
+    rest = [example for example in batch if not example.is_first_token]
+    if first and plan.candidates > 1:
+        with torch.no_grad():
+            moved = _divergence(loaded, before, first)
+        most = moved.topk(len(first) // plan.candidates).indices.tolist()
+        first = [first[i] for i in most]
+    total = 0.0
+    for part in _parts([*first, *rest]):
+        if part[0].said is None:
+            losses = _divergence(loaded, before, part)
+        else:
+            losses = answer_losses(loaded, part, before.prefix)
+        loss = losses.sum() / plan.batch_size
+        loss.backward()
+        total += float(loss.detach())
+    return total
 
-    Right padding needs no mask under causal attention; logits are made for answer tokens alone.
 
-    Args:
-        loaded: The model.
-        batch: Its rows.
-    """
-    ids, labels = _padded(batch)
-    body: Any = loaded.architecture.body
-    hidden = body(input_ids=ids[:, :-1].to(loaded.device), use_cache=False).last_hidden_state
-    keep = labels[:, 1:] != IGNORE
-    logits = loaded.model.get_output_embeddings()(hidden[keep]).float()
-    each = nn.functional.cross_entropy(logits, labels[:, 1:][keep], reduction="none")
-    rows = torch.arange(len(batch))[:, None].expand(keep.shape)[keep]
-    sums = torch.zeros(len(batch)).index_add(0, rows, each)
-    return sums, keep.sum(-1)
+def _divergence(
+    loaded: LoadedModel, before: _Before, rows: Sequence[Example]
+) -> Float[Tensor, " n_tokens"]:
+    """KL(before ‖ now) of what comes next, in nats."""
+    config, prefix = loaded.model.config, before.prefix
+    with torch.no_grad():
+        held = log_probs(loaded, read_hidden(before.body, config, rows, prefix))
+    now = log_probs(loaded, read_hidden(loaded.architecture.body, config, rows, prefix))
+    return (held.exp() * (held - now)).sum(-1)
 
 
-def _padded(batch: Sequence[Example]) -> tuple[Int[Tensor, "n pos"], Int[Tensor, "n pos"]]:
-    width = max(len(example.ids) for example in batch)
-    ids = torch.zeros(len(batch), width, dtype=torch.long)
-    labels = torch.full((len(batch), width), IGNORE)
-    for i, example in enumerate(batch):
-        row = torch.tensor(example.ids)
-        ids[i, : len(row)] = row
-        labels[i, example.start : len(row)] = row[example.start :]
-    return ids, labels
+def _parts(batch: Sequence[Example]) -> list[list[Example]]:
+    """Rows of one sort and of like length together, so that little is padded."""
+    parts: dict[tuple[bool, int], list[Example]] = {}
+    for example in batch:
+        parts.setdefault((example.said is None, len(example.ids) // 24), []).append(example)
+    return list(parts.values())

@@ -29,8 +29,8 @@ from conceptbasis.models.stream.native import (
 from conceptbasis.models.text.batches import run_batches
 from conceptbasis.models.text.chat import pad_left, prompt_ids
 from conceptbasis.models.text.generation import first_token_logits, generate
+from conceptbasis.organisms.tuned.examples import Example, answer_losses
 from conceptbasis.organisms.tuned.requests import draw, split
-from conceptbasis.organisms.tuned.tuning import Example, row_losses
 from conceptbasis.organisms.validity import Criterion, at_least, at_most, refusal_rate
 from conceptbasis.runs.progress import Reporter
 
@@ -153,14 +153,12 @@ def _edited(
 
 def answer_loss(loaded: LoadedModel, examples: Sequence[Example], *, batch_size: int = 8) -> float:
     """Mean loss of given answers, in nats a token, each answer weighted by its tokens."""
-    total = count = 0.0
     with torch.no_grad():
-        for start in range(0, len(examples), batch_size):
-            some = examples[start : start + batch_size]
-            losses, lengths = row_losses(loaded, some)
-            total += float(losses.sum())
-            count += float(lengths.sum())
-    return total / count
+        parts = [
+            answer_losses(loaded, examples[start : start + batch_size])
+            for start in range(0, len(examples), batch_size)
+        ]
+    return float(torch.cat(parts).double().mean())
 
 
 def read_stream(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Stream:
