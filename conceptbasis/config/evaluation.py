@@ -53,6 +53,7 @@ class EvaluateSection(Section):
     n_unrelated: int = Field(default=3, ge=1)
     n_control_prompts: int = Field(default=80, ge=1)
     n_kl_prompts: int = Field(default=32, ge=1)
+    n_relevance: int = Field(default=64, ge=0)
     judge: JudgeSection | None = None
     margin: float = Field(default=0.02, gt=0, lt=1)
     baselines: tuple[str, ...] | None = None

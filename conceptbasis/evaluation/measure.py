@@ -13,6 +13,7 @@ from torch import Tensor
 from conceptbasis.data.prompts import Prompt
 from conceptbasis.edits.intervention import apply_intervention
 from conceptbasis.evaluation.bench import Bench
+from conceptbasis.evaluation.relevance import judge_relevance
 from conceptbasis.evaluation.trials import Sets, Trial, prompts_of
 from conceptbasis.judges import JUDGES, find_judge
 from conceptbasis.judges.base import Answers, Judge, Verdict
@@ -83,14 +84,12 @@ def measure_trial(bench: Bench, trial: Trial) -> Outcome:
         list(bench.untouched_answers[: len(known)]),
         lambda: _under(bench, trial),
     )
+    verdicts = {name: tuple(judge.verdicts(found)) for name, found in given.items()}
     return Outcome(
-        verdicts={name: tuple(judge.verdicts(found)) for name, found in given.items()},
+        verdicts=verdicts,
         judges=_by_judge(judge, positive),
         kinds=() if judge.read is None else tuple(map(judge.read, positive.answers)),
-        correct={
-            name: tuple(_is_right(a, p) for a, p in zip(found.answers, sets[name], strict=True))
-            for name, found in given.items()
-        },
+        correct=_correct(bench, sets, given, verdicts),
         kl=tuple(first_token_kl(bench.untouched[: len(after)], after).tolist()),
         answer_kl=tuple(answer_kls),
         nll=(float(nll.sum()), int(tokens.sum())),
@@ -164,6 +163,32 @@ def _under(bench: Bench, trial: Trial) -> Iterator[EditReport]:
             yield report
     else:
         yield nothing
+
+
+def _correct(
+    bench: Bench,
+    sets: Sets,
+    given: Mapping[str, Answers],
+    verdicts: Mapping[str, Sequence[Verdict]],
+) -> dict[str, tuple[bool | None, ...]]:
+    """Exact match where the truth is known; else, on requests, whether it is a relevant answer.
+
+    The model is the untouched one here: relevance is judged outside the edit.
+    """
+    correct = {
+        name: tuple(_is_right(a, p) for a, p in zip(found.answers, sets[name], strict=True))
+        for name, found in given.items()
+    }
+    for name in (POSITIVE, bench.negative):
+        n = min(bench.section.n_relevance, len(sets[name]))
+        if n and all(c is None for c in correct[name]):
+            # What is no answer (a refusal, an empty or broken text) needs no judging.
+            judged = zip(given[name].answers[:n], verdicts[name], strict=False)
+            said = [answer if verdict is False else "" for answer, verdict in judged]
+            fits = judge_relevance(bench.loaded, sets[name], said)
+            rest = (None,) * (len(sets[name]) - n)
+            correct[name] = (*(fit is True for fit in fits), *rest)
+    return correct
 
 
 def _is_right(answer: str, prompt: Prompt) -> bool | None:

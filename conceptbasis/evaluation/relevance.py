@@ -29,8 +29,8 @@ def judge_relevance(
 
     Args:
         loaded: The untouched model.
-        prompts: What was asked.
-        answers: What was answered, in the same order.
+        prompts: What was asked, and more of its kind.
+        answers: What was answered to the first of them, in the same order.
     """
     asked, said = [], []
     read = [i for i, answer in enumerate(answers) if answer.strip()]

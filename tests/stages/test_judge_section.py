@@ -11,6 +11,7 @@ from conceptbasis.behaviors import find_behavior
 from conceptbasis.config.evaluation import JudgeSection
 from conceptbasis.config.run import load_run_config
 from conceptbasis.errors import ConfigError
+from conceptbasis.evaluation import measure
 from conceptbasis.evaluation.bench import Bench, load_section_judge
 from conceptbasis.evaluation.figures import condition_figures
 from conceptbasis.evaluation.measure import measure_trial
@@ -84,6 +85,29 @@ def test_its_verdicts_stand_beside_the_phrases(make_bench):
     assert len(found.kinds) == len(found.verdicts["positive"]) == 6
     assert found.verdicts["positive"] == found.judges["phrases"]
     assert found.answer_kl == pytest.approx([0, 0], abs=1e-9)
+
+
+def test_without_a_known_truth_relevance_is_judged_outside_the_edit(make_bench, monkeypatch):
+    bench = make_bench(find_behavior("refusal"))
+    known = measure_trial(bench, Trial("untouched"))
+    assert known.correct["safe"].count(None) == 0  # the truth decides, and nothing else is asked
+    sets = {n: tuple(replace(p, answer=None) for p in found) for n, found in bench.sets.items()}
+    asked = []
+
+    def judge(_loaded, prompts, answers):
+        asked.append([bool(a) for a in answers])
+        return [bool(a) or None for a in answers]
+
+    monkeypatch.setattr(measure, "judge_relevance", judge)
+    section = bench.section.model_copy(update={"n_relevance": 4})
+    found = measure_trial(replace(bench, sets=sets, section=section), Trial("untouched"))
+    for answered, name in zip(asked, ("positive", "safe"), strict=True):
+        assert answered == [v is False for v in found.verdicts[name][:4]]
+        assert found.correct[name] == (*answered, None, None)
+    assert found.correct["mentions"] == (None,) * 6
+    off = bench.section.model_copy(update={"n_relevance": 0})
+    found = measure_trial(replace(bench, sets=sets, section=off), Trial("untouched"))
+    assert found.correct["positive"] == (None,) * 6
 
 
 @pytest.mark.parametrize("judge", ["model", "first_token"])
