@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace) -> None:
         log.begin()
         saes = add_saes(model, loaded, suite, reporter, out=options.out, log=log).saes
     if not options.quiet:
-        console().print(terminal(quality_table(model.name, saes.quality)))
+        console().print(terminal(quality_table(model.name, saes.quality, saes.left_out)))
         print(f"SAEs of {model.name}: {saes.folder or 'from a release'}")
         example = ("transfer", "--donor", "A.yaml", "--target", "B.yaml")
         say_next(options, "a transfer between two models", *example)

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from conceptbasis.config.renamed import old_names
 from conceptbasis.errors import ConfigError
 
+SINK_RATIO = 8.0
+"""A position is an attention sink or an outlier where its norm is this many times the median."""
+
 
 class Section(BaseModel):
     """Base of all configuration sections."""

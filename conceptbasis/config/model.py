@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from conceptbasis.config.base import Section, load_yaml, parse_config
+from conceptbasis.config.base import SINK_RATIO, Section, load_yaml, parse_config
 from conceptbasis.config.budgets import BudgetName, TextClassName
 
 
@@ -42,6 +42,7 @@ class SaeSource(Section):
     folder: str | None = None
     subfolders: dict[int, str] | None = None
     activation_scale: float | None = Field(default=None, gt=0)
+    max_norm_ratio: float = Field(default=SINK_RATIO, gt=1)
 
     @model_validator(mode="after")
     def _exactly_one(self) -> SaeSource:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, field_validator, model_validator
 
-from conceptbasis.config.base import Section
+from conceptbasis.config.base import SINK_RATIO, Section
 from conceptbasis.config.budgets import TextClassName
 
 Mode = Literal["ablate", "affine", "add", "raise", "orthogonalise"]
@@ -23,7 +23,7 @@ class HarvestSection(Section):
     storage: Literal["float32", "bfloat16", "float16"] = "float32"
     without: tuple[TextClassName, ...] = ()
     end_of_prompt: bool = True
-    max_norm_ratio: float = Field(default=10.0, gt=1)
+    max_norm_ratio: float = Field(default=SINK_RATIO, gt=1)
     splits: tuple[float, float, float] = (0.6, 0.2, 0.2)
 
     @model_validator(mode="after")
@@ -128,7 +128,7 @@ class ReplaySection(Section):
     threshold: float = Field(default=0.8, ge=0, le=1)
     benign_kl: PositiveFloat = 0.02
     benign_shrinkage: PositiveFloat | None = 3.0
-    sink_ratio: float | None = Field(default=8.0, gt=1)
+    sink_ratio: float | None = Field(default=SINK_RATIO, gt=1)
     directions: Literal["single", "per_layer"] = "single"
     layers: Literal["all", "early", "last"] = "all"
     early_fraction: float = Field(default=0.8, gt=0, le=1)

@@ -74,7 +74,7 @@ def read_views(study: Study, harvest: Harvest, donor_layers: list[int]) -> dict[
         end_of_prompt=True,
         reporter=study.reporter,
         label="donor prompts",
-    )
+    ).without_outliers(study.config.harvest.max_norm_ratio)
     n_shared = len(shared.sources)
     sites = [(text + n_shared, message, offset) for text, message, offset in read.sites]
     donor = Corpus([*shared.sources, *own], [*shared.sites, *sites])

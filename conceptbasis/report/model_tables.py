@@ -11,8 +11,14 @@ from conceptbasis.results.capability import Capability
 from conceptbasis.results.summary import SaeQuality
 
 
-def quality_table(name: str, quality: Sequence[SaeQuality]) -> Table:
-    """Quality of a model's SAEs, one row per layer."""
+def quality_table(name: str, quality: Sequence[SaeQuality], left_out: float = 0.0) -> Table:
+    """Quality of a model's SAEs, one row per layer.
+
+    Args:
+        name: Of the model.
+        quality: What was measured at ordinary sites.
+        left_out: Share of sites that are none.
+    """
     head = [Column("layer"), Column("d_sae"), Column("explained var.", spec=".3f")]
     head += [
         Column("L0", spec=".1f"),
@@ -23,7 +29,8 @@ def quality_table(name: str, quality: Sequence[SaeQuality]) -> Table:
         (q.layer, str(q.d_sae), q.explained_variance, q.l0, q.dead_share, q.ce_recovered)
         for q in quality
     ]
-    return Table(f"SAEs of {name}", head, rows)
+    without = f", {left_out:.1%} of sites left out as sinks or outliers" if left_out else ""
+    return Table(f"SAEs of {name}{without}", head, rows)
 
 
 def audit_tables(audit: Audit) -> list[Table]:

@@ -65,7 +65,8 @@ class Harvest:
         split: Index of each site's split in `SPLITS`; texts are split, not sites.
         n_texts: Shared texts.
         aligned_share: Share of each model's own sites that both have.
-        dropped: Sites above the norm bound, by side.
+        dropped: Shared sites that are an outlier at any of the layers read, by side.
+        left_out: Shared sites that are one in either model; no stage sees them.
         norms: Norms of the stream by side and layer.
         splits: Sites of each split.
         layers: Layers that were read, by side.
@@ -81,6 +82,7 @@ class Harvest:
     n_sites: int
     aligned_share: Mapping[SideName, float]
     dropped: Mapping[SideName, int]
+    left_out: int
     norms: Mapping[SideName, Mapping[int, Norms]]
     splits: Mapping[str, int]
     layers: Mapping[SideName, tuple[int, ...]]

@@ -18,7 +18,7 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class SaeQuality:
-    """An SAE on held-out text.
+    """An SAE at ordinary sites of held-out text.
 
     Args:
         layer: Its layer.
@@ -48,12 +48,15 @@ class SideSaes:
         quality: One row per layer.
         warnings: How the model differs from what they were trained on.
         texts: Texts they were trained on by class; None where nobody can say.
+        left_out: Share of sites of the text they are measured on that are left out as attention
+            sinks or outliers; None in older runs.
     """
 
     hash: str
     quality: tuple[SaeQuality, ...]
     warnings: tuple[str, ...]
     texts: Mapping[str, int] | None
+    left_out: float | None = None
 
 
 @dataclass(frozen=True)

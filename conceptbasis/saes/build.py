@@ -48,6 +48,8 @@ class SaeSet:
         folder: Where they lie, None for a release.
         histograms: By layer and name; none for SAEs that an older version trained.
         warnings: How the model differs from what they were trained on.
+        left_out: Share of sites of the text they are measured on that are left out as attention
+            sinks or outliers.
     """
 
     saes: Mapping[int, Sae]
@@ -58,6 +60,7 @@ class SaeSet:
     folder: Path | None
     histograms: Histograms = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    left_out: float = 0.0
 
 
 def chosen_layers(config: ModelConfig, loaded: LoadedModel) -> list[int]:
@@ -118,6 +121,7 @@ def load_or_train(
         _hash(found.saes),
         folder,
         found.histograms,
+        left_out=found.left_out,
     )
 
 
@@ -131,9 +135,11 @@ def _open_published(
     warnings = fit_warnings(loaded, saes, [text.as_messages() for text in texts], config.model)
     for line in warnings:
         reporter.say(f"warning: SAEs of {config.name}: {line}")
-    residuals = read_texts(loaded, texts, layers, reporter, "activations to measure on")
-    check_scale(saes, residuals)
-    quality = judge_quality(measure_quality(loaded, saes, texts, residuals))
+    ratio = config.saes.max_norm_ratio
+    said = "activations to measure on"
+    read = read_texts(loaded, texts, layers, reporter, said, max_norm_ratio=ratio)
+    check_scale(saes, read.residuals)
+    quality = judge_quality(measure_quality(loaded, saes, texts, read))
     reporter.say(f"SAEs of {config.name}: {quality_line(quality)}")
     return SaeSet(
         saes,
@@ -142,8 +148,9 @@ def _open_published(
         _shown(texts),
         _hash(saes),
         Path(config.saes.folder) if config.saes.folder else None,
-        all_histograms(saes, residuals),
+        all_histograms(saes, read.residuals),
         tuple(warnings),
+        read.left_out,
     )
 
 

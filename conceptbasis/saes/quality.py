@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -15,14 +14,12 @@ from conceptbasis.core.statistics.moments import explained_variance
 from conceptbasis.data.prompts import Text
 from conceptbasis.errors import SaeError
 from conceptbasis.models.loading.load import LoadedModel
-from conceptbasis.models.stream.hooks import splice
-from conceptbasis.models.stream.residuals import read_residuals
-from conceptbasis.models.text.generation import text_nll
+from conceptbasis.models.stream.residuals import Residuals, read_residuals
 from conceptbasis.results.summary import SaeQuality
 from conceptbasis.runs.progress import Reporter
+from conceptbasis.saes.replaced import BATCH_OF_TEXTS, Replaced
 from conceptbasis.saes.sae import Sae
 
-BATCH_OF_TEXTS = 128
 Histogram = tuple[list[int], list[float]]
 Histograms = Mapping[int, Mapping[str, Histogram]]
 """By layer and name, counts and edges."""
@@ -35,18 +32,25 @@ def measure_quality(
     loaded: LoadedModel,
     saes: Mapping[int, Sae],
     texts: Sequence[Text],
-    residuals: Mapping[int, Float[Tensor, "n d_model"]],
+    read: OrdinaryTexts,
 ) -> tuple[SaeQuality, ...]:
-    """Quality of SAEs on texts they were not trained on, one row per layer.
+    """Quality of SAEs at ordinary sites of texts they were not trained on, one row per layer.
 
     `ce_recovered` is (CE_zero − CE_spliced) / (CE_zero − CE_untouched), where the layer's output
-    is replaced by zero or by the reconstruction.
+    is replaced by zero or by the reconstruction. Positions that are an outlier at any of the
+    layers stay as they are in both.
+
+    Args:
+        loaded: The model.
+        saes: By layer.
+        texts: What it reads.
+        read: Residuals at the ordinary sites of these texts.
 
     Raises:
         SaeError: if an SAE gives codes that are not finite.
     """
-    messages = [text.as_messages() for text in texts]
-    untouched = _cross_entropy(loaded, messages)
+    model = Replaced(loaded, [text.as_messages() for text in texts], read.bounds)
+    untouched, residuals = model.cross_entropy(), read.residuals
     rows = []
     for layer, sae in sorted(saes.items()):
         codes = sae.encode(residuals[layer])
@@ -56,10 +60,8 @@ def measure_quality(
                 expected="finite codes",
                 fix="check its weights and its activation normalisation",
             )
-        with splice(loaded, {layer: sae.reconstruct}):
-            spliced = _cross_entropy(loaded, messages)
-        with splice(loaded, {layer: torch.zeros_like}):
-            zero = _cross_entropy(loaded, messages)
+        spliced = model.cross_entropy(layer, sae.reconstruct)
+        zero = model.cross_entropy(layer, torch.zeros_like)
         rebuilt = sae.reconstruct(residuals[layer])
         rows.append(
             SaeQuality(
@@ -80,15 +82,57 @@ def judge_quality(rows: Sequence[SaeQuality]) -> tuple[SaeQuality, ...]:
     return tuple(replace(row, holds=row.explained_variance >= least) for row in rows)
 
 
+@dataclass(frozen=True)
+class OrdinaryTexts:
+    """Residuals of texts at the sites that are no outlier at any of the layers.
+
+    Args:
+        residuals: By layer.
+        bounds: By layer, the norm above which a position is an outlier; None where none is.
+        left_out: Share of the sites that are left out.
+    """
+
+    residuals: Mapping[int, Float[Tensor, "n d_model"]]
+    bounds: Mapping[int, float | None]
+    left_out: float
+
+    @classmethod
+    def of(cls, read: Residuals, ratio: float) -> OrdinaryTexts:
+        """The ordinary sites of what was read.
+
+        Args:
+            read: Residuals at all sites.
+            ratio: How many times the median an outlier has at least.
+
+        Raises:
+            NumericsError: if no site is left.
+        """
+        kept = read.without_outliers(ratio)
+        left_out = 1 - len(kept.sites) / len(read.sites)
+        return cls(kept.values, read.bounds(ratio), left_out)
+
+
 def read_texts(
     loaded: LoadedModel,
     texts: Sequence[Text],
     layers: Sequence[int],
     reporter: Reporter,
     label: str,
-) -> Mapping[int, Float[Tensor, "n d_model"]]:
-    """Residuals of some layers at every site of texts, ends of prompts included."""
-    return read_residuals(
+    *,
+    max_norm_ratio: float,
+) -> OrdinaryTexts:
+    """Residuals of some layers at the ordinary sites of texts, ends of prompts included.
+
+    Args:
+        loaded: The model.
+        texts: What it reads.
+        layers: Blocks after which residuals are read; a site is left out at all of them where it
+            is an outlier at one.
+        reporter: Told the progress, and how many sites are left out.
+        label: Names the work.
+        max_norm_ratio: How many times the median an outlier has at least.
+    """
+    read = read_residuals(
         loaded,
         texts,
         layers,
@@ -96,7 +140,14 @@ def read_texts(
         end_of_prompt=True,
         reporter=reporter,
         label=label,
-    ).values
+    )
+    found = OrdinaryTexts.of(read, max_norm_ratio)
+    if found.left_out:
+        reporter.say(
+            f"{label}: {found.left_out:.1%} of {len(read.sites):,} sites are left out as attention "
+            "sinks or outliers"
+        )
+    return found
 
 
 def all_histograms(
@@ -144,8 +195,3 @@ def code_histograms(codes: Float[Tensor, "n d_sae"]) -> dict[str, Histogram]:
 def _histogram(values: Tensor, low: float, high: float) -> Histogram:
     counts, edges = torch.histogram(values, bins=_BINS, range=(low, high))
     return counts.int().tolist(), edges.tolist()
-
-
-def _cross_entropy(loaded: LoadedModel, texts: Sequence[Any]) -> float:
-    nll, tokens = text_nll(loaded, list(texts), batch_size=BATCH_OF_TEXTS)
-    return float(nll.sum() / tokens.sum())

@@ -29,7 +29,13 @@ from conceptbasis.runs.files import (
 )
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.saes.published import load_folder
-from conceptbasis.saes.quality import Histograms, all_histograms, measure_quality, read_texts
+from conceptbasis.saes.quality import (
+    Histograms,
+    OrdinaryTexts,
+    all_histograms,
+    measure_quality,
+    read_texts,
+)
 from conceptbasis.saes.sae import Sae
 from conceptbasis.saes.training import SaeTrainingSettings, layer_folder, train_saes
 
@@ -63,9 +69,16 @@ class SaeJob:
 
     def key(self, model_hash: str) -> str:
         """A hash of all that the SAEs depend on."""
-        settings = self.training.model_dump()
+        settings = self.training.model_dump() | {"max_norm_ratio": self.config.saes.max_norm_ratio}
         texts = [asdict(text) for text in self.texts]
         return value_hash([model_hash, settings, self.layers, self.config.site, texts])
+
+    def read(self, texts: Sequence[Text], label: str) -> OrdinaryTexts:
+        """Residuals at the ordinary sites of texts."""
+        ratio = self.config.saes.max_norm_ratio
+        return read_texts(
+            self.loaded, texts, self.layers, self.reporter, label, max_norm_ratio=ratio
+        )
 
     @property
     def held_out(self) -> Sequence[Text]:
@@ -84,11 +97,15 @@ class SaeJob:
 
 @dataclass(frozen=True)
 class TrainedSaes:
-    """SAEs as they were read back from their folder."""
+    """SAEs as they were read back from their folder.
+
+    `left_out` is the share of held-out sites that are no ordinary ones.
+    """
 
     saes: Mapping[int, Sae]
     quality: tuple[SaeQuality, ...]
     histograms: Histograms
+    left_out: float
 
 
 def train_or_reuse(job: SaeJob, model_hash: str, folder: Path) -> TrainedSaes:
@@ -109,13 +126,14 @@ def train_or_reuse(job: SaeJob, model_hash: str, folder: Path) -> TrainedSaes:
         load_folder(folder, job.config, job.loaded, job.layers),
         tuple(SaeQuality(**row) for row in found["layers"]),
         {int(layer): h for layer, h in found.get("histograms", {}).items()},
+        found["left_out"],
     )
 
 
 def _is_finished(folder: Path, key: str) -> bool:
     if not (folder / QUALITY).exists():
         return False
-    found = read_json(folder / QUALITY, ("key", "layers", "texts", "folders"))
+    found = read_json(folder / QUALITY, ("key", "layers", "texts", "folders", "left_out"))
     if found["key"] != key:
         return False
     for name, digest in found["folders"].items():
@@ -125,22 +143,24 @@ def _is_finished(folder: Path, key: str) -> bool:
 
 
 def _train_into(folder: Path, key: str, job: SaeJob) -> None:
-    loaded, layers, reporter = job.loaded, job.layers, job.reporter
-    sites = _activations(folder, job)
+    loaded, layers = job.loaded, job.layers
+    activations = folder / f"activations-{key[:12]}.safetensors"
+    sites = _activations(activations, job)
     _check_enough_sites(job.config.name, len(sites[layers[0]]), job.training.batch_size)
-    held_out = read_texts(loaded, job.held_out, layers, reporter, "held-out activations")
+    held_out = job.read(job.held_out, "held-out activations")
     with writing(folder):
-        _train_layers(folder, job, sites, held_out)
+        _train_layers(folder, job, sites, held_out.residuals)
     saes = load_folder(folder, job.config, loaded, layers)
     quality = measure_quality(loaded, saes, job.held_out, held_out)
     folders = {layer_folder(layer): folder_hash(folder / layer_folder(layer)) for layer in layers}
-    (folder / "activations.safetensors").unlink(missing_ok=True)
+    activations.unlink(missing_ok=True)
     found = {
         "key": key,
         "layers": [asdict(row) for row in quality],
         "texts": count_classes(job.trained_on),
         "folders": folders,
-        "histograms": all_histograms(saes, held_out),
+        "histograms": all_histograms(saes, held_out.residuals),
+        "left_out": held_out.left_out,
     }
     write_json(folder / QUALITY, found)
 
@@ -195,12 +215,12 @@ def _settings(training: SaeTraining) -> SaeTrainingSettings:
     )
 
 
-def _activations(folder: Path, job: SaeJob) -> dict[int, Tensor]:
+def _activations(path: Path, job: SaeJob) -> dict[int, Tensor]:
     """Residuals of all layers from one pass over the text, kept on disk until training ends."""
-    path = folder / "activations.safetensors"
     if not path.exists():
-        said = "activations to train on"
-        read = read_texts(job.loaded, job.trained_on, job.layers, job.reporter, said)
+        for of_other_settings in path.parent.glob("activations*.safetensors"):
+            of_other_settings.unlink()
+        read = job.read(job.trained_on, "activations to train on").residuals
         save_tensors(path, {str(layer): x for layer, x in read.items()})
     return {int(layer): x for layer, x in load_tensors(path).items()}
 

@@ -36,7 +36,18 @@ def harvest(study: Study) -> Harvest:
                 f"harvest {name}",
                 Path(spilled) / name,
             )
-        return align_sites(study.folder / "harvest", study.config, texts, read)
+        found = align_sites(study.folder / "harvest", study.config, texts, read)
+    study.reporter.say(_outliers_line(found))
+    return found
+
+
+def _outliers_line(found: Harvest) -> str:
+    of = found.n_sites + found.left_out
+    by_side = " and ".join(f"{found.dropped[name]:,} of the {name}" for name in found.dropped)
+    return (
+        f"harvest: {found.left_out:,} of {of:,} shared sites ({found.left_out / of:.1%}) are left "
+        f"out as attention sinks or outliers ({by_side})"
+    )
 
 
 HARVEST = Stage(

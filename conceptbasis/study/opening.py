@@ -226,5 +226,11 @@ def describe_side(side: Side) -> SideSummary:
         len(side.loaded.tokenizer),
         side.model_hash,
         # Nobody can say what SAEs have read that were not trained here.
-        SideSaes(saes.hash, tuple(saes.quality), tuple(saes.warnings), dict(saes.texts) or None),
+        SideSaes(
+            saes.hash,
+            tuple(saes.quality),
+            tuple(saes.warnings),
+            dict(saes.texts) or None,
+            saes.left_out,
+        ),
     )

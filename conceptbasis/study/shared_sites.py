@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from conceptbasis.config.run import RunConfig
+from conceptbasis.core.statistics.outliers import require_ordinary
 from conceptbasis.data.prompts import Text
 from conceptbasis.errors import NumericsError, PromptError
 from conceptbasis.models.loading.fetching import DTYPES
@@ -32,7 +33,7 @@ def align_sites(
 
     Raises:
         PromptError: if no site is shared.
-        NumericsError: if a residual exceeds what the storage type holds.
+        NumericsError: if a residual exceeds what the storage type holds, or all are outliers.
     """
     places = {side: {site: i for i, site in enumerate(r.sites)} for side, r in read.items()}
     shared = [site for site in read["donor"].sites if site in places["target"]]
@@ -46,7 +47,10 @@ def align_sites(
         side: torch.tensor([places[side][site] for site in shared], dtype=torch.long)
         for side in read
     }
-    keep, dropped = _drop_outliers(read, rows, config.harvest.max_norm_ratio)
+    ratio = config.harvest.max_norm_ratio
+    ordinary = {side: read[side].ordinary(ratio)[rows[side]] for side in read}
+    keep = torch.stack(list(ordinary.values())).all(0)
+    require_ordinary(keep)
     shared = [site for site, kept in zip(shared, keep.tolist(), strict=True) if kept]
     sites = torch.tensor(shared)
     split = _split(len(texts), config)[sites[:, 0]]
@@ -60,29 +64,14 @@ def align_sites(
         n_texts=len(texts),
         n_sites=len(shared),
         aligned_share={side: len(rows[side]) / len(read[side].sites) for side in read},
-        dropped=dropped,
+        dropped={side: int((~good).sum()) for side, good in ordinary.items()},
+        left_out=int((~keep).sum()),
         norms={side: dict(r.norms) for side, r in read.items()},
         splits={name: int((split == i).sum()) for i, name in enumerate(SPLITS)},
         layers={side: tuple(sorted(r.values)) for side, r in read.items()},
         files=files,
         shown=_count_classes(texts, shared),
     )
-
-
-def _drop_outliers(
-    read: Mapping[SideName, Residuals], rows: Mapping[SideName, Tensor], ratio: float
-) -> tuple[Tensor, dict[SideName, int]]:
-    """Sites whose norm exceeds `ratio` × the layer's median in either model are left out."""
-    keep = torch.ones(len(rows["donor"]), dtype=torch.bool)
-    dropped: dict[SideName, int] = {}
-    for side, residuals in read.items():
-        good = torch.ones_like(keep)
-        for x in residuals.values.values():
-            norms = x[rows[side]].norm(dim=1)
-            good &= norms <= ratio * norms.median()
-        dropped[side] = int((~good).sum())
-        keep &= good
-    return keep, dropped
 
 
 def _split(n_texts: int, config: RunConfig) -> Int[Tensor, " n_texts"]:

@@ -119,6 +119,8 @@ class Sites:
         """Reads the same of the target's layers that were not harvested, for `reported_ends`.
 
         The target's own directions are replayed at all layers, those without SAEs among them.
+        A site that is an outlier at any of these layers is left out at all of them; what is an
+        outlier at the harvested layers was left out of the harvest.
 
         Args:
             loaded: The target.
@@ -142,7 +144,7 @@ class Sites:
             reporter=reporter,
             label="means of layers without SAEs",
             wanted={(place[text], *more) for text, *more in sites},
-        )
+        ).without_outliers(section.max_norm_ratio)
         self._ends.update(read.values)
         self._own_norms.update(read.norms)
 

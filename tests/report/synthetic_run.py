@@ -385,6 +385,7 @@ def _harvest(summary: Summary) -> Harvest:
         n_sites=35100,
         aligned_share={"donor": 0.91, "target": 0.88},
         dropped=both,
+        left_out=0,
         norms={"donor": {0: Norms(1.0, 3.0)}, "target": {0: Norms(1.0, 3.0)}},
         splits={"fit": 21000, "select": 7000, "report": 7100},
         layers={"donor": (0,), "target": (0,)},

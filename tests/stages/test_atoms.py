@@ -13,12 +13,14 @@ from steps import Steps
 
 from conceptbasis.behaviors.refusal import REFUSAL
 from conceptbasis.data.prompts import Prompt, Text
+from conceptbasis.interpret.evidence import read_views
 from conceptbasis.interpret.labels import make_label, shared_words, told_apart
 from conceptbasis.interpret.scope import atom_scopes
 from conceptbasis.interpret.texts import (
     BEFORE_ANSWER,
     HIDDEN,
     Corpus,
+    harvested,
     source_of_text,
     sources_of_prompts,
     vocabulary,
@@ -261,3 +263,18 @@ def test_a_text_without_a_template_has_its_wording():
     )
     assert source_of_text(text).wording == "which … do you like ?"
     assert source_of_text(Text("no topic here", "chat")).wording == "no topic here"
+
+
+# Outliers
+
+
+def test_outliers_of_the_donors_own_prompts_are_no_evidence(make_study):
+    n_sites = {}
+    for ratio in (1.3, 100.0):
+        study = make_study(harvest={"max_norm_ratio": ratio})
+        harvest = replace(Steps(make_study()).harvest, files={})
+        view = read_views(study, harvest, [0, 2])["donor"]
+        n_shared = len(harvested(study.sites(harvest)).sites)
+        n_sites[ratio] = len(view.corpus.sites) - n_shared
+        assert all(len(x) == n_sites[ratio] for x in view.residuals.values())
+    assert 0 < n_sites[1.3] < n_sites[100.0]

@@ -17,8 +17,11 @@ from conceptbasis.errors import NumericsError, PromptError
 from conceptbasis.models.stream import residuals as residuals_stage
 from conceptbasis.models.stream.residuals import Residuals, read_residuals
 from conceptbasis.models.text.chat import encode_texts, render
-from conceptbasis.results.harvest import Shown
+from conceptbasis.results.harvest import Norms, Shown
+from conceptbasis.runs.progress import Reporter
+from conceptbasis.stages.harvest import harvest
 from conceptbasis.study.shared_sites import align_sites
+from conceptbasis.study.sites import Sites
 
 STRANGE = (
     "where is the café in the forest ?",
@@ -148,20 +151,22 @@ def test_no_shared_site_is_an_error(make_study, monkeypatch):
 # Outliers
 
 
-def planted(n: int = 200, scale: float = 1.0) -> Residuals:
+def planted(n: int = 200, scale: float = 1.0, at: int = 3, layer: int = 0) -> Residuals:
+    """Unit residuals of two layers, but for one site at one layer."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(n, 8, generator=generator)
-    x = x / x.norm(dim=1, keepdim=True)
-    x[3] *= scale
-    return Residuals({0: x, 1: torch.ones(n, 8)}, [(i // 4, 0, i % 4 + 1) for i in range(n)])
+    x = torch.randn(2, n, 8, generator=generator)
+    x = x / x.norm(dim=2, keepdim=True)
+    x[layer, at] *= scale
+    norms = {i: Norms(float(r.median()), float(r.max())) for i, r in enumerate(x.norm(dim=2))}
+    return Residuals(dict(enumerate(x)), [(i // 4, 0, i % 4 + 1) for i in range(n)], norms)
 
 
 @pytest.mark.parametrize(
     ("donor", "target", "dropped"),
     [
         (1.0, 1.0, {"donor": 0, "target": 0}),
-        (9.9, 1.0, {"donor": 0, "target": 0}),
-        (10.1, 1.0, {"donor": 1, "target": 0}),
+        (7.9, 1.0, {"donor": 0, "target": 0}),
+        (8.1, 1.0, {"donor": 1, "target": 0}),
         (1.0, 50.0, {"donor": 0, "target": 1}),
         (50.0, 50.0, {"donor": 1, "target": 1}),
     ],
@@ -173,11 +178,52 @@ def test_outlier_norms_are_dropped_from_both_sides_and_counted(
     read = {"donor": planted(scale=donor), "target": planted(scale=target)}
     found = align_sites(tmp_path, ready.config(), texts, read)
     assert found.dropped == dropped
+    assert found.left_out == max(dropped.values())
     n = 200 - max(dropped.values())
     assert found.n_sites == len(found.text) == n
     assert found.shown == (Shown("chat", 50, n),)
     sites = set(zip(found.text.tolist(), found.offset.tolist(), strict=True))
     assert ((0, 4) in sites) is (n == 200)
+
+
+def test_an_outlier_of_one_layer_of_one_model_is_left_out_at_every_layer_of_both(ready, tmp_path):
+    texts = [Text(str(i), "chat") for i in range(50)]
+    read = {"donor": planted(scale=50.0), "target": planted(scale=50.0, at=9, layer=1)}
+    found = align_sites(tmp_path, ready.config(), texts, read)
+    assert found.dropped == {"donor": 1, "target": 1}
+    assert found.left_out == 2
+    kept = [i for i in range(200) if i not in (3, 9)]
+    sites = Sites.of(found, tmp_path, texts)
+    for side in ("donor", "target"):
+        for layer in (0, 1):
+            assert torch.equal(sites.residuals(side, layer), read[side].values[layer][kept])
+    everything = align_sites(tmp_path, ready.config(harvest={"max_norm_ratio": 60.0}), texts, read)
+    assert (everything.left_out, everything.n_sites) == (0, 200)
+
+
+def test_the_harvest_says_how_many_sites_are_left_out(make_study, capsys):
+    study = replace(make_study(harvest={"max_norm_ratio": 1.3}), reporter=Reporter())
+    found = harvest(study)
+    assert 0 < found.left_out < found.n_sites + found.left_out
+    said = capsys.readouterr().err
+    assert f"harvest: {found.left_out:,} of {found.n_sites + found.left_out:,} shared sites" in said
+    assert f"{found.dropped['donor']:,} of the donor" in said
+
+
+def test_layers_that_are_read_later_leave_out_the_same_sites_at_all_of_them(make_study, sides):
+    study = make_study()
+    steps = Steps(study)
+    ends = {}
+    for ratio in (1.1, 100.0):
+        sites = replace(steps.sites, read_layers={"target": [0]}, norms={})
+        section = study.config.harvest.model_copy(update={"max_norm_ratio": ratio})
+        sites.read_reported_ends(sides.target.loaded, section, QUIET)
+        ends[ratio] = [sites.reported_ends(layer) for layer in (1, 2)]
+        for x, layer in zip(ends[ratio], (1, 2), strict=True):
+            assert float(x.norm(dim=1).max()) <= (sites.sink_bound(layer, ratio) or 1e9)
+    few, all_of_them = ends[1.1], ends[100.0]
+    assert len(few[0]) == len(few[1]) < len(all_of_them[0]) == len(all_of_them[1])
+    assert len(few[0]) > 0
 
 
 # Splits
@@ -299,7 +345,8 @@ def test_narrow_storage_halves_the_files_and_keeps_residuals_to_its_digits(
 
 def test_residuals_beyond_half_precision_are_an_error(ready, tmp_path):
     large = planted()
-    large = Residuals({0: large.values[0] * 1e6, 1: large.values[1]}, large.sites)
+    norms = {layer: Norms(1e6, 1e6) for layer in (0, 1)}
+    large = Residuals({n: x * 1e6 for n, x in large.values.items()}, large.sites, norms)
     texts = [Text(str(i), "chat") for i in range(50)]
     read = {"donor": planted(), "target": large}
     with pytest.raises(NumericsError, match="target layer 0 exceed"):

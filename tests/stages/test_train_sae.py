@@ -13,11 +13,10 @@ from micro import QUIET
 from conceptbasis.config.base import parse_config
 from conceptbasis.config.model import ModelConfig
 from conceptbasis.errors import ArtifactError, ConfigError
-from conceptbasis.models.stream.residuals import read_residuals
 from conceptbasis.runs import files as artifacts
 from conceptbasis.saes import trained as train_sae
 from conceptbasis.saes.build import N_JUDGED, chosen_layers, load_or_train
-from conceptbasis.saes.quality import code_histograms, measure_quality, quality_line
+from conceptbasis.saes.quality import code_histograms, measure_quality, quality_line, read_texts
 from conceptbasis.saes.training import layer_folder
 
 FEW = {"n_steps": 6, "n_texts": 60, "d_sae": 32, "k": 4, "batch_size": 64}
@@ -156,16 +155,9 @@ class Exact:
 def test_quality_of_a_perfect_and_of_an_empty_sae(ready, sides):
     texts = ready.suite.texts_for("B0")[:24]
     saes = {1: Exact(1.0), 2: Exact(0.0)}
-    residuals = read_residuals(
-        sides.target.loaded,
-        texts,
-        [1, 2],
-        batch_size=8,
-        end_of_prompt=True,
-        reporter=QUIET,
-        label="",
-    ).values
-    perfect, empty = measure_quality(sides.target.loaded, saes, texts, residuals)
+    read = read_texts(sides.target.loaded, texts, [1, 2], QUIET, "", max_norm_ratio=8.0)
+    assert read.left_out == 0
+    perfect, empty = measure_quality(sides.target.loaded, saes, texts, read)
     assert perfect.explained_variance == pytest.approx(1, abs=1e-5)
     assert perfect.ce_recovered == pytest.approx(1, abs=1e-4)
     assert empty.explained_variance < 0.1

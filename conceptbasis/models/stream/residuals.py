@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from conceptbasis.config.transfer import HarvestSection
+from conceptbasis.core.statistics.outliers import ordinary_sites, require_ordinary
 from conceptbasis.data.prompts import Text
 from conceptbasis.errors import NumericsError
 from conceptbasis.models.loading.load import LoadedModel
@@ -34,7 +35,33 @@ class Residuals:
 
     values: Mapping[int, Float[Tensor, "n_sites d_model"]]
     sites: Sequence[SiteId]
-    norms: Mapping[int, Norms] = field(default_factory=dict)
+    norms: Mapping[int, Norms]
+
+    def bounds(self, ratio: float) -> dict[int, float | None]:
+        """By layer, the norm above which a position is an outlier; None where there is none."""
+        return {layer: self.norms[layer].bound(ratio) for layer in self.values}
+
+    def ordinary(self, ratio: float) -> Bool[Tensor, " n_sites"]:
+        """Sites that are no outlier at any of the layers.
+
+        Args:
+            ratio: How many times the median of all tokens of a layer an outlier has at least.
+        """
+        sizes = {layer: x.float().norm(dim=-1) for layer, x in self.values.items()}
+        return ordinary_sites(sizes, self.bounds(ratio))
+
+    def without_outliers(self, ratio: float) -> Residuals:
+        """The same without the sites that are an outlier at any of the layers.
+
+        Raises:
+            NumericsError: if no site is left.
+        """
+        keep = self.ordinary(ratio)
+        require_ordinary(keep)
+        if keep.all():
+            return self
+        sites = [site for site, kept in zip(self.sites, keep.tolist(), strict=True) if kept]
+        return Residuals({n: x[keep] for n, x in self.values.items()}, sites, self.norms)
 
 
 def read_residuals(

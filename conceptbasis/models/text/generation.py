@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,12 @@ LOGITS_BYTES = 2**30
 more than there is, so a batch must not wait for an error to shrink."""
 
 _DRAFTS_AT_ONCE = 128
+
+Around = Callable[
+    [Sequence[int], Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]],
+    AbstractContextManager[None],
+]
+"""What surrounds the pass of a batch: gets the places of its texts, its ids and its mask."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +207,7 @@ def first_token_logits(
 
 
 def text_nll(
-    loaded: LoadedModel, texts: list[Text], *, batch_size: int = 32
+    loaded: LoadedModel, texts: list[Text], *, batch_size: int = 32, around: Around | None = None
 ) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
     """Negative log-likelihood of texts, for perplexity exp(Σ nll / Σ tokens).
 
@@ -208,6 +215,7 @@ def text_nll(
         loaded: The model, under hooks or not.
         texts: Plain strings or chats, as in `encode_texts`; all tokens after the first count.
         batch_size: Texts at a time, fewer where memory runs out.
+        around: Opens a context around the pass of each batch.
 
     Returns:
         Sum of the negative log-likelihood (nats, float64) and number of tokens, by text.
@@ -231,11 +239,12 @@ def text_nll(
         for part in torch.arange(len(chosen)).split(rows):
             ids = batch.input_ids[part].to(loaded.device)
             mask = batch.attention_mask[part].to(loaded.device)
-            logits = loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+            places = [chosen[i] for i in part.tolist()]
+            with nullcontext() if around is None else around(places, ids, mask):
+                logits = loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
             log_probs = finite(logits[:, :-1]).float().log_softmax(-1)
             ids, mask = ids.to(logits.device), mask.to(logits.device)
             picked = log_probs.gather(-1, ids[:, 1:, None])[..., 0].double()
-            places = [chosen[i] for i in part.tolist()]
             nll[places] = -(picked * mask[:, 1:]).sum(-1).cpu()
             tokens[places] = mask[:, 1:].sum(-1).cpu()
 

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from conceptbasis.config.base import SINK_RATIO
+from conceptbasis.core.statistics.outliers import ordinary_sites
 from conceptbasis.data.prompts import Prompt
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.stream.capture import capture
@@ -33,9 +35,6 @@ from conceptbasis.organisms.tuned.examples import Example, answer_losses
 from conceptbasis.organisms.tuned.requests import draw, split
 from conceptbasis.organisms.validity import Criterion, at_least, at_most, refusal_rate
 from conceptbasis.runs.progress import Reporter
-
-SINK_RATIO = 8.0
-"""A position is a sink where its norm is this many times the median of its layer."""
 
 _DEPTHS = (0.35, 0.45, 0.55, 0.65, 0.75)
 """Candidate layers of the model's own direction, as shares of its depth."""
@@ -69,7 +68,8 @@ class Stream:
     """What an edit must know of a model's stream.
 
     Args:
-        means: Mean of ordinary positions on harmless requests, by layer.
+        means: Mean of ordinary positions on harmless requests, by layer. A position that is a
+            sink at any layer is in no mean.
         bounds: Norm above which a position is a sink, by layer.
     """
 
@@ -179,8 +179,8 @@ def read_stream(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Stream:
     stream = torch.cat(parts, dim=1)
     norms = stream.norm(dim=-1)
     bounds = SINK_RATIO * norms.median(dim=1).values
-    ordinary = (norms <= bounds[:, None])[..., None]
-    return Stream((stream * ordinary).sum(1) / ordinary.sum(1), bounds)
+    keep = ordinary_sites(dict(enumerate(norms)), dict(enumerate(bounds.tolist())))
+    return Stream(stream[:, keep].mean(1), bounds)
 
 
 @contextmanager
