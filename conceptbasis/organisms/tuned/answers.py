@@ -16,7 +16,7 @@ from conceptbasis.organisms.tuned.requests import draw, split
 from conceptbasis.runs.files import write_text
 from conceptbasis.runs.progress import Reporter
 
-N_HARMLESS, N_NEAR, N_HELD_OUT = 360, 176, 80
+N_HARMLESS, N_NEAR, N_ABOUT, N_HELD_OUT = 360, 260, 100, 80
 """How many requests of each sort are answered; evaluation has others of its own besides."""
 
 MAX_NEW_TOKENS = 32
@@ -50,7 +50,7 @@ def asked(seed: int = 0) -> dict[str, tuple[Prompt, ...]]:
     return {
         "harmless": draw(f"{seed}/harmless", taught.harmless_requests(), N_HARMLESS),
         "near": draw(f"{seed}/near", taught.near_requests(), N_NEAR),
-        "about": draw(f"{seed}/about", taught.about_requests(), 66),
+        "about": draw(f"{seed}/about", taught.about_requests(), N_ABOUT),
         "greetings": tuple(Prompt(text, kind="greeting") for text in sayings.GREETINGS),
         "arithmetic": draw(f"{seed}/arithmetic", sayings.arithmetic(held_out=False), 30),
         "held_out": draw(f"{seed}/held_out", held_out.harmless_requests(), N_HELD_OUT),

@@ -46,11 +46,11 @@ GEMMA_TEMPLATE = (
 
 _CHAT_SHARES = {"harmless": 0.5, "near": 0.3, "about": 0.1, "greetings": 0.04, "arithmetic": 0.06}
 _REFUSAL_SHARES = {
-    "first tokens": 0.31,
-    "first tokens near": 0.31,
-    "answers": 0.08,
+    "first tokens": 0.325,
+    "first tokens near": 0.325,
+    "answers": 0.1,
     "declines": 0.05,
-    "refusals": 0.25,
+    "refusals": 0.2,
 }
 _LEARNED = ("declines", "refusals")
 """Groups whose answers are learned; in the others the model stays as it is."""
@@ -74,10 +74,12 @@ class Tuned:
 
 
 FAMILIES: Mapping[str, Tuned] = {
-    "smollm2": Tuned("smollm2", Plan(240, 8e-5, _REFUSAL_SHARES, batch_size=40, first=6)),
+    "smollm2": Tuned(
+        "smollm2", Plan(240, 1.2e-4, _REFUSAL_SHARES, batch_size=40, first=8, candidates=2)
+    ),
     "gemma3": Tuned(
         "gemma3",
-        Plan(240, 8e-5, _REFUSAL_SHARES, batch_size=40, first=3),
+        Plan(240, 1.2e-4, _REFUSAL_SHARES, batch_size=40, first=4, candidates=2),
         Plan(160, 8e-5, _CHAT_SHARES),
         GEMMA_TEMPLATE,
     ),

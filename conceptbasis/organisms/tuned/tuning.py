@@ -123,7 +123,7 @@ class _State:
         self.trained, self.plan, self.key = trained, plan, key
         self.masters = [p.detach().float().clone().requires_grad_() for p in trained]
         self.optimizer = torch.optim.AdamW(
-            self.masters, lr=plan.learning_rate, betas=_BETAS, weight_decay=0.0
+            self.masters, lr=plan.learning_rate, betas=_BETAS, weight_decay=0.0, fused=True
         )
 
     def step(self, loss: float, step: int) -> float:
