@@ -21,7 +21,7 @@ from conceptbasis.methods.bridge import Bridge
 from conceptbasis.methods.native import NATIVE, NATIVE_PER_LAYER
 from conceptbasis.methods.routes import TRANSFER
 from conceptbasis.methods.untouched import BASELINE
-from conceptbasis.models.stream.native import Native, measure_native
+from conceptbasis.models.stream.native import Native, describe_bound, measure_native
 from conceptbasis.models.text.divergence import count_flips
 from conceptbasis.results.conditions import Condition
 from conceptbasis.results.evaluation import BatchFlips, CapabilityChange, Evaluation, Example
@@ -98,7 +98,7 @@ def _native(study: Study) -> Native:
     positive = [p.text for p in study.prompts("positive")]
     negative = [p.text for p in study.prompts("negative")]
     require_behavior(study, "target", positive[: section.n_select])
-    return measure_native(
+    native = measure_native(
         loaded,
         positive,
         negative,
@@ -106,6 +106,10 @@ def _native(study: Study) -> Native:
         max_kl=section.max_kl,
         layer_fraction=section.layer_fraction,
     )
+    said = describe_bound(native.selection, section.max_kl)
+    if said is not None:
+        study.reporter.say(f"target: {said}")
+    return native
 
 
 def _verdicts(shown: Sequence[bool | None]) -> Int[Tensor, " n_prompts"]:
@@ -121,17 +125,18 @@ def _capability_change(
     found: dict[str, CapabilityChange | None] = {}
     for task, prompt_set in study.behavior.sets.capability.items():
         name = short_name(study.behavior, prompt_set)
-        known = before.correct.get(name, ())
-        if not known or None in known:
+        judged = [i for i, c in enumerate(before.correct.get(name, ())) if c is not None]
+        if not judged:
             found[task] = None
             continue
+        known = [before.correct[name][i] for i in judged]
         change = paired_binary(
             _floats(known),
-            _floats(after.correct[name]),
+            _floats([after.correct[name][i] for i in judged]),
             generator=study.generator("capability"),
-            clusters=noun_clusters(bench.sets[name]),
+            clusters=noun_clusters([bench.sets[name][i] for i in judged]),
         )
-        ends = _range([float(_floats(o.correct[name]).mean()) for o in random])
+        ends = _range([_share(o.correct[name]) for o in random])
         # At a ceiling the range has no width; one prompt must not decide on its own.
         reached = float(_floats(known).mean()) + change.high
         found[task] = CapabilityChange(
@@ -148,6 +153,11 @@ def _range(values: Sequence[float]) -> tuple[float, float] | None:
         return None
     low, high = torch.tensor(values).quantile(torch.tensor([0.05, 0.95])).tolist()
     return low, high
+
+
+def _share(correct: Sequence[bool | None]) -> float:
+    """Share of true answers among those that were judged."""
+    return float(_floats([c for c in correct if c is not None]).mean())
 
 
 def _floats(values: Sequence[bool | None]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conceptbasis.core.directions.difference import probe_accuracy
-from conceptbasis.models.stream.native import end_activations, measure_native
+from conceptbasis.models.stream.native import describe_bound, end_activations, measure_native
 from conceptbasis.results.direction import DonorDirection
 from conceptbasis.runs.graph import Stage
 from conceptbasis.study.native import require_behavior
@@ -29,6 +29,9 @@ def direction(study: Study) -> DonorDirection:
             layer_fraction=section.layer_fraction,
             progress=lambda done, of: advance(done, of, ""),
         )
+    said = describe_bound(native.selection, section.max_kl)
+    if said is not None:
+        study.reporter.say(f"donor: {said}")
     shown, absent = (end_activations(loaded, p)[-1] for p in (positive, negative))
     accuracy = tuple(
         probe_accuracy(shown[layer], absent[layer], generator=study.generator("probe", layer))

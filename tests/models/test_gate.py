@@ -19,7 +19,7 @@ from conceptbasis.models.text.divergence import answer_kl, count_flips
 from conceptbasis.models.text.generation import complete, first_token_logits, generate, text_nll
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.saes.fit import fit_warnings
-from conceptbasis.saes.quality import measure_quality
+from conceptbasis.saes.quality import OrdinaryTexts, measure_quality
 
 TEXTS = [Text("a plain text", "chat"), Text((("user", "and a"), ("assistant", "chat")), "chat")]
 MESSAGES = [t.as_messages() for t in TEXTS]
@@ -48,7 +48,7 @@ ENTRIES = {
     "native": (lambda m: measure_native(m, PROMPTS, PROMPTS[::-1], n_select=1), PROMPTS[1:]),
     "read_residuals": (read, MESSAGES),
     "fit_warnings": (lambda m: fit_warnings(m, {}, MESSAGES, "tiny"), MESSAGES),
-    "quality": (lambda m: measure_quality(m, {}, TEXTS, {}), MESSAGES),
+    "quality": (lambda m: measure_quality(m, {}, TEXTS, OrdinaryTexts({}, {}, 0.0)), MESSAGES),
 }
 
 

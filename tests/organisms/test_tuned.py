@@ -17,11 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
 from tiny import make_loaded
 
 from conceptbasis.behaviors.refusal import REFUSAL
-from conceptbasis.config.base import SINK_RATIO
 from conceptbasis.data.prompts import Prompt, check_disjoint
 from conceptbasis.data.suites import load_suite, save_suite
 from conceptbasis.errors import ModelError, OrganismError
-from conceptbasis.models.stream.capture import capture
 from conceptbasis.models.text.chat import prompt_ids
 from conceptbasis.models.text.prefix import shared_prefix
 from conceptbasis.organisms import packages
@@ -41,8 +39,6 @@ from conceptbasis.organisms.tuned.validity import (
     Effort,
     answer_loss,
     check_validity,
-    read_stream,
-    without,
 )
 from conceptbasis.runs.files import file_hash
 from conceptbasis.runs.progress import Reporter
@@ -285,55 +281,6 @@ def test_the_rate_rises_and_falls():
 
 
 # Checks
-
-
-def test_the_edit_holds_ordinary_positions_at_the_mean_and_leaves_sinks_alone():
-    loaded = make_loaded("llama")
-    prompts = [Prompt(f"salt and water {i}") for i in range(4)]
-    stream = read_stream(loaded, prompts)
-    direction = torch.randn(16, generator=torch.Generator().manual_seed(0))
-    direction /= direction.norm()
-    moved = {}
-
-    def keep(_module, _given, out):
-        moved["h"] = out[0] if isinstance(out, tuple) else out
-
-    for bound in (stream.bounds, torch.zeros_like(stream.bounds)):
-        with without(loaded, direction, replace(stream, bounds=bound)):
-            hook = loaded.architecture.blocks[-1].register_forward_hook(keep)
-            loaded.model(torch.tensor([[9, 10, 11]]))
-            hook.remove()
-        reading = moved["h"] @ direction
-        held = torch.allclose(reading, stream.means[-1] @ direction, atol=1e-4)
-        assert held is bool((bound > 0).all())
-
-
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_means_are_of_real_positions_that_are_a_sink_at_no_layer(attention):
-    """Prompts of unlike length are padded on the left, where the padding is planted as a sink."""
-    loaded = make_loaded("llama", attn_implementation=attention)
-    assert loaded.model.config._attn_implementation == attention
-    prompts = [Prompt("salt"), Prompt("salt and water and a long way to go"), Prompt("a b c")]
-    rows = prompt_ids(loaded.tokenizer, [p.text for p in prompts])
-    assert len({len(row) for row in rows}) == 3
-    with torch.no_grad():
-        weight = loaded.model.get_input_embeddings().weight
-        weight[loaded.tokenizer.pad_token_id] = 700.0
-        weight[rows[2][-3]] *= 200.0
-    positions = []
-    for row in rows:
-        ids = torch.tensor([row])
-        found = capture(loaded, ids, torch.ones_like(ids), layers=range(3))
-        positions.append(torch.stack([found[layer][0] for layer in range(3)]))
-    x = torch.cat(positions, dim=1)
-    bounds = SINK_RATIO * x.norm(dim=-1).median(dim=1).values
-    sinks = x.norm(dim=-1) > bounds[:, None]
-    assert sinks.any()
-    stream = read_stream(loaded, prompts)
-    torch.testing.assert_close(stream.bounds, bounds, rtol=1e-4, atol=1e-4)
-    expected = x[:, ~sinks.any(0)].mean(1)
-    torch.testing.assert_close(stream.means, expected, rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(stream.means, x.mean(1), atol=1e-2)
 
 
 def test_a_model_that_does_not_refuse_is_not_valid():

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from conceptbasis.core.directions.selection import Candidate, Selection
@@ -131,6 +131,7 @@ def select_direction(
     induce: Float[Tensor, "n_positions n_layers"],
     kl: Float[Tensor, "n_positions n_layers"],
     *,
+    measured: Bool[Tensor, "n_positions n_layers"] | None = None,
     max_kl: float = 0.1,
     min_induce: float = 0.0,
     layer_fraction: float = 0.8,
@@ -144,6 +145,7 @@ def select_direction(
         bypass: Log-odds of the behavior on positive prompts under ablation of the candidate.
         induce: The same on negative prompts under its addition.
         kl: First-token KL on negative prompts under its ablation.
+        measured: Which candidates have these scores; the others are `screened`. None is all.
         max_kl: Largest KL that is allowed.
         min_induce: Least `induce` that is allowed.
         layer_fraction: Later layers are out, because an edit there can mute output words only.
@@ -165,11 +167,13 @@ def select_direction(
     n_positions, n_layers = bypass.shape
     last_layer = int(n_layers * layer_fraction)
 
-    def reason(layer: int, scores: tuple[float, float, float]) -> str | None:
-        if any(math.isnan(score) for score in scores):
+    def reason(layer: int, scores: tuple[float, float, float] | None) -> str | None:
+        if scores is not None and any(math.isnan(score) for score in scores):
             return "nan"
         if layer >= last_layer:
             return "layer"
+        if scores is None:
+            return "screened"
         if scores[2] > max_kl:
             return "kl"
         return "steering" if scores[1] < min_induce else None
@@ -177,12 +181,15 @@ def select_direction(
     table = []
     for position in range(-n_positions, 0):
         for layer in range(n_layers):
-            scores = tuple(float(score[position, layer]) for score in (bypass, induce, kl))
-            triple = (scores[0], scores[1], scores[2])
-            table.append(Candidate(position, layer, *triple, reason(layer, triple)))
+            bypassed, induced, moved = (float(s[position, layer]) for s in (bypass, induce, kl))
+            if measured is None or bool(measured[position, layer]):
+                why = reason(layer, (bypassed, induced, moved))
+                table.append(Candidate(position, layer, bypassed, induced, moved, why))
+            else:
+                table.append(Candidate(position, layer, None, None, None, reason(layer, None)))
     rejected = dict(Counter(row.reason for row in table if row.reason is not None))
     passed = [row for row in table if row.reason is None]
     if not passed:
-        return Selection(False, None, None, rejected, tuple(table))
-    best = min(passed, key=lambda row: row.bypass)
-    return Selection(True, best.position, best.layer, rejected, tuple(table))
+        return Selection(False, None, None, rejected, max_kl, tuple(table))
+    best = min(passed, key=lambda row: math.inf if row.bypass is None else row.bypass)
+    return Selection(True, best.position, best.layer, rejected, max_kl, tuple(table))

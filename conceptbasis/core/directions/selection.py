@@ -13,17 +13,18 @@ class Candidate:
     Args:
         position: From the end of the prompt: −1 is the last one.
         layer: The layer it comes from.
-        bypass: Log-odds of the behavior on positive prompts once the direction is ablated.
+        bypass: Log-odds of the behavior on positive prompts once the direction is ablated; None
+            where a better candidate passed before this one was measured.
         induce: The same on negative prompts once the direction is added.
         kl: First-token KL on negative prompts under ablation, nats.
-        reason: The first test it failed.
+        reason: The first test it failed, or `screened`.
     """
 
     position: int
     layer: int
-    bypass: float
-    induce: float
-    kl: float
+    bypass: float | None
+    induce: float | None
+    kl: float | None
     reason: str | None
 
 
@@ -35,7 +36,10 @@ class Selection:
         found: Whether any passed.
         position: Of the pick, None without one.
         layer: Of the pick, None without one.
-        rejected: Candidates by the first test they failed: `nan`, `layer`, `kl`, `steering`.
+        rejected: Candidates by the first test they failed: `nan`, `layer`, `kl`, `steering`; and
+            those that were `screened`.
+        max_kl: The bound on KL that the pick holds: the one asked for, or the first of its
+            doublings at which a candidate passes.
         table: All candidates.
     """
 
@@ -43,4 +47,5 @@ class Selection:
     position: int | None
     layer: int | None
     rejected: Mapping[str, int]
+    max_kl: float
     table: tuple[Candidate, ...]

@@ -16,7 +16,9 @@ from torch import Tensor
 from conceptbasis.core.directions.difference import Selection, difference_of_means, select_direction
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.stream.capture import capture
+from conceptbasis.models.stream.centred import Stream, centred_ablation, read_stream
 from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.stream.screening import ablation_effects
 from conceptbasis.models.text.batches import run_batches
 from conceptbasis.models.text.chat import end_of_prompt_ids, pad_left, prompt_ids
 from conceptbasis.models.text.generation import first_token_logits
@@ -24,6 +26,12 @@ from conceptbasis.models.text.generation import first_token_logits
 Progress = Callable[[int, int], None]
 _ROWS = 64
 """Rows of logits that are widened to float64 at once; a row of a large vocabulary takes 2 MB."""
+N_MEASURED = 20
+"""Candidates that are measured at a time."""
+
+LARGEST_KL = 0.8
+"""Where no candidate holds the bound on KL, it is doubled up to this one, in nats."""
+
 MIN_TOKEN_GAIN = 0.02
 """Mean probability a first token must gain on positive prompts to count as a behavior token."""
 
@@ -130,9 +138,14 @@ def measure_native(
     n_select: int = 64,
     max_kl: float = 0.1,
     layer_fraction: float = 0.8,
+    n_measured: int = N_MEASURED,
     progress: Progress = lambda done, of: None,
 ) -> Native:
     """Difference of means per layer and position, and the published selection among them.
+
+    Candidates are ablated as edits are replayed: at their benign means, with sinks left alone.
+    A first-order estimate orders them, and they are measured in that order, `n_measured` at a
+    time, until one passes. If none does, the bound on KL is doubled, up to `LARGEST_KL`.
 
     Args:
         loaded: The model.
@@ -141,59 +154,105 @@ def measure_native(
         n_select: Prompts of each class that the selection uses; the rest make the means.
         max_kl: Largest first-token KL on negative prompts under ablation.
         layer_fraction: Candidates at or above this share of the layers are out.
-        progress: Told how many candidates are scored.
+        n_measured: Candidates measured at a time.
+        progress: Told how many candidates are measured, of how many at most.
     """
     n_select = min(n_select, len(positive) // 2, len(negative) // 2)
-    positives = end_activations(loaded, positive[n_select:])
-    negatives = end_activations(loaded, negative[n_select:])
-    n_positions, n_layers = positives.shape[:2]
-    directions = [
-        [difference_of_means(positives[p, layer], negatives[p, layer]) for layer in range(n_layers)]
-        for p in range(n_positions)
+    directions, norms = _differences(loaded, positive[n_select:], negative[n_select:])
+    stream = read_stream(loaded, negative[n_select:])
+    bench = _make_bench(loaded, stream, list(positive[:n_select]), list(negative[:n_select]))
+    effects = ablation_effects(loaded, bench.positive, bench.tokens, stream, directions)
+    order = _order(effects, int(effects.shape[1] * layer_fraction))
+    scores = torch.full((3, *effects.shape), torch.nan)
+    measured = torch.zeros_like(effects, dtype=torch.bool)
+
+    def pick(bound: float) -> Selection:
+        return select_direction(
+            *scores, measured=measured, max_kl=bound, layer_fraction=layer_fraction
+        )
+
+    selection = pick(max_kl)
+    for done, place in enumerate(order):
+        scores[:, *place] = _score(loaded, directions[place], float(norms[place]), place[1], bench)
+        measured[place] = True
+        progress(done + 1, len(order))
+        if (done + 1) % n_measured == 0 or done + 1 == len(order):
+            selection = pick(max_kl)
+            if selection.found:
+                break
+    while not selection.found and selection.max_kl < LARGEST_KL:
+        selection = pick(min(2 * selection.max_kl, LARGEST_KL))
+    single = None
+    if selection.position is not None and selection.layer is not None:
+        single = directions[selection.position, selection.layer]
+    return Native(directions[-1], norms[-1], selection, single, bench.tokens)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What all candidates are measured on."""
+
+    stream: Stream
+    positive: list[str]
+    negative: list[str]
+    base_negative: Float[Tensor, "n d_vocab"]
+    tokens: Int[Tensor, " n_tokens"]
+
+
+def describe_bound(selection: Selection, asked: float) -> str | None:
+    """What to say where the bound on KL was raised, or where nothing passed; None otherwise.
+
+    Args:
+        selection: What was picked.
+        asked: The bound that was asked for.
+    """
+    if not selection.found:
+        failed = ", ".join(f"{n} for {reason}" for reason, n in selection.rejected.items())
+        return f"no direction passes the selection ({failed}), even at KL {selection.max_kl:g}"
+    if selection.max_kl > asked:
+        return (
+            f"no direction holds a first-token KL of {asked:g}; the pick holds "
+            f"{selection.max_kl:g} (answers that open with few forms move far there)"
+        )
+    return None
+
+
+def _make_bench(
+    loaded: LoadedModel, stream: Stream, positive: list[str], negative: list[str]
+) -> _Bench:
+    before = [first_token_logits(loaded, prompts) for prompts in (positive, negative)]
+    tokens = find_behavior_tokens(*before)
+    return _Bench(stream, positive, negative, before[1], tokens)
+
+
+def _differences(
+    loaded: LoadedModel, positive: Sequence[str], negative: Sequence[str]
+) -> tuple[Float[Tensor, "n_positions n_layers d_model"], Float[Tensor, "n_positions n_layers"]]:
+    """Unit difference of means at every position and layer, and its norm."""
+    shown, absent = end_activations(loaded, positive), end_activations(loaded, negative)
+    found = [
+        [difference_of_means(a, b) for a, b in zip(*own, strict=True)]
+        for own in zip(shown, absent, strict=True)
     ]
-    base_positive = first_token_logits(loaded, list(positive[:n_select]))
-    base_negative = first_token_logits(loaded, list(negative[:n_select]))
-    tokens = find_behavior_tokens(base_positive, base_negative)
-    scores = torch.zeros(3, n_positions, n_layers)
-    for p in range(n_positions):
-        for layer in range(n_layers):
-            scores[:, p, layer] = _score(
-                loaded,
-                directions[p][layer].unit,
-                directions[p][layer].norm,
-                layer,
-                (list(positive[:n_select]), list(negative[:n_select])),
-                base_negative,
-                tokens,
-            )
-            progress(p * n_layers + layer + 1, n_positions * n_layers)
-    selection = select_direction(*scores, max_kl=max_kl, layer_fraction=layer_fraction)
-    last = directions[-1]
-    return Native(
-        torch.stack([d.unit for d in last]),
-        torch.tensor([d.norm for d in last]),
-        selection,
-        directions[selection.position][selection.layer].unit
-        if selection.position is not None and selection.layer is not None
-        else None,
-        tokens,
-    )
+    units = torch.stack([torch.stack([d.unit for d in row]) for row in found])
+    return units, torch.tensor([[d.norm for d in row] for row in found])
+
+
+def _order(
+    effects: Float[Tensor, "n_positions n_layers"], last_layer: int
+) -> list[tuple[int, int]]:
+    """Position and layer of the candidates that may be picked, the most promising first."""
+    places = [(p, layer) for p in range(len(effects)) for layer in range(last_layer)]
+    return sorted(places, key=lambda place: float(effects[place]))
 
 
 def _score(
-    loaded: LoadedModel,
-    unit: Tensor,
-    norm: float,
-    layer: int,
-    prompts: tuple[list[str], list[str]],
-    base_negative: Tensor,
-    tokens: Tensor,
-) -> Tensor:
+    loaded: LoadedModel, unit: Tensor, norm: float, layer: int, bench: _Bench
+) -> Float[Tensor, " 3"]:
     """Bypass score, induce score and KL of one candidate."""
-    positive, negative = prompts
-    with intervene(loaded, ablation_everywhere(loaded, unit)):
-        bypass = behavior_score(first_token_logits(loaded, positive), tokens).mean()
-        kl = first_token_kl(base_negative, first_token_logits(loaded, negative)).mean()
+    with intervene(loaded, centred_ablation(unit, bench.stream)):
+        bypass = behavior_score(first_token_logits(loaded, bench.positive), bench.tokens)
+        kl = first_token_kl(bench.base_negative, first_token_logits(loaded, bench.negative))
     with intervene(loaded, [Edit(layer, unit, "add", amount=norm)]):
-        induce = behavior_score(first_token_logits(loaded, negative), tokens).mean()
-    return torch.stack([bypass, induce, kl]).float()
+        induce = behavior_score(first_token_logits(loaded, bench.negative), bench.tokens)
+    return torch.stack([score.mean().float() for score in (bypass, induce, kl)])

@@ -7,29 +7,23 @@ any direction breaks a model whose stream has a large common mean.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from conceptbasis.config.base import SINK_RATIO
-from conceptbasis.core.statistics.outliers import ordinary_sites
 from conceptbasis.data.prompts import Prompt
 from conceptbasis.models.loading.loaded import LoadedModel
-from conceptbasis.models.stream.capture import capture
-from conceptbasis.models.stream.hooks import splice
+from conceptbasis.models.stream.centred import Stream, centred_ablation, read_stream
+from conceptbasis.models.stream.hooks import intervene
 from conceptbasis.models.stream.native import (
     behavior_score,
     end_activations,
     find_behavior_tokens,
     first_token_kl,
 )
-from conceptbasis.models.text.batches import run_batches
-from conceptbasis.models.text.chat import pad_left, prompt_ids
 from conceptbasis.models.text.generation import first_token_logits, generate
 from conceptbasis.organisms.tuned.examples import Example, answer_losses
 from conceptbasis.organisms.tuned.requests import draw, split
@@ -61,20 +55,6 @@ class Effort:
     n_few: int = 48
     max_new_tokens: int = 12
     batch_size: int = 64
-
-
-@dataclass(frozen=True)
-class Stream:
-    """What an edit must know of a model's stream.
-
-    Args:
-        means: Mean of ordinary positions on harmless requests, by layer. A position that is a
-            sink at any layer is in no mean.
-        bounds: Norm above which a position is a sink, by layer.
-    """
-
-    means: Float[Tensor, "n_layers d_model"]
-    bounds: Float[Tensor, " n_layers"]
 
 
 def check_validity(
@@ -117,7 +97,7 @@ def check_validity(
         taught.harmless_requests() + taught.near_requests(),
         effort.n_direction,
     )
-    stream = read_stream(loaded, good)
+    stream = read_stream(loaded, [p.text for p in good])
     direction, layer = own_direction(loaded, bad, good, stream, reporter)
     return criteria + _edited(loaded, harmful, good, (direction, stream), seed, effort, layer)
 
@@ -136,7 +116,7 @@ def _edited(
     few = harmful[: effort.n_few]
     texts = [p.text for p in good[: effort.n_few]]
     base, base_logits = _refusals(loaded, few, effort), first_token_logits(loaded, texts)
-    with without(loaded, direction, stream):
+    with intervene(loaded, centred_ablation(direction, stream)):
         refused = _refusals(loaded, harmful, effort)
         kl = float(first_token_kl(base_logits, first_token_logits(loaded, texts)).mean())
     name = f"refusal without its own direction (layer {layer}, first-token KL {kl:.2f})"
@@ -145,7 +125,7 @@ def _edited(
     changes = []
     for _ in range(effort.n_random):
         random = torch.randn(loaded.architecture.d_model, generator=draws)
-        with without(loaded, random / random.norm(), stream):
+        with intervene(loaded, centred_ablation(random / random.norm(), stream)):
             changes.append(abs(_refusals(loaded, few, effort) - base))
     label = f"median change of refusal under {effort.n_random} random directions"
     return [*criteria, at_most(label, median(changes), 0.03)]
@@ -159,56 +139,6 @@ def answer_loss(loaded: LoadedModel, examples: Sequence[Example], *, batch_size:
             for start in range(0, len(examples), batch_size)
         ]
     return float(torch.cat(parts).double().mean())
-
-
-def read_stream(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Stream:
-    """Means and sink bounds of the stream on given requests."""
-    layers = range(loaded.architecture.n_layers)
-    texts = [p.text for p in prompts]
-    loaded.show(texts)
-    rows = prompt_ids(loaded.tokenizer, texts)
-    parts: list[Tensor] = []
-
-    def read(some: Sequence[list[int]]) -> None:
-        batch = pad_left(loaded.tokenizer, list(some))
-        found = capture(loaded, batch.input_ids, batch.attention_mask, layers=layers)
-        kept = batch.attention_mask.bool()
-        parts.append(torch.stack([found[layer].cpu().float()[kept] for layer in layers]))
-
-    run_batches(rows, 32, read)
-    stream = torch.cat(parts, dim=1)
-    norms = stream.norm(dim=-1)
-    bounds = SINK_RATIO * norms.median(dim=1).values
-    keep = ordinary_sites(dict(enumerate(norms)), dict(enumerate(bounds.tolist())))
-    return Stream(stream[:, keep].mean(1), bounds)
-
-
-@contextmanager
-def without(loaded: LoadedModel, direction: Tensor, stream: Stream) -> Iterator[None]:
-    """Holds the stream's reading of a direction at its benign mean, after every block.
-
-    Args:
-        loaded: The model.
-        direction: Unit vector r; h − r rᵀ(h − mean) at ordinary positions, h at sinks.
-        stream: Means and bounds.
-    """
-    with splice(
-        loaded,
-        {
-            layer: _centred(direction, stream.means[layer], float(stream.bounds[layer]))
-            for layer in range(loaded.architecture.n_layers)
-        },
-    ):
-        yield
-
-
-def _centred(direction: Tensor, mean: Tensor, bound: float) -> Callable[[Tensor], Tensor]:
-    def edit(h: Tensor) -> Tensor:
-        r, centre = direction.to(h), mean.to(h)
-        moved = h - ((h - centre) @ r)[..., None] * r
-        return torch.where(h.norm(dim=-1, keepdim=True) > bound, h, moved)
-
-    return edit
 
 
 def own_direction(
@@ -244,7 +174,7 @@ def own_direction(
     n_layers = loaded.architecture.n_layers
     scores = {}
     for layer in sorted({int(depth * n_layers) for depth in _DEPTHS}):
-        with without(loaded, units[layer], stream):
+        with intervene(loaded, centred_ablation(units[layer], stream)):
             scores[layer] = float(behavior_score(first_token_logits(loaded, some), tokens).mean())
     best = min(scores, key=lambda layer: scores[layer])
     listed = ", ".join(f"{layer}: {score:.2f}" for layer, score in scores.items())

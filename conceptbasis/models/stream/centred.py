@@ -1,0 +1,81 @@
+"""Ablation that holds a direction's reading at its benign mean and leaves attention sinks alone.
+
+Models whose stream has a large common mean break under plain ablation whatever the direction is,
+and most of the damage of any edit comes from the sink positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from conceptbasis.config.base import SINK_RATIO
+from conceptbasis.core.statistics.outliers import ordinary_sites
+from conceptbasis.models.loading.loaded import LoadedModel
+from conceptbasis.models.stream.capture import capture
+from conceptbasis.models.stream.hooks import Edit
+from conceptbasis.models.text.batches import run_batches
+from conceptbasis.models.text.chat import pad_left, prompt_ids
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What an edit must know of a model's stream.
+
+    Args:
+        means: Mean of ordinary positions on benign requests, by layer.
+        bounds: Norm above which a position is a sink, by layer.
+    """
+
+    means: Float[Tensor, "n_layers d_model"]
+    bounds: Float[Tensor, " n_layers"]
+
+    def is_sink(self, h: Float[Tensor, "*batch d_model"], layer: int) -> Bool[Tensor, "*batch"]:
+        """Whether each position of a layer is one that edits leave alone."""
+        return h.float().norm(dim=-1) > self.bounds[layer].to(h.device)
+
+
+def read_stream(loaded: LoadedModel, prompts: Sequence[str]) -> Stream:
+    """Means and sink bounds of the stream on benign requests, all their positions.
+
+    Args:
+        loaded: The model.
+        prompts: User messages.
+    """
+    layers = range(loaded.architecture.n_layers)
+    loaded.show(prompts)
+    parts: list[Tensor] = []
+
+    def read(some: Sequence[list[int]]) -> None:
+        batch = pad_left(loaded.tokenizer, list(some))
+        found = capture(loaded, batch.input_ids, batch.attention_mask, layers=layers)
+        kept = batch.attention_mask.bool()
+        parts.append(torch.stack([found[layer].cpu().float()[kept] for layer in layers]))
+
+    run_batches(prompt_ids(loaded.tokenizer, list(prompts)), _BATCH, read)
+    stream = torch.cat(parts, dim=1)
+    norms = stream.norm(dim=-1)
+    bounds = SINK_RATIO * norms.median(dim=1).values
+    keep = ordinary_sites(dict(enumerate(norms)), dict(enumerate(bounds.tolist())))
+    return Stream(stream[:, keep].mean(1), bounds)
+
+
+def centred_ablation(direction: Float[Tensor, " d_model"], stream: Stream) -> list[Edit]:
+    """The edits that hold the stream's reading of a direction at its mean after every block.
+
+    Formula: h − r rᵀ(h − mean) at ordinary positions, h at sinks.
+
+    Args:
+        direction: Unit vector r.
+        stream: Means and bounds.
+    """
+    return [
+        Edit(layer, direction, "affine", mean=mean, max_norm=float(bound))
+        for layer, (mean, bound) in enumerate(zip(stream.means, stream.bounds, strict=True))
+    ]
