@@ -3,10 +3,11 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin
 
-.PHONY: demo test bench check lint types imports clean help
+.PHONY: demo real test bench check lint types imports clean help
 
 help:
 	@echo "make demo    build two organisms, transfer, evaluate, report (runs/demo)"
+	@echo "make real    the same between two real models, both ways (runs/real; about two hours at first)"
 	@echo "make test    lint, types, import contract and all tests, offline"
 	@echo "make check   lint, types and import contract only"
 	@echo "make bench   speed and memory against rivals, written to docs/benchmarks.md (about 45 minutes;"
@@ -22,6 +23,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 demo: $(VENV)/installed
 	$(RUN)/conceptbasis demo --out runs/demo
+
+real: $(VENV)/installed
+	PATH="$(CURDIR)/$(RUN):$$PATH" scripts/real.sh runs/real
 
 test: check
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto
