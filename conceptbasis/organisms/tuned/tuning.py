@@ -214,32 +214,54 @@ def _add_gradients(
     """Adds the gradients of a batch; the loss is summed over tokens, a row of the batch."""
     first = [example for example in batch if example.is_first_token]
     rest = [example for example in batch if not example.is_first_token]
-    if first and plan.candidates > 1:
-        with torch.no_grad():
-            moved = _divergence(loaded, before, first)
-        most = moved.topk(len(first) // plan.candidates).indices.tolist()
-        first = [first[i] for i in most]
+    jobs: list[tuple[list[Example], Tensor | None]] = [
+        *_furthest(loaded, before, plan, first),
+        *((part, None) for part in _parts(rest)),
+    ]
     total = 0.0
-    for part in _parts([*first, *rest]):
-        if part[0].said is None:
-            losses = _divergence(loaded, before, part)
+    for rows, held in jobs:
+        if rows[0].said is None:
+            losses = _divergence(loaded, before, rows, held)
         else:
-            losses = answer_losses(loaded, part, before.prefix)
+            losses = answer_losses(loaded, rows, before.prefix)
         loss = losses.sum() / plan.batch_size
         loss.backward()
         total += float(loss.detach())
     return total
 
 
+def _furthest(
+    loaded: LoadedModel, before: _Before, plan: Plan, first: list[Example]
+) -> list[tuple[list[Example], Tensor]]:
+    """Of the first tokens those that moved most, with what the model said there before."""
+    if not first:
+        return []
+    with torch.no_grad():
+        held = _said_before(loaded, before, first)
+        if plan.candidates == 1:
+            return [(first, held)]
+        moved = _divergence(loaded, before, first, held)
+    most = moved.topk(len(first) // plan.candidates).indices
+    return [([first[i] for i in most.tolist()], held[most])]
+
+
 def _divergence(
-    loaded: LoadedModel, before: _Before, rows: Sequence[Example]
+    loaded: LoadedModel, before: _Before, rows: Sequence[Example], held: Tensor | None = None
 ) -> Float[Tensor, " n_tokens"]:
     """KL(before ‖ now) of what comes next, in nats."""
-    config, prefix = loaded.model.config, before.prefix
-    with torch.no_grad():
-        held = log_probs(loaded, read_hidden(before.body, config, rows, prefix))
-    now = log_probs(loaded, read_hidden(loaded.architecture.body, config, rows, prefix))
+    if held is None:
+        held = _said_before(loaded, before, rows)
+    body, config = loaded.architecture.body, loaded.model.config
+    now = log_probs(loaded, read_hidden(body, config, rows, before.prefix))
     return (held.exp() * (held - now)).sum(-1)
+
+
+def _said_before(
+    loaded: LoadedModel, before: _Before, rows: Sequence[Example]
+) -> Float[Tensor, "n_tokens d_vocab"]:
+    with torch.no_grad():
+        hidden = read_hidden(before.body, loaded.model.config, rows, before.prefix)
+        return log_probs(loaded, hidden)
 
 
 def _parts(batch: Sequence[Example]) -> list[list[Example]]:
