@@ -11,6 +11,7 @@ from conceptbasis.config.budgets import TextClassName
 
 Mode = Literal["ablate", "affine", "add", "raise", "orthogonalise"]
 Scope = Literal["stream", "writers"]
+Centre = Literal["ends", "all"]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -124,6 +125,7 @@ class ReplaySection(Section):
     scope: Scope = "stream"
     gamma: float | Literal["auto"] = 1.0
     alpha: float = -4.0
+    centre: Centre = "ends"
     offset: float = Field(default=0.5, ge=0)
     threshold: float = Field(default=0.8, ge=0, le=1)
     benign_kl: PositiveFloat = 0.02

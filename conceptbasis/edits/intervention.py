@@ -166,7 +166,8 @@ def plan_intervention(
     """An intervention along directions, with amounts (mode `add`) and means of benign sites.
 
     Amounts are in standard deviations over all benign sites. Means are those at the ends of benign
-    requests, so that `affine` leaves a request it ought to answer where such requests are; a run
+    requests, so that `affine` leaves a request it ought to answer where such requests are, or at
+    all benign sites, so that it leaves words where words are (`replay.centre`); a run
     that removes a direction goes on by `replay.offset` standard deviations of these requests,
     which makes up for what a rebuilt direction misses and is where many of them lie anyway. Gates
     and thresholds of `raise` are those of benign requests of the `fit` split; γ `auto` is planned
@@ -215,9 +216,10 @@ def _means(
 ) -> Float[Tensor, "n_edited d_model"]:
     ends = [sites.reported_ends(layer) for layer in plan.layers]
     means = torch.stack(
-        [x.double().mean(0).float() for x in ends]
-        if given is None
-        else [given[layer] for layer in plan.layers]
+        [
+            sites.centre(layer, section.centre) if given is None else given[layer]
+            for layer in plan.layers
+        ]
     )
     if section.mode != "affine" or section.gamma == "auto" or section.gamma <= 0:
         return means

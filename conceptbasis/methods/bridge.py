@@ -161,7 +161,8 @@ class Bridge(Handed):
         """The target's own directions, at every layer where the form of the run allows it."""
         rows, study = self.native[name], self._study
         layers = self.edit.layers if self.replay.mode == "raise" else range(self.n_layers)
-        self.sites.read_reported_ends(study.target.loaded, study.config.harvest, study.reporter)
+        harvest, centre = study.config.harvest, study.config.replay.centre
+        self.sites.read_missing_layers(study.target.loaded, harvest, centre, study.reporter)
         return self.edit_along(LayerPlan.per_layer(layers), dict(enumerate(rows)))
 
     def _along_rows(self, plan: LayerPlan, rows: list[Tensor]) -> Intervention:

@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from conceptbasis.config.budgets import benign_classes, request_classes
-from conceptbasis.config.run import HarvestSection
+from conceptbasis.config.transfer import Centre, HarvestSection
 from conceptbasis.data.prompts import Text
 from conceptbasis.models.loading.loaded import LoadedModel
-from conceptbasis.models.stream.residuals import read_residuals
+from conceptbasis.models.stream.residuals import SiteId, read_residuals
 from conceptbasis.results.harvest import SPLITS, Harvest, Norms, SideName
 from conceptbasis.runs.files import corrupt, file_hash, load_tensors
 from conceptbasis.runs.progress import Reporter
@@ -48,6 +48,7 @@ class Sites:
         default_factory=dict, init=False, repr=False, compare=False
     )
     _ends: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _centres: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, harvest: Harvest, folder: Path, texts: Sequence[Text]) -> Sites:
@@ -113,10 +114,24 @@ class Sites:
             self._ends[layer] = self.benign_ends("report", layer)
         return self._ends[layer]
 
-    def read_reported_ends(
-        self, loaded: LoadedModel, section: HarvestSection, reporter: Reporter
+    def centre(self, layer: int, which: Centre) -> Float[Tensor, " d_model"]:
+        """The target's mean on benign `report` sites: where requests end, or at all of them.
+
+        Args:
+            layer: Of the target.
+            which: `ends` or `all`.
+        """
+        if which == "ends":
+            return self.reported_ends(layer).double().mean(0).float()
+        if layer not in self._centres:
+            rows = self.residuals("target", layer)[self.benign_rows]
+            self._centres[layer] = rows.double().mean(0).float()
+        return self._centres[layer]
+
+    def read_missing_layers(
+        self, loaded: LoadedModel, section: HarvestSection, centre: Centre, reporter: Reporter
     ) -> None:
-        """Reads the same of the target's layers that were not harvested, for `reported_ends`.
+        """Reads the same of the target's layers that were not harvested.
 
         The target's own directions are replayed at all layers, those without SAEs among them.
         A site that is an outlier at any of these layers is left out at all of them; what is an
@@ -125,16 +140,22 @@ class Sites:
         Args:
             loaded: The target.
             section: How the texts were read.
+            centre: Which means are wanted; `all` reads more sites.
             reporter: Told the progress.
         """
         known = self.layers("target") | set(self._ends)
         missing = [layer for layer in range(loaded.architecture.n_layers) if layer not in known]
         if not missing:
             return
-        rows = self._end_rows("report")
+        ends = self._end_rows("report")
+        rows = ends if centre == "ends" else self.benign_rows
         chosen = self.text[rows].unique().tolist()
         place = {text: i for i, text in enumerate(chosen)}
-        sites = torch.stack([self.text, self.message, self.offset], dim=1)[rows].tolist()
+
+        def ids(of: Int[Tensor, " n_rows"]) -> set[SiteId]:
+            keys = torch.stack([self.text, self.message, self.offset], dim=1)[of].tolist()
+            return {(place[text], message, offset) for text, message, offset in keys}
+
         read = read_residuals(
             loaded,
             [self.texts[i] for i in chosen],
@@ -143,9 +164,14 @@ class Sites:
             end_of_prompt=section.end_of_prompt,
             reporter=reporter,
             label="means of layers without SAEs",
-            wanted={(place[text], *more) for text, *more in sites},
+            wanted=ids(rows),
         ).without_outliers(section.max_norm_ratio)
-        self._ends.update(read.values)
+        wanted = ids(ends)
+        is_end = torch.tensor([site in wanted for site in read.sites])
+        self._ends.update({layer: x[is_end] for layer, x in read.values.items()})
+        if centre == "all":
+            means = {layer: x.double().mean(0).float() for layer, x in read.values.items()}
+            self._centres.update(means)
         self._own_norms.update(read.norms)
 
     def sink_bound(self, layer: int, ratio: float | None) -> float | None:

@@ -217,13 +217,35 @@ def test_layers_that_are_read_later_leave_out_the_same_sites_at_all_of_them(make
     for ratio in (1.1, 100.0):
         sites = replace(steps.sites, read_layers={"target": [0]}, norms={})
         section = study.config.harvest.model_copy(update={"max_norm_ratio": ratio})
-        sites.read_reported_ends(sides.target.loaded, section, QUIET)
+        sites.read_missing_layers(sides.target.loaded, section, "ends", QUIET)
         ends[ratio] = [sites.reported_ends(layer) for layer in (1, 2)]
         for x, layer in zip(ends[ratio], (1, 2), strict=True):
             assert float(x.norm(dim=1).max()) <= (sites.sink_bound(layer, ratio) or 1e9)
     few, all_of_them = ends[1.1], ends[100.0]
     assert len(few[0]) == len(few[1]) < len(all_of_them[0]) == len(all_of_them[1])
     assert len(few[0]) > 0
+
+
+def test_the_centre_of_all_positions_is_the_same_read_again_and_not_that_of_the_ends(
+    make_study, sides
+):
+    study = make_study()
+    whole = Steps(study).sites
+    part = replace(whole, read_layers={"target": [0]})
+    section = study.config.harvest.model_copy(update={"max_norm_ratio": 100.0})
+    part.read_missing_layers(sides.target.loaded, section, "all", QUIET)
+    rows = whole.benign_rows
+    for layer in (1, 2):
+        expected = whole.residuals("target", layer)[rows].mean(0)
+        for sites in (whole, part):
+            torch.testing.assert_close(sites.centre(layer, "all"), expected, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(
+                sites.centre(layer, "ends"),
+                whole.reported_ends(layer).mean(0),
+                rtol=1e-3,
+                atol=1e-3,
+            )
+        assert not torch.allclose(expected, whole.centre(layer, "ends"), atol=1e-2)
 
 
 # Splits
