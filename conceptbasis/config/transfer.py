@@ -131,6 +131,7 @@ class ReplaySection(Section):
     benign_kl: PositiveFloat = 0.02
     benign_shrinkage: PositiveFloat | None = 3.0
     sink_ratio: float | None = Field(default=SINK_RATIO, gt=1)
+    max_random_kl: PositiveFloat = 1.0
     directions: Literal["single", "per_layer"] = "single"
     layers: Literal["all", "early", "last"] = "all"
     early_fraction: float = Field(default=0.8, gt=0, le=1)

@@ -104,6 +104,24 @@ class Strength:
 
 
 @dataclass(frozen=True)
+class Dose:
+    """How large an edit is.
+
+    Args:
+        relative: By edited layer, the root mean square of what the edit alone changes at benign
+            sites, as a share of that of the stream; empty for an edit of writers or weights.
+        kl: Mean first-token KL on benign requests under the edit, nats.
+        random_kl: The median of the same edit along random directions.
+        n_requests: Benign requests.
+    """
+
+    relative: tuple[float, ...]
+    kl: float
+    random_kl: float
+    n_requests: int
+
+
+@dataclass(frozen=True)
 class Replayed:
     """The finished edit of the target.
 
@@ -117,6 +135,7 @@ class Replayed:
         thresholds: Of `raise`, by edited layer.
         max_norms: Norm above which a position is a sink that is left alone, by edited layer.
         strength: How γ was found, None where it was given.
+        dose: How large the edit is, beside random directions; None without benign requests.
         edited: Edited places as (done, of), by kind.
         target_hash: Hash of the model it belongs to.
         target_name: Name of that model.
@@ -136,6 +155,7 @@ class Replayed:
     thresholds: tuple[float, ...]
     max_norms: tuple[float | None, ...]
     strength: Strength | None
+    dose: Dose | None
     edited: Mapping[str, tuple[int, int]]
     target_hash: str
     target_name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from conceptbasis.edits.dose import describe_dose, measure_dose, require_specific
 from conceptbasis.edits.intervention import apply_intervention
 from conceptbasis.edits.strength import describe, require_strength, settled_edit
 from conceptbasis.models.loading.wrapped import hash_weights
@@ -22,6 +23,10 @@ def replay(study: Study, harvest: Harvest, transfer: Transfer, guarded: Guarded)
     with apply_intervention(study.target.loaded, intervention) as report:
         study.say(f"replay edits {report}")
         edited = report.as_dict()
+    dose = measure_dose(study, sites, intervention)
+    if dose is not None:
+        study.say(describe_dose(dose))
+        require_specific(dose, section.max_random_kl)
     assert intervention.means is not None
     return Replayed(
         plan,
@@ -33,6 +38,7 @@ def replay(study: Study, harvest: Harvest, transfer: Transfer, guarded: Guarded)
         intervention.thresholds,
         intervention.max_norms,
         strength,
+        dose,
         {name: (int(done), int(of)) for name, (done, of) in edited.items()},
         study.target.model_hash,
         study.target.config.model,

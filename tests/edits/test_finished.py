@@ -48,6 +48,7 @@ def make_replayed(**changes):
         thresholds=(1e9, 1e9),
         max_norms=(),
         strength=None,
+        dose=None,
         edited={},
         target_hash="",
         target_name="org/target",

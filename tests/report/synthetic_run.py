@@ -407,7 +407,7 @@ def _direction(n_donor: int) -> DonorDirection:
         probe_accuracy=tuple(min(0.99, 0.7 + 0.08 * i) for i in range(n_donor)),
         window=tuple(range(3, n_donor)),
         baseline=wilson(0.99, 100),
-        selection=Selection(True, -1, 3, {"kl": 4}, (picked,)),
+        selection=Selection(True, -1, 3, {"kl": 4}, 0.1, (picked,)),
         behavior_tokens=("i",),
     )
 
@@ -444,6 +444,7 @@ def _replayed(summary: Summary) -> Replayed:
         thresholds=(),
         max_norms=(None,) * 2,
         strength=None,
+        dose=None,
         edited={"stream": (4, 4)},
         target_hash=summary.target.hash,
         target_name=summary.target.name,
@@ -480,7 +481,7 @@ def stage_results(summary: Summary) -> dict[str, Any]:
             {},
             summary.agreement_of_judges,
             None,
-            Selection(False, None, None, {}, ()),
+            Selection(False, None, None, {}, 0.1, ()),
             {"transfer": "ab" * 32},
             {},
             EXAMPLES,

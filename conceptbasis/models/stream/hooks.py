@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -89,9 +89,8 @@ def intervene(
     by_layer: dict[int, list[Callable[[Tensor], Tensor]]] = {}
     for edit in edits:
         check_layer(architecture, edit.layer)
-        formula = _formula(edit, architecture)
-        if edit.max_norm is not None and scope == "stream":
-            formula = _sparing(formula, edit.max_norm)
+        stream = scope == "stream"
+        formula = edit_function(edit if stream else replace(edit, max_norm=None), architecture)
         by_layer.setdefault(edit.layer, []).append(formula)
     if not by_layer:
         raise nothing_edited()
@@ -128,8 +127,22 @@ def splice(
         yield
 
 
+def edit_function(edit: Edit, architecture: Architecture) -> Callable[[Tensor], Tensor]:
+    """The edit as a function of activations `(*, d_model)`; sinks stay as they are.
+
+    Args:
+        edit: Of the stream.
+        architecture: Says where the block runs; the vectors wait there.
+
+    Raises:
+        InterventionError: A direction that is not a finite unit vector of the model's width, or a
+            mode without what it reads.
+    """
+    formula = _formula(edit, architecture)
+    return formula if edit.max_norm is None else _sparing(formula, edit.max_norm)
+
+
 def _formula(edit: Edit, architecture: Architecture) -> Callable[[Tensor], Tensor]:
-    """The edit as a function of activations; the vectors wait where the block runs."""
     where = f"layer {edit.layer}"
     device = execution_device(architecture.blocks[edit.layer])
     r = check_direction(edit.direction, architecture, where).to(device)
