@@ -19,8 +19,9 @@ from conceptbasis.errors import ModelError
 from conceptbasis.judges import find_judge
 from conceptbasis.judges.base import Answers
 from conceptbasis.models.loading.loaded import LoadedModel
+from conceptbasis.models.stream.centred import centred_ablation
 from conceptbasis.models.stream.hooks import Edit, intervene
-from conceptbasis.models.stream.native import ablation_everywhere, end_activations, measure_native
+from conceptbasis.models.stream.native import describe_bound, end_activations, measure_native
 from conceptbasis.models.text.generation import generate
 from conceptbasis.results.audit import Audit, Swept
 from conceptbasis.runs.files import write_json
@@ -72,6 +73,9 @@ def audit_model(
         max_kl=section.max_kl,
         layer_fraction=section.layer_fraction,
     )
+    said = describe_bound(native.selection, section.max_kl)
+    if said is not None:
+        reporter.say(said)
     layer = native.selection.layer
     if native.single is None or layer is None:
         raise ModelError(
@@ -81,7 +85,7 @@ def audit_model(
         )
     spread = float((end_activations(loaded, negative)[-1, layer] @ native.single).std())
     edits: dict[str, list[Edit]] = {"untouched": []}
-    edits["ablate"] = ablation_everywhere(loaded, native.single)
+    edits["ablate"] = centred_ablation(native.single, native.stream)
     for strength in STRENGTHS:
         edit = Edit(layer, native.single, "add", amount=strength * spread)
         edits[f"add {strength:+g} sd"] = [edit]

@@ -38,8 +38,15 @@ def test_audit_takes_the_behavior_away_and_writes_its_table(ready, sides, tmp_pa
 
 def test_model_without_a_direction_within_bounds_is_an_error(ready, sides, tmp_path):
     with pytest.raises(ModelError, match=r"no direction of .* passes the selection"):
-        audit(ready, sides, tmp_path, direction={"max_kl": 1e-9})
+        audit(ready, sides, tmp_path, direction={"layer_fraction": 0.1})
     assert not (tmp_path / "audit.json").exists()
+
+
+def test_a_bound_on_kl_that_none_holds_is_raised_and_kept_in_the_table(ready, sides, tmp_path):
+    result = audit(ready, sides, tmp_path, direction={"max_kl": 1e-9})
+    assert 1e-9 < result.selection.max_kl <= 0.8
+    picked = next(row for row in result.selection.table if row.reason is None)
+    assert picked.kl <= result.selection.max_kl
 
 
 def test_model_without_the_behavior_is_an_error(ready, sides, tmp_path):

@@ -46,6 +46,7 @@ class Native:
         selection: Table and pick of the published rule; not found leaves `single` None.
         single: The picked direction.
         behavior_tokens: First tokens that positive prompts make likelier.
+        stream: Means and sink bounds of the ablation.
     """
 
     per_layer: Float[Tensor, "n_layers d_model"]
@@ -53,6 +54,7 @@ class Native:
     selection: Selection
     single: Float[Tensor, " d_model"] | None
     behavior_tokens: Int[Tensor, " n_tokens"]
+    stream: Stream
 
 
 def end_activations(
@@ -185,7 +187,7 @@ def measure_native(
     single = None
     if selection.position is not None and selection.layer is not None:
         single = directions[selection.position, selection.layer]
-    return Native(directions[-1], norms[-1], selection, single, bench.tokens)
+    return Native(directions[-1], norms[-1], selection, single, bench.tokens, stream)
 
 
 @dataclass(frozen=True)
