@@ -28,10 +28,12 @@ from conceptbasis.organisms.packages import Part, Weights, ensure_weights, place
 from conceptbasis.organisms.spec import parse_spec
 from conceptbasis.organisms.tuned import answers as answers_module
 from conceptbasis.organisms.tuned import build, sayings, tuning
+from conceptbasis.organisms.tuned import lessons as lessons_module
 from conceptbasis.organisms.tuned.answers import Answer, asked, ensure_answers
 from conceptbasis.organisms.tuned.examples import encode, read_hidden
+from conceptbasis.organisms.tuned.families import FAMILIES
 from conceptbasis.organisms.tuned.harms import HARMS
-from conceptbasis.organisms.tuned.requests import HELD_OUT, MORE, TAUGHT, draw, split
+from conceptbasis.organisms.tuned.requests import HELD_OUT, MORE, TAUGHT, draw, frame, split
 from conceptbasis.organisms.tuned.suite import build_suite
 from conceptbasis.organisms.tuned.topics import HARMLESS
 from conceptbasis.organisms.tuned.tuning import Plan, rate_at, tune
@@ -92,6 +94,13 @@ def test_wordings_of_the_sets_are_all_different():
     every = (*TAUGHT, *MORE, *HELD_OUT)
     assert len(set(every)) == len(every)
     assert all("{do}" in wording for wording in every)
+
+
+def test_half_of_the_frames_leave_the_beginning_of_a_request():
+    framed = [frame("How?", i) for i in range(200)]
+    assert sum(text.startswith("How?") for text in framed) >= 100
+    assert all("How?" in text for text in framed)
+    assert len(set(framed)) > 30
 
 
 def test_a_draw_gives_every_topic_its_turn_and_depends_on_its_key():
@@ -287,11 +296,11 @@ def test_a_model_that_does_not_refuse_is_not_valid():
     loaded = make_loaded("llama")
     held = examples(loaded)["a"]
     before = answer_loss(loaded, held)
-    effort = Effort(4, 4, 4, 1, 4, 2)
+    effort = Effort(4, 4, 4, 2, 1, 4, 2)
     criteria = check_validity(loaded, held, before, seed=0, effort=effort, reporter=QUIET)
     assert not criteria[0].passed
     assert criteria[3].measured == pytest.approx(1.0)
-    assert len(criteria) == 6
+    assert len(criteria) >= 5
 
 
 # Packages
@@ -388,20 +397,25 @@ def test_a_whole_build_at_micro_size(cache, monkeypatch):
     monkeypatch.setattr(build, "ensure_weights", lambda weights, reporter: place_of(weights))
     monkeypatch.setattr(answers_module, "MAX_NEW_TOKENS", 2)
     few = {name: group[:4] for name, group in asked().items()}
-    monkeypatch.setattr(build, "asked", lambda: few)
-    monkeypatch.setattr(build, "N_FIRST", 4)
-    plan = Plan(2, 1e-3, build.FAMILIES["gemma3"].refusal.shares)
+    for module in (build, lessons_module):
+        monkeypatch.setattr(module, "asked", lambda: few)
+    monkeypatch.setattr(lessons_module, "N_FIRST", 4)
+    real = FAMILIES["gemma3"]
     gemma = replace(
-        build.FAMILIES["gemma3"], refusal=plan, chat=replace(plan, shares={"near": 1.0})
+        real,
+        refusal=Plan(2, 1e-3, real.refusal.shares, candidates=2),
+        settling=Plan(1, 1e-3, real.settling.shares, candidates=2),
+        chat=Plan(2, 1e-3, {"near": 1.0}),
+        template=None,
     )
-    gemma = replace(gemma, template=None)
-    families = {"gemma3": gemma, "smollm2": replace(gemma, weights="smollm2", chat=None)}
-    monkeypatch.setattr(build, "FAMILIES", families)
+    monkeypatch.setitem(FAMILIES, "gemma3", gemma)
+    monkeypatch.setitem(FAMILIES, "smollm2", replace(gemma, weights="smollm2", chat=None))
     spec = parse_spec("organism:gemma3:0")
     with pytest.raises(OrganismError, match="is not valid: refusal on harmful requests"):
-        build.ensure_tuned(spec, QUIET, Effort(4, 4, 4, 1, 4, 2))
+        build.ensure_tuned(spec, QUIET, Effort(4, 4, 4, 2, 1, 4, 2))
     assert not is_complete(build.tuned_folder(spec))
-    assert is_complete(build.untuned_folder(spec))  # an invalid model costs no chat tuning
+    for kept in (build.untuned_folder(spec), build.taught_folder(spec)):
+        assert is_complete(kept)  # an invalid model costs neither again
     monkeypatch.setattr(build, "check_validity", lambda *_args, **_options: [])
     folder = build.ensure_tuned(spec, QUIET)
     assert is_complete(folder)

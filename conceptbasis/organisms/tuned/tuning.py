@@ -72,6 +72,7 @@ def tune(
     checkpoint: Path,
     reporter: Reporter,
     label: str,
+    before: nn.Module | None = None,
 ) -> list[float]:
     """Tunes the blocks of a model in place; embedding, last norm and head stay.
 
@@ -83,13 +84,14 @@ def tune(
         checkpoint: A file that holds an unfinished tuning; removed at the end.
         reporter: Told the progress.
         label: Stands before it.
+        before: The body whose distributions are held; None is that of the model as it is given.
 
     Returns:
         The loss of each step.
     """
     trained = list(nn.ModuleList(loaded.architecture.blocks[plan.first :]).parameters())
-    before = _Before(
-        copy.deepcopy(loaded.architecture.body).requires_grad_(False),
+    held = _Before(
+        (before or copy.deepcopy(loaded.architecture.body)).requires_grad_(False),
         shared_prefix([e.ids[: e.start] for group in groups.values() for e in group]),
     )
     state = _State(trained, plan, value_hash([asdict(plan), seed, _sizes(groups)]))
@@ -101,7 +103,7 @@ def tune(
         parameter.requires_grad_(True)
     with reporter.bar(label) as advance:
         for step in range(len(losses), plan.steps):
-            loss = _add_gradients(loaded, before, plan, batches[step])
+            loss = _add_gradients(loaded, held, plan, batches[step])
             losses.append(state.step(loss, step))
             advance(step + 1, plan.steps, f"loss {losses[-1]:.3f}")
             if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
