@@ -11,6 +11,7 @@ import torch
 from conceptbasis.errors import ConceptBasisError
 from conceptbasis.models.architecture.binding import Architecture, WriterSlot, resolve
 from conceptbasis.models.architecture.table import ARCHITECTURES, ArchitectureRow, parse_row
+from conceptbasis.models.loading.adapters import check_plain_weights, examine_adapter
 from conceptbasis.models.loading.fetching import load_config, load_tokenizer, model_class
 from conceptbasis.models.loading.memory import ModelSize, model_size
 from conceptbasis.models.loading.source import UNREADABLE, Source, unreadable
@@ -68,6 +69,7 @@ class Coverage:
         obstacle: Why weight edits are refused, or None.
         size: What decides how much memory it takes.
         chat: What the chat template says of itself; `problem` where it says nothing.
+        adapter: The adapter that is merged into it on load.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Coverage:
     obstacle: str | None
     size: ModelSize
     chat: dict[str, Any] = field(default_factory=dict)
+    adapter: str | None = None
 
 
 def examine_coverage(
@@ -93,6 +96,7 @@ def examine_coverage(
     chat: ChatOptions | None = None,
     quantization: str | None = None,
     dtype: str = "float32",
+    adapter: Source | None = None,
 ) -> Coverage:
     """Reads configuration and tokenizer only, and builds the model without memory for weights.
 
@@ -102,17 +106,22 @@ def examine_coverage(
         chat: Chat options of the model configuration.
         quantization: How the model is to be loaded.
         dtype: How its weights are to be held.
+        adapter: A PEFT adapter that is merged into it.
 
     Raises:
-        ModelError: Not found, damaged, or an architecture that is not in the table.
+        ModelError: Not found, damaged, an architecture that is not in the table, or an adapter
+            that loading would refuse.
     """
     config = load_config(source)
-    options = {"trust_remote_code": True} if source.trust_remote_code else {}
-    try:
-        with torch.device("meta"):
-            model = model_class(config).from_config(config, **options)
-    except UNREADABLE as error:
-        raise unreadable("model", source, error) from error
+    model = _without_weights(source, config)
+    # Ties are made when weights are loaded, so they are not yet to be seen in the modules.
+    tied = bool(getattr(config, "tie_word_embeddings", False))
+    if adapter is not None:
+        check_plain_weights(adapter, quantization)
+        tied = examine_adapter(_without_weights(source, config), adapter)
+        for one in (config, config.get_text_config()):
+            one.tie_word_embeddings = tied
+        model = _without_weights(source, config)
     row = parse_row(architecture) if architecture is not None else None
     bound = resolve(model, row)
     stored = getattr(config, "quantization_config", None)
@@ -126,8 +135,7 @@ def examine_coverage(
         n_layers=bound.n_layers,
         d_model=bound.d_model,
         d_vocab=bound.d_vocab,
-        # Ties are made when weights are loaded, so they are not yet to be seen in the modules.
-        tied=bound.tied or bool(getattr(config, "tie_word_embeddings", False)),
+        tied=bound.tied or tied,
         groups=tuple(_groups(bound)),
         sites=_sites(bound.row),
         by_hooks=edited,
@@ -135,7 +143,17 @@ def examine_coverage(
         obstacle=obstacle,
         size=model_size(model, bound.d_model, bound.d_vocab, dtype, quantization),
         chat=_chat(source, chat or ChatOptions(), bound.d_vocab),
+        adapter=None if adapter is None else adapter.name,
     )
+
+
+def _without_weights(source: Source, config: Any) -> Any:
+    options = {"trust_remote_code": True} if source.trust_remote_code else {}
+    try:
+        with torch.device("meta"):
+            return model_class(config).from_config(config, **options)
+    except UNREADABLE as error:
+        raise unreadable("model", source, error) from error
 
 
 def supported_table() -> str:

@@ -19,6 +19,7 @@ from conceptbasis.report.table import Column, Row, Table, columns, terminal
 if TYPE_CHECKING:
     from conceptbasis.models.coverage import Coverage, WriterGroup
     from conceptbasis.models.loading.memory import Load
+    from conceptbasis.models.loading.source import Source
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,18 @@ def examine_model(name: str, run: RunConfig | None = None) -> ModelFacts:
         chat=ChatOptions(**config.chat.model_dump()),
         quantization=config.quantization,
         dtype=config.dtype,
+        adapter=_adapter(config),
     )
     load = _load(config, coverage.n_layers, run or RunConfig())
     return ModelFacts(coverage, load, estimate_memory(coverage.size, load))
+
+
+def _adapter(config: ModelConfig) -> Source | None:
+    from conceptbasis.models.loading.source import Source
+
+    if config.adapter is None:
+        return None
+    return Source(config.adapter, config.adapter_revision, offline=config.offline)
 
 
 def _load(config: ModelConfig, n_layers: int, run: RunConfig) -> Load:
@@ -130,6 +140,7 @@ def model_view(facts: ModelFacts) -> RenderableType:
         f"{found.name}: {found.family} ({found.model_type}), {found.n_layers} layers, "
         f"width {found.d_model}, vocabulary {found.d_vocab}"
         + (", tied embeddings" if found.tied else "")
+        + (f", with {found.adapter} merged into it" if found.adapter else "")
     )
     names = ("writer", "where", "layers", "count", "shape", "weights")
     writers = Table("", columns(*names, words=names), [_writer(g, found) for g in found.groups])

@@ -25,11 +25,22 @@ def folders_of_wandb(folder: Path) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
+_FLUSH_SECONDS = 0.2
+_FLUSH = "x_transaction_log_flush_interval"
+"""wandb writes what was logged to its file every 15 s: a run that is killed before loses it."""
+
+
 def quiet_settings() -> Any:
-    """Settings under which wandb records what is logged, and nothing of machine, code or shell."""
+    """Settings under which wandb records what is logged, and nothing of machine, code or shell.
+
+    Records reach the file at once, so that a run that is killed keeps what it logged.
+    """
     import wandb
 
+    known = getattr(wandb.Settings, "model_fields", {})
+    at_once: dict[str, Any] = {_FLUSH: _FLUSH_SECONDS} if _FLUSH in known else {}
     return wandb.Settings(
+        **at_once,
         console="off",
         host="",
         username="",
