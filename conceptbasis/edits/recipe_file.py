@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from conceptbasis.config.transfer import Mode, Scope
-from conceptbasis.edits.intervention import Intervention, apply_intervention
-from conceptbasis.errors import ArtifactError, InterventionError
-from conceptbasis.models.architecture.binding import resolve
-from conceptbasis.models.architecture.table import parse_row
-from conceptbasis.models.loading.loaded import LoadedModel
+from conceptbasis.edits.intervention import Intervention
+from conceptbasis.edits.target import Belongs, adjusted, edit_target
+from conceptbasis.errors import ArtifactError
 from conceptbasis.models.stream.edit_report import EditReport
 from conceptbasis.results.edit import Replayed
 from conceptbasis.results.layers import LayerPlan
@@ -27,7 +25,6 @@ from conceptbasis.runs.files import (
     write_json,
 )
 from conceptbasis.runs.storage import from_json, to_json
-from conceptbasis.study.opening import hash_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,12 +39,12 @@ class Fits:
     Args:
         model: Where it was loaded from.
         hash: Of its weights and its tokenizer.
-        weights: Of its weights alone, None for a donor.
+        weights: Of its weights alone, in whatever dtype.
     """
 
     model: str
     hash: str
-    weights: str | None = None
+    weights: str
 
 
 @dataclass(frozen=True)
@@ -88,26 +85,30 @@ class PortableRecipe:
         """The edited layers."""
         return self.intervention.layers
 
-    def apply(self, model: Any, *, check: bool = True) -> AbstractContextManager[EditReport]:
+    def apply(
+        self,
+        model: Any,
+        *,
+        gamma: float | None = None,
+        layers: Iterable[int] | None = None,
+        check: bool = True,
+    ) -> AbstractContextManager[EditReport]:
         """Edits a model for the duration of a `with` block and restores it exactly.
 
         Args:
-            model: The target, a transformers causal language model.
-            check: Whether another model, or the same in another precision, is refused.
+            model: The target, compiled or wrapped by PEFT or neither, in any dtype.
+            gamma: Strength in place of the recipe's; in mode `add`, a multiple of what it adds.
+            layers: Some of the edited layers; all by default.
+            check: Whether the model's weights must be those of the target.
 
         Raises:
-            InterventionError: if the weights are not those of the target, or the edit does not fit.
+            InterventionError: if the weights are not those of the target, or the edit does not fit
+                or does not act.
         """
-        if check and hash_weights(model) != self.target.weights:
-            raise InterventionError(
-                f"{getattr(model, 'name_or_path', '') or type(model).__name__} is not the model "
-                f"that {self.path} edits (its weights or their precision differ)",
-                expected=f"{self.target.model}, the target; {self.donor.model} was only the donor",
-                fix="load the target as the run did, or give check=False to edit this model anyway",
-            )
-        row = None if self.architecture is None else parse_row(self.architecture)
-        loaded = LoadedModel(model, None, resolve(model, row), type(model).__name__)
-        return apply_intervention(loaded, self.intervention)
+        weights = {"target": self.target.weights, "donor": self.donor.weights}
+        belongs = Belongs(str(self.path), self.target.model, weights, self.architecture)
+        edit = adjusted(self.intervention, gamma, layers)
+        return edit_target(model, edit, belongs, check=check)
 
 
 def load_recipe(path: Path) -> PortableRecipe:

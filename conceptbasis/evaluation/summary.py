@@ -22,7 +22,7 @@ from conceptbasis.results.summary import (
 from conceptbasis.runs import summary as files
 from conceptbasis.runs.graph import Graph
 from conceptbasis.runs.storage import to_json
-from conceptbasis.study.opening import describe_side, hash_weights
+from conceptbasis.study.opening import describe_side
 from conceptbasis.study.study import Study
 
 R = TypeVar("R")
@@ -121,11 +121,13 @@ def write_recipe(study: Study, graph: Graph) -> None:
     content = {
         "schema": SCHEMA,
         "behavior": study.behavior.name,
-        "donor": {"model": study.donor.config.model, "hash": study.donor.model_hash},
-        "target": {
-            "model": study.target.config.model,
-            "hash": study.target.model_hash,
-            "weights": hash_weights(study.target.loaded.model),
+        **{
+            name: {
+                "model": side.config.model,
+                "hash": side.model_hash,
+                "weights": replayed.weights[name],
+            }
+            for name, side in (("donor", study.donor), ("target", study.target))
         },
         "saes": {"donor": study.donor.saes_hash, "target": study.target.saes_hash},
         "layers": [

@@ -142,11 +142,6 @@ def hash_model(loaded: LoadedModel) -> str:
     return value_hash(known if loaded.file_hash is None else [*known, loaded.file_hash])
 
 
-def hash_weights(model: Any) -> str:
-    """The same of the weights alone, for a model that comes without its tokenizer."""
-    return value_hash(_weights(model))
-
-
 def _weights(model: Any) -> list[tuple[str, list[int], str, list[float]]]:
     parts = []
     for name, parameter in iter_parameters(model):

@@ -110,6 +110,27 @@ def test_one_changed_weight_in_a_small_model_is_seen():
     assert hash_weights(model) != found
 
 
+def test_another_precision_of_the_same_weights_has_their_hash():
+    found = hash_weights(model_of())
+    assert hash_weights(model_of().to(torch.bfloat16)) == found
+    assert hash_weights(model_of(1).to(torch.bfloat16)) != found
+
+
+def test_a_tied_head_counts_as_a_weight_of_its_own():
+    """Merging an adapter may untie the head; with the same values nothing has changed."""
+    tied = model_of()
+    tied.config.tie_word_embeddings = True
+    tied.tie_weights()
+    assert tied.lm_head.weight is tied.model.embed_tokens.weight
+    found = hash_weights(tied)
+    tied.config.tie_word_embeddings = False
+    tied.lm_head.weight = torch.nn.Parameter(tied.lm_head.weight.detach().clone())
+    assert hash_weights(tied) == found
+    with torch.no_grad():
+        tied.lm_head.weight.add_(0.5)
+    assert hash_weights(tied) != found
+
+
 def lora(model):
     peft = pytest.importorskip("peft")
     torch.manual_seed(3)

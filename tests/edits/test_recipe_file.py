@@ -60,13 +60,16 @@ def test_every_form_of_edit_can_be_carried(make_study, sides, replay):
     folder, model = steps.study.folder, sides.target.loaded.model
     with conceptbasis.replay(model, folder):
         expected = logits(sides.target)
-    with load_recipe(folder).apply(model):
+    recipe = load_recipe(folder)
+    with recipe.apply(model):
         assert torch.equal(logits(sides.target), expected)
+    with recipe.apply(model, gamma=0.5), torch.no_grad():
+        assert not torch.equal(logits(sides.target), expected)
 
 
 def test_another_model_is_refused_by_name_unless_the_check_is_left_out(alone, sides):
     recipe, model = load_recipe(alone), sides.target.loaded.model
-    with pytest.raises(InterventionError, match="was only the donor"):
+    with pytest.raises(InterventionError, match="is the donor of"):
         recipe.apply(sides.donor.loaded.model)
     weight = next(model.parameters())
     kept = weight.detach().clone()
