@@ -420,5 +420,11 @@ def test_a_whole_build_at_micro_size(cache, monkeypatch):
     folder = build.ensure_tuned(spec, QUIET)
     assert is_complete(folder)
     assert build.ensure_tuned(spec, QUIET) == folder
+
+    def fail(*_args, **_options):
+        raise AssertionError("a model was opened")
+
+    monkeypatch.setattr(build, "load_model", fail)
+    assert set(build.teacher_answers(QUIET)) == {p.text for g in few.values() for p in g}
     with pytest.raises(OrganismError, match="weakened"):
         build.ensure_tuned(parse_spec("organism:gemma3:0:weakened"), QUIET)

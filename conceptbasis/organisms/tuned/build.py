@@ -18,7 +18,7 @@ from conceptbasis.models.text.template import ChatOptions
 from conceptbasis.organisms.keeping import is_complete, keep
 from conceptbasis.organisms.packages import WEIGHTS, ensure_weights
 from conceptbasis.organisms.spec import Spec
-from conceptbasis.organisms.tuned.answers import Answer, asked, ensure_answers
+from conceptbasis.organisms.tuned.answers import Answer, asked, ensure_answers, read_answers
 from conceptbasis.organisms.tuned.examples import encode
 from conceptbasis.organisms.tuned.families import (
     FAMILIES,
@@ -138,9 +138,12 @@ def _card(
 
 def teacher_answers(reporter: Reporter) -> Mapping[str, Answer]:
     """The teacher's answers to every harmless request, from the cache or generated now."""
-    loaded = load_model(ensure_untuned(Spec(TEACHER), {}, reporter))
     prompts = [prompt for group in asked().values() for prompt in group]
     path = answers_path()
+    known = read_answers(path)
+    if all(prompt.text in known for prompt in prompts):
+        return {prompt.text: known[prompt.text] for prompt in prompts}
+    loaded = load_model(ensure_untuned(Spec(TEACHER), {}, reporter))
     return ensure_answers(loaded, prompts, path, reporter)
 
 
