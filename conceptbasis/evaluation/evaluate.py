@@ -13,6 +13,7 @@ from conceptbasis.core.statistics.paired import paired_binary
 from conceptbasis.data.prompts import Prompt
 from conceptbasis.evaluation.bench import Bench, make_bench
 from conceptbasis.evaluation.figures import condition_figures, judges_agreement
+from conceptbasis.evaluation.lengths import describe_rise, rates_by_length
 from conceptbasis.evaluation.measure import POSITIVE, Outcome, measure_all
 from conceptbasis.evaluation.trials import Trial, all_trials, short_name
 from conceptbasis.judges import find_judge
@@ -52,6 +53,11 @@ def evaluate_all(study: Study, bridge: Bridge) -> Evaluation:
         outcomes = group(trials, measure_all(bench, trials, folder, advance))
     for name, reason in left_out.items():
         study.reporter.say(f"{METHODS[name].role} {name} is left out: {reason}")
+    by_length = rates_by_length(bench, trials)
+    for row in by_length:
+        rise = describe_rise(row, study.behavior.words.noun)
+        if rise is not None:
+            study.reporter.say(rise)
     untouched, transfer = outcomes[BASELINE.name], outcomes[TRANSFER.name]
     return Evaluation(
         primary_judge=study.behavior.judge,
@@ -65,6 +71,7 @@ def evaluate_all(study: Study, bridge: Bridge) -> Evaluation:
         native_selection=native.selection,
         hashes=dict(hashes),
         left_out=left_out,
+        by_length=by_length,
         examples=_examples(bench, outcomes),
         verdicts={
             f"{name}.{judged}": _verdicts(verdicts)

@@ -71,7 +71,7 @@ class Kept:
 def measure_trial(bench: Bench, trial: Trial) -> Outcome:
     """Puts the target under a trial and measures everything."""
     sets = prompts_of(bench.sets, trial)
-    with _under(bench, trial) as report:
+    with under(bench, trial) as report:
         given = _answer(bench, sets)
         nll, tokens = text_nll(bench.loaded, [t.as_messages() for t in bench.texts], batch_size=128)
     judge, positive = find_judge(bench.behavior.judge), given[POSITIVE]
@@ -82,7 +82,7 @@ def measure_trial(bench: Bench, trial: Trial) -> Outcome:
         bench.loaded,
         [p.text for p in known],
         list(bench.untouched_answers[: len(known)]),
-        lambda: _under(bench, trial),
+        lambda: under(bench, trial),
     )
     verdicts = {name: tuple(judge.verdicts(found)) for name, found in given.items()}
     return Outcome(
@@ -152,7 +152,13 @@ def _draft(bench: Bench, trials: Sequence[Trial]) -> dict[str, list[list[int]]]:
 
 
 @contextmanager
-def _under(bench: Bench, trial: Trial) -> Iterator[EditReport]:
+def under(bench: Bench, trial: Trial) -> Iterator[EditReport]:
+    """The context in which the target is as a trial has it.
+
+    Args:
+        bench: Gives target and SAEs.
+        trial: What is done.
+    """
     treatment, n_layers = trial.treatment, bench.loaded.architecture.n_layers
     nothing = EditReport((0, n_layers), (0, 0), (0, 0), (0, 0))
     if treatment.splice:

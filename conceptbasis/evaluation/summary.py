@@ -64,6 +64,7 @@ def _summary(study: Study, graph: Graph) -> Summary:
         recipe=_recipe(transfer, graph.get(RecipeSet), _find(graph, Stability)),
         agreement_of_judges=() if evaluation is None else evaluation.agreement_of_judges,
         batch_flips=None if evaluation is None else evaluation.batch_flips,
+        by_length=() if evaluation is None else evaluation.by_length,
         conditions=() if evaluation is None else evaluation.conditions,
         curve=None if curve is None else _curve(curve),
     )

@@ -140,6 +140,7 @@ def all_tables(run: RunFolder, summary: Summary, recipe: Recipe) -> dict[str, Ta
         "conditions": run_tables.conditions(summary),
         "judges": run_tables.judges(summary),
         "agreement": run_tables.agreement(summary.agreement_of_judges),
+        "lengths": stage_tables.length_table(summary.by_length, words),
         "curve": stage_tables.curve_table(run.read("curve", Curve), words),
         "stability": recipe_tables.stability_table(run.read("stability", Stability)),
         "flows": recipe_tables.flows_table(recipe, words),

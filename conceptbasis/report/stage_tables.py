@@ -9,7 +9,7 @@ from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.report.artifacts import Provenance
 from conceptbasis.report.table import Column, Group, Row, Table, columns, format_number
 from conceptbasis.results.edit import Forecast, Guarded
-from conceptbasis.results.evaluation import Curve
+from conceptbasis.results.evaluation import Curve, LengthRates
 from conceptbasis.results.harvest import Shown
 from conceptbasis.results.recipe import Transfer
 
@@ -130,3 +130,12 @@ def hash_table(provenance: Mapping[str, Provenance]) -> Table | None:
         body += [(f"input {file}", hash_) for file, hash_ in entry.inputs.items()]
         body += [(f"output {file}", hash_) for file, hash_ in entry.outputs.items()]
     return Table("SHA-256", columns("file", "hash"), body, stack=False) if body else None
+
+
+def length_table(rows: Sequence[LengthRates], words: Words) -> Table | None:
+    """The rate over the length of the answer; None where it was not measured."""
+    if not rows:
+        return None
+    head = columns("condition", *(f"{n} tokens" for n in rows[0].n_tokens), words=("condition",))
+    caption = f"{words.rate}, by length of the answer: prefixes of one generation"
+    return Table(caption, head, [(r.condition, *(x.interval for x in r.rates)) for r in rows])

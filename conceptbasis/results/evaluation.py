@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conceptbasis.core.statistics.interval import Interval
+from conceptbasis.core.statistics.interval import Interval, Rate
 from conceptbasis.results.conditions import Condition, ConditionFigures
 from conceptbasis.results.direction import Selection
 
@@ -115,6 +115,21 @@ class BatchFlips:
 
 
 @dataclass(frozen=True)
+class LengthRates:
+    """The rate on positive prompts over the length of an answer: prefixes of one generation.
+
+    Args:
+        condition: Under which it was measured.
+        n_tokens: Lengths of the prefixes.
+        rates: One for each.
+    """
+
+    condition: str
+    n_tokens: tuple[int, ...]
+    rates: tuple[Rate, ...]
+
+
+@dataclass(frozen=True)
 class Example:
     """An answer to a positive prompt, the prompt redacted."""
 
@@ -136,6 +151,7 @@ class Evaluation:
         native_selection: Table and pick of the target's own direction.
         hashes: Of the sealed artifacts.
         left_out: Methods that were not measured, with the reason.
+        by_length: The rate over the length of the answer, where `evaluate.lengths` asks for it.
         examples: First answers under a few conditions.
         verdicts: By condition and set, one number per prompt of the first draw: 1 shown, 0 not,
             −1 unscored.
@@ -151,6 +167,7 @@ class Evaluation:
     native_selection: Selection
     hashes: Mapping[str, str]
     left_out: Mapping[str, str]
+    by_length: tuple[LengthRates, ...]
     examples: tuple[Example, ...]
     verdicts: Mapping[str, Int[Tensor, " n_prompts"]]
     native: Mapping[str, Float[Tensor, "n_layers d_target"]]

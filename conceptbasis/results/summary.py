@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.results.atoms import Halves
 from conceptbasis.results.conditions import Condition
-from conceptbasis.results.evaluation import BatchFlips, Kappa
+from conceptbasis.results.evaluation import BatchFlips, Kappa, LengthRates
 from conceptbasis.results.harvest import Shown
 from conceptbasis.results.layers import LayerPair, LayerPlan
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised whenever a reader of the last one would misread or miss a field."""
 
 
@@ -142,6 +142,7 @@ class Summary:
         recipe: Size and firmness.
         agreement_of_judges: Of every pair.
         batch_flips: None in float32.
+        by_length: The rate over the length of the answer; empty where it was not measured.
         conditions: Empty for a rejected transfer.
         curve: None where it was not measured.
     """
@@ -166,5 +167,6 @@ class Summary:
     recipe: RecipeSummary
     agreement_of_judges: tuple[Kappa, ...]
     batch_flips: BatchFlips | None
+    by_length: tuple[LengthRates, ...]
     conditions: tuple[Condition, ...]
     curve: CurveSummary | None

@@ -194,6 +194,7 @@ def make_summary(n_donor: int = 6, n_target: int = 5) -> Summary:
         ),
         agreement_of_judges=(Kappa(("phrases", "first_token"), 0.97, 0.95, 0.99, 0.98, 600, 0),),
         batch_flips=None,
+        by_length=(),
         conditions=tuple(Condition(name, figures(name)) for name in CONDITIONS),
         curve=None,
     )
@@ -484,6 +485,7 @@ def stage_results(summary: Summary) -> dict[str, Any]:
             Selection(False, None, None, {}, 0.1, ()),
             {"transfer": "ab" * 32},
             {},
+            (),
             EXAMPLES,
             {},
             {},
