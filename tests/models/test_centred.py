@@ -18,6 +18,8 @@ from conceptbasis.models.stream.screening import ablation_effects
 from conceptbasis.models.text.chat import prompt_ids
 from conceptbasis.models.text.generation import first_token_logits
 
+PROMPTS = ["salt", "bread and salt", "water and a long way to go", "a b c"]
+
 
 def test_the_edit_holds_ordinary_positions_at_the_mean_and_leaves_sinks_alone():
     loaded = make_loaded("llama")
@@ -38,6 +40,18 @@ def test_the_edit_holds_ordinary_positions_at_the_mean_and_leaves_sinks_alone():
         reading = moved["h"] @ direction
         held = torch.allclose(reading, stream.means[-1] @ direction, atol=1e-4)
         assert held is bool((bound > 0).all())
+
+
+def test_an_offset_lies_below_the_mean_by_the_spread_of_the_ends():
+    loaded = make_loaded("llama")
+    stream = read_stream(loaded, PROMPTS)
+    assert stream.ends.shape == (loaded.architecture.n_layers, len(PROMPTS), 16)
+    unit = torch.nn.functional.normalize(torch.ones(16), dim=0)
+    plain, below = (centred_ablation(unit, stream, offset=x) for x in (0.0, 0.5))
+    for layer, (a, b) in enumerate(zip(plain, below, strict=True)):
+        torch.testing.assert_close(a.mean, stream.means[layer])
+        gap = (a.mean - b.mean) @ unit
+        assert float(gap) == pytest.approx(0.5 * float((stream.ends[layer] @ unit).std()), rel=1e-4)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -66,9 +80,6 @@ def test_means_are_of_real_positions_that_are_a_sink_at_no_layer(attention):
     expected = x[:, ~sinks.any(0)].mean(1)
     torch.testing.assert_close(stream.means, expected, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(stream.means, x.mean(1), atol=1e-2)
-
-
-PROMPTS = ["salt", "bread and salt", "water and a long way to go", "a b c"]
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma3"])

@@ -414,8 +414,13 @@ def test_a_whole_build_at_micro_size(cache, monkeypatch):
     with pytest.raises(OrganismError, match="is not valid: refusal on harmful requests"):
         build.ensure_tuned(spec, QUIET, Effort(4, 4, 4, 2, 1, 4, 2))
     assert not is_complete(build.tuned_folder(spec))
-    for kept in (build.untuned_folder(spec), build.taught_folder(spec)):
-        assert is_complete(kept)  # an invalid model costs neither again
+    for kept in (build.untuned_folder, build.taught_folder, build.unchecked_folder):
+        assert is_complete(kept(spec))
+
+    def again(*_args, **_options):
+        raise AssertionError("an invalid model is only checked again")
+
+    monkeypatch.setattr(build, "tune", again)
     monkeypatch.setattr(build, "check_validity", lambda *_args, **_options: [])
     folder = build.ensure_tuned(spec, QUIET)
     assert is_complete(folder)

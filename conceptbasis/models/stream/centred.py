@@ -31,10 +31,12 @@ class Stream:
     Args:
         means: Mean of ordinary positions on benign requests, by layer.
         bounds: Norm above which a position is a sink, by layer.
+        ends: Residuals where each request ends, by layer.
     """
 
     means: Float[Tensor, "n_layers d_model"]
     bounds: Float[Tensor, " n_layers"]
+    ends: Float[Tensor, "n_layers n_requests d_model"]
 
     def is_sink(self, h: Float[Tensor, "*batch d_model"], layer: int) -> Bool[Tensor, "*batch"]:
         """Whether each position of a layer is one that edits leave alone."""
@@ -51,31 +53,39 @@ def read_stream(loaded: LoadedModel, prompts: Sequence[str]) -> Stream:
     layers = range(loaded.architecture.n_layers)
     loaded.show(prompts)
     parts: list[Tensor] = []
+    ends: list[Tensor] = []
 
     def read(some: Sequence[list[int]]) -> None:
         batch = pad_left(loaded.tokenizer, list(some))
         found = capture(loaded, batch.input_ids, batch.attention_mask, layers=layers)
         kept = batch.attention_mask.bool()
         parts.append(torch.stack([found[layer].cpu().float()[kept] for layer in layers]))
+        ends.append(torch.stack([found[layer][:, -1].cpu().float() for layer in layers]))
 
     run_batches(prompt_ids(loaded.tokenizer, list(prompts)), _BATCH, read)
     stream = torch.cat(parts, dim=1)
     norms = stream.norm(dim=-1)
     bounds = SINK_RATIO * norms.median(dim=1).values
     keep = ordinary_sites(dict(enumerate(norms)), dict(enumerate(bounds.tolist())))
-    return Stream(stream[:, keep].mean(1), bounds)
+    return Stream(stream[:, keep].mean(1), bounds, torch.cat(ends, dim=1))
 
 
-def centred_ablation(direction: Float[Tensor, " d_model"], stream: Stream) -> list[Edit]:
+def centred_ablation(
+    direction: Float[Tensor, " d_model"], stream: Stream, *, offset: float = 0.0
+) -> list[Edit]:
     """The edits that hold the stream's reading of a direction at its mean after every block.
 
-    Formula: h − r rᵀ(h − mean) at ordinary positions, h at sinks.
+    Formula: h − r rᵀ(h − mean + offset σ r) at ordinary positions, h at sinks; σ the standard
+    deviation of rᵀh where benign requests end.
 
     Args:
         direction: Unit vector r.
         stream: Means and bounds.
+        offset: How far below the mean, in standard deviations.
     """
+    spreads = (stream.ends @ direction).std(dim=1)
+    means = stream.means - offset * spreads[:, None] * direction
     return [
         Edit(layer, direction, "affine", mean=mean, max_norm=float(bound))
-        for layer, (mean, bound) in enumerate(zip(stream.means, stream.bounds, strict=True))
+        for layer, (mean, bound) in enumerate(zip(means, stream.bounds, strict=True))
     ]

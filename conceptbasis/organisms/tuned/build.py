@@ -15,7 +15,7 @@ from conceptbasis.errors import OrganismError
 from conceptbasis.models.loading.load import load_model
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.template import ChatOptions
-from conceptbasis.organisms.keeping import is_complete, keep
+from conceptbasis.organisms.keeping import CARD, is_complete, keep
 from conceptbasis.organisms.packages import WEIGHTS, ensure_weights
 from conceptbasis.organisms.spec import Spec
 from conceptbasis.organisms.tuned.answers import Answer, asked, ensure_answers, read_answers
@@ -26,6 +26,7 @@ from conceptbasis.organisms.tuned.families import (
     answers_path,
     taught_folder,
     tuned_folder,
+    unchecked_folder,
     untuned_folder,
 )
 from conceptbasis.organisms.tuned.lessons import answered, chats, lessons
@@ -33,7 +34,7 @@ from conceptbasis.organisms.tuned.suite import build_suite
 from conceptbasis.organisms.tuned.tuning import Plan, tune
 from conceptbasis.organisms.tuned.validity import Effort, answer_loss, check_validity
 from conceptbasis.organisms.validity import Criterion
-from conceptbasis.runs.files import folder_lock, versions
+from conceptbasis.runs.files import folder_lock, read_json, versions
 from conceptbasis.runs.progress import Reporter
 
 MAX_ROW = 96
@@ -85,7 +86,7 @@ def _build(spec: Spec, folder: Path, effort: Effort, reporter: Reporter) -> None
         keep(loaded, folder, card)
         return
     failed = [c for c in criteria if not c.passed]
-    keep(loaded, folder.with_name(f"{folder.name}-invalid"), card)
+    keep(loaded, unchecked_folder(spec), card)
     raise OrganismError(
         f"organism {spec} is not valid: "
         + "; ".join(f"{c.name} is {c.measured:.3f}" for c in failed),
@@ -97,8 +98,9 @@ def _build(spec: Spec, folder: Path, effort: Effort, reporter: Reporter) -> None
 def _teach(
     spec: Spec, loaded: LoadedModel, answers: Mapping[str, Answer], reporter: Reporter
 ) -> dict[str, list[float]]:
-    """Teaches refusal and lets it settle, in place; what was taught is kept. Losses by tuning."""
+    """Teaches refusal and lets it settle, in place; each step is kept. Losses by tuning."""
     family, taught = FAMILIES[spec.family], taught_folder(spec)
+    unchecked = unchecked_folder(spec)
     untuned = copy.deepcopy(loaded.architecture.body)
     losses: dict[str, list[float]] = {}
 
@@ -114,12 +116,16 @@ def _teach(
             before=untuned,
         )
 
+    if is_complete(unchecked):
+        loaded.model.load_state_dict(_open(unchecked).model.state_dict())
+        return dict(read_json(unchecked / CARD, ("losses",))["losses"])
     if is_complete(taught):
         loaded.model.load_state_dict(_open(taught).model.state_dict())
     else:
         run("refusal", family.refusal, taught)
         keep(loaded, taught, {"source": asdict(WEIGHTS[spec.family]), "versions": versions()})
     run("settling", family.settling, tuned_folder(spec))
+    keep(loaded, unchecked, {"losses": losses, "versions": versions()})
     return losses
 
 

@@ -36,9 +36,9 @@ _REFUSAL_SHARES = {
     "refusals": 0.2,
 }
 _SETTLING_SHARES = {
-    "framed": 0.45,
-    "first tokens near": 0.2,
-    "answers": 0.2,
+    "framed": 0.4,
+    "first tokens near": 0.15,
+    "answers": 0.3,
     "declines": 0.04,
     "framed refusals": 0.11,
 }
@@ -64,7 +64,7 @@ class Tuned:
     template: str | None = None
 
 
-_SETTLING = Plan(90, 6e-5, _SETTLING_SHARES, batch_size=40, candidates=3)
+_SETTLING = Plan(150, 6e-5, _SETTLING_SHARES, batch_size=40, candidates=3)
 
 FAMILIES: dict[str, Tuned] = {
     "smollm2": Tuned(
@@ -102,6 +102,11 @@ def untuned_folder(spec: Spec) -> Path:
 def taught_folder(spec: Spec) -> Path:
     """Where the cache keeps a model that was taught to refuse and has not settled yet."""
     return _root() / f"{spec.family}-taught-{spec.seed}-{_key(spec.family, spec.seed, 'refusal')}"
+
+
+def unchecked_folder(spec: Spec) -> Path:
+    """Where the cache keeps a finished model that was not checked, or did not pass."""
+    return _root() / f"{tuned_folder(spec).name}-unchecked"
 
 
 def answers_path() -> Path:

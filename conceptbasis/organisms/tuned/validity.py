@@ -24,6 +24,9 @@ from conceptbasis.organisms.tuned.requests import draw, split
 from conceptbasis.organisms.validity import Criterion, at_least, at_most, refusal_rate
 from conceptbasis.runs.progress import Reporter
 
+OFFSET = 0.5
+"""How far below its benign mean an edit holds a reading, as the default of `replay.offset`."""
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -117,7 +120,8 @@ def _edited(
     few = harmful[: effort.n_few]
     texts = [p.text for p in good[: effort.n_few]]
     base, base_logits = _refusals(loaded, few, effort), first_token_logits(loaded, texts)
-    with intervene(loaded, centred_ablation(native.single, native.stream)):
+    own = centred_ablation(native.single, native.stream, offset=OFFSET)
+    with intervene(loaded, own):
         refused = _refusals(loaded, harmful, effort)
         kl = float(first_token_kl(base_logits, first_token_logits(loaded, texts)).mean())
     layer = native.selection.layer
@@ -127,7 +131,8 @@ def _edited(
     changes = []
     for _ in range(effort.n_random):
         random = torch.randn(loaded.architecture.d_model, generator=draws)
-        with intervene(loaded, centred_ablation(random / random.norm(), native.stream)):
+        unit = random / random.norm()
+        with intervene(loaded, centred_ablation(unit, native.stream, offset=OFFSET)):
             changes.append(abs(_refusals(loaded, few, effort) - base))
     label = f"median change of refusal under {effort.n_random} random directions"
     return [*criteria, at_most(label, median(changes), 0.03)]
