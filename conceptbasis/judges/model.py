@@ -93,9 +93,9 @@ class JudgeModel:
                 {"role": "user", "content": prompt},
                 {"role": "assistant", "content": answer},
             ]
-            text = self.tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=True
-            )
+            from conceptbasis.models.text.chat import render
+
+            text = render(self.tokenizer, turns, add_generation_prompt=True)
             return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
         return list(self.tokenizer(text)["input_ids"])
 

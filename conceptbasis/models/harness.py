@@ -16,8 +16,8 @@ from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.stream.hooks import Edit
 from conceptbasis.runs.files import replacing
 
-OLDEST = "0.4.10"
-"""The first version that adds each layer's own vector and runs beside transformers 5."""
+OLDEST = "0.4.12"
+"""The first version that runs tasks of one's own and the file `steered` beside transformers 5."""
 _EXACT = 1e-9
 
 

@@ -1,7 +1,7 @@
 """Prompts end where the answer starts, and site keys count characters of the content."""
 
 import pytest
-from tiny import CHAT_TEMPLATE, encode_prompts, make_tokenizer
+from tiny import CHAT_TEMPLATE, encode_prompts, make_loaded, make_tokenizer
 
 from conceptbasis.errors import ModelError, PromptError
 from conceptbasis.models.text.chat import (
@@ -159,3 +159,24 @@ def test_templates_that_drop_rewrite_or_refuse_are_errors():
 def test_damaged_template_is_named():
     with pytest.raises(ModelError, match="the chat template is damaged"):
         render(make_tokenizer(template="{% if %}"), CHATS[0], add_generation_prompt=True)
+
+
+CHAT = [{"role": "user", "content": "the museum"}]
+
+
+def test_a_template_that_asks_for_the_date_gives_the_same_prompt_every_day():
+    tokenizer = make_loaded("llama").tokenizer
+    plain = render(tokenizer, CHAT, add_generation_prompt=True)
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y %f') }}" + tokenizer.chat_template
+    found = {render(tokenizer, CHAT, add_generation_prompt=True) for _ in range(5)}
+    assert found == {f"01 Jan 2025 000000{plain}"}
+    direct = tokenizer.apply_chat_template(CHAT, tokenize=False, add_generation_prompt=True)
+    assert direct not in found, "the control: the clock's own day is another prompt"
+
+
+@pytest.mark.parametrize("token", ["</s>", "<|user|>", "<|assistant|>"])
+def test_a_prompt_that_holds_a_special_token_is_refused(token):
+    tokenizer = make_loaded("llama").tokenizer
+    with pytest.raises(PromptError, match="special token"):
+        prompt_ids(tokenizer, ["the museum", f"the {token} museum"])
+    assert prompt_ids(tokenizer, ["the < s > museum", "a </ s> and <|other|> museum"])

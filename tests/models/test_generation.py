@@ -13,6 +13,7 @@ from conceptbasis.models.text.generation import (
     complete,
     first_token_logits,
     generate,
+    stop_ids,
     text_nll,
 )
 
@@ -230,3 +231,22 @@ def test_texts_without_a_token_to_predict_are_named(models):
     with pytest.raises(PromptError, match="none of 2 texts has a token that can be predicted"):
         text_nll(loaded, [word, word])
     assert text_nll(loaded, [word, "salt and bread"])[1][0] == 0
+
+
+def test_end_tokens_are_read_from_a_number_a_list_and_a_tensor():
+    loaded = make_loaded("llama")
+    found = []
+    for eos in (3, [3], torch.tensor(3), torch.tensor([3])):
+        loaded.model.generation_config.eos_token_id = eos
+        found.append(stop_ids(loaded))
+    assert found == [found[0]] * 4
+    assert 3 in found[0]
+
+
+def test_sampling_settings_of_the_model_do_not_change_greedy_answers():
+    loaded = make_loaded("llama")
+    before = generate(loaded, PROMPTS, max_new_tokens=12)
+    config = loaded.model.generation_config
+    config.update(repetition_penalty=5.0, no_repeat_ngram_size=2, do_sample=True, temperature=0.1)
+    config.update(suppress_tokens=list(range(5, 40)), forced_bos_token_id=50, max_length=3)
+    assert generate(loaded, PROMPTS, max_new_tokens=12) == before

@@ -10,9 +10,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from conceptbasis.errors import ModelError, PromptError
+from conceptbasis.models.text.day import undated
 from conceptbasis.models.text.spans import MARK, Message, SiteKey, Span, find_contents, site_keys
 from conceptbasis.models.text.thoughts import is_thought_tag, opened_thought
-from conceptbasis.models.text.vocabulary import check_ids
+from conceptbasis.models.text.vocabulary import check_ids, check_length, check_plain
 
 Text = str | list[Message]
 
@@ -57,7 +58,10 @@ def render(tokenizer: Any, messages: list[Message], *, add_generation_prompt: bo
 
     try:
         return tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt
+            messages,
+            chat_template=undated(tokenizer.get_chat_template()),
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
         )
     except TemplateSyntaxError as error:
         raise ModelError(
@@ -95,7 +99,8 @@ def prompt_ids(
         Token ids.
 
     Raises:
-        PromptError: No prompts, one that is too long, or not one forced answer a prompt.
+        PromptError: No prompts, one that is too long or holds a special token of the model, or
+            not one forced answer a prompt.
     """
     if not prompts:
         raise PromptError("no prompts", expected="at least one", fix="pass a non-empty list")
@@ -115,8 +120,11 @@ def prompt_ids(
     ]
     ids: list[list[int]] = tokenizer(rendered, add_special_tokens=False)["input_ids"]
     for prompt, row in zip(prompts, ids, strict=True):
-        _check_length(prompt, len(row), max_length)
+        check_length(prompt, len(row), max_length)
     check_ids(tokenizer, prompts, ids)
+    if forced is None:
+        plain = render(tokenizer, [{"role": "user", "content": "a"}], add_generation_prompt=True)
+        check_plain(tokenizer, prompts, ids, plain)
     return ids
 
 
@@ -209,7 +217,7 @@ def encode_texts(
         encoded = tokenizer(
             full, add_special_tokens=isinstance(text, str), return_offsets_mapping=True
         )
-        _check_length(full, len(encoded["input_ids"]), max_length)
+        check_length(full, len(encoded["input_ids"]), max_length)
         check_ids(tokenizer, [full], [encoded["input_ids"]])
         rows.append(encoded["input_ids"])
         ends = [end for _, end in encoded["offset_mapping"]]
@@ -282,16 +290,3 @@ def _pad(tokenizer: Any, rows: list[list[int]], *, left: bool) -> tuple[Tensor, 
         ids[i, where] = torch.tensor(row, dtype=torch.long)
         mask[i, where] = 1
     return ids, mask
-
-
-def _check_length(text: str, length: int, max_length: int | None) -> None:
-    if max_length is not None and length > max_length:
-        raise PromptError(
-            f"a text has {length} tokens: {text[:60]!r}",
-            expected=f"at most {max_length}",
-            fix="shorten the text, or use a model with a longer context",
-        )
-    if length == 0:
-        raise PromptError(
-            f"the text {text[:60]!r} has no tokens", expected="at least one", fix="remove the text"
-        )

@@ -291,5 +291,6 @@ def stop_ids(loaded: LoadedModel) -> set[int]:
     eos = getattr(config, "eos_token_id", None)
     if eos is None:
         eos = loaded.tokenizer.eos_token_id
-    listed = set() if eos is None else set(eos if isinstance(eos, list) else [eos])
+    # A number, a list, or a tensor of either once `model.generate` has prepared it.
+    listed = set() if eos is None else set(torch.as_tensor(eos).flatten().tolist())
     return listed | end_of_turn_ids(loaded.tokenizer)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from conceptbasis.errors import PromptError
 from conceptbasis.models.text.chat import end_of_prompt_ids, render
+from conceptbasis.models.text.day import undated
 from conceptbasis.models.text.spans import MARK
 
 Value = str | bool | int | float | None
@@ -183,7 +184,11 @@ def _thinking_switch(tokenizer: Any, given: Mapping[str, Value]) -> str:
         if name in read and name not in given:
             prompts = [
                 tokenizer.apply_chat_template(
-                    _PROBE, tokenize=False, add_generation_prompt=True, **{name: on}
+                    _PROBE,
+                    tokenize=False,
+                    add_generation_prompt=True,
+                    chat_template=undated(tokenizer.get_chat_template()),
+                    **{name: on},
                 )
                 for on in (True, False)
             ]

@@ -65,3 +65,52 @@ def check_ids(tokenizer: Any, texts: Sequence[str], rows: Sequence[Sequence[int]
 
 def _token(tokenizer: Any, token: int) -> str:
     return f"the token {tokenizer.convert_ids_to_tokens(token)} ({token})"
+
+
+def check_plain(tokenizer: Any, prompts: list[str], ids: list[list[int]], plain: str) -> None:
+    """Refuses prompts whose own words hold special tokens, which end or open turns.
+
+    Args:
+        tokenizer: The tokenizer.
+        prompts: One user message each.
+        ids: The tokens of the rendered prompts.
+        plain: A rendered prompt that holds none.
+
+    Raises:
+        PromptError: A prompt with more special tokens than the plain one.
+    """
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    special |= {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special -= {tokenizer.unk_token_id}
+    usual = sum(i in special for i in tokenizer(plain, add_special_tokens=False)["input_ids"])
+    for prompt, row in zip(prompts, ids, strict=True):
+        if sum(i in special for i in row) > usual:
+            raise PromptError(
+                f"a prompt holds a special token of the model: {prompt[:60]!r}",
+                expected="words that the chat template wraps; the model would read the token as "
+                "the end or the start of a turn",
+                fix="take the token out of the prompt, or leave the prompt out",
+            )
+
+
+def check_length(text: str, length: int, max_length: int | None) -> None:
+    """Refuses a prompt that is longer than the model reads.
+
+    Args:
+        prompt: A user message.
+        length: Its tokens.
+        max_length: The most tokens, None for any number.
+
+    Raises:
+        PromptError: It is longer.
+    """
+    if max_length is not None and length > max_length:
+        raise PromptError(
+            f"a text has {length} tokens: {text[:60]!r}",
+            expected=f"at most {max_length}",
+            fix="shorten the text, or use a model with a longer context",
+        )
+    if length == 0:
+        raise PromptError(
+            f"the text {text[:60]!r} has no tokens", expected="at least one", fix="remove the text"
+        )
