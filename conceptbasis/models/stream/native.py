@@ -157,7 +157,7 @@ def measure_native(
         max_kl: Largest first-token KL on negative prompts under ablation.
         layer_fraction: Candidates at or above this share of the layers are out.
         n_measured: Candidates measured at a time.
-        progress: Told how many candidates are measured, of how many at most.
+        progress: Told how many candidates are measured, of how many in this round.
     """
     n_select = min(n_select, len(positive) // 2, len(negative) // 2)
     directions, norms = _differences(loaded, positive[n_select:], negative[n_select:])
@@ -177,7 +177,8 @@ def measure_native(
     for done, place in enumerate(order):
         scores[:, *place] = _score(loaded, directions[place], float(norms[place]), place[1], bench)
         measured[place] = True
-        progress(done + 1, len(order))
+        rounds = done // n_measured + 1
+        progress(done + 1, min(rounds * n_measured, len(order)))
         if (done + 1) % n_measured == 0 or done + 1 == len(order):
             selection = pick(max_kl)
             if selection.found:
