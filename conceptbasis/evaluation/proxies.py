@@ -108,9 +108,16 @@ class _ProxyRoute:
 
     def _edits(self, directions: Mapping[int, Tensor]) -> list[Edit]:
         source = self.mapped.source
-        sites, ratio = self.rebuilder.sites, self.study.config.replay.sink_ratio
+        sites, replay = self.rebuilder.sites, self.study.config.replay
+        centred = replay.mode == "affine"
         return [
-            Edit(layer, directions[own], max_norm=sites.sink_bound(layer, ratio))
+            Edit(
+                layer,
+                directions[own],
+                "affine" if centred else "ablate",
+                mean=sites.centre(layer, replay.centre) if centred else None,
+                max_norm=sites.sink_bound(layer, replay.sink_ratio),
+            )
             for layer, own in source
             if own in directions
         ]
