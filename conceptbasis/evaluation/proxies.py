@@ -51,7 +51,8 @@ def measure_proxies(rebuilder: Rebuilder, transfer: Transfer) -> list[Proxy]:
     route = _ProxyRoute(study, rebuilder, transfer)
     n_proxies = study.config.forecast.n_proxies
     with study.reporter.bar("proxy transfers") as advance:
-        for number, concept in enumerate(_candidates(study)):
+        candidates = _candidates(study)
+        for number, concept in enumerate(candidates):
             try:
                 proxy = _proxy(route, concept, number)
             except (CoverageError, NumericsError):
@@ -59,7 +60,7 @@ def measure_proxies(rebuilder: Rebuilder, transfer: Transfer) -> list[Proxy]:
                 proxy = Proxy(concept.name, 0.0)
             if proxy is not None:
                 found.append(proxy)
-            advance(len(found), n_proxies, concept.name)
+            advance(number + 1, len(candidates), f"{len(found)} of {n_proxies} found")
             if len(found) == n_proxies:
                 break
     return found
