@@ -150,6 +150,7 @@ def run_config(prompts: Path | None, **sections: Any) -> RunConfig:
             "n_shuffled": 2,
             "n_unrelated": 1,
             "n_control_prompts": 10,
+            "lengths": [4, 12],
         },
         "curve": {"kl_levels": [0.002, 0.01], "n_strengths": 4, "n_prompts": 12},
         "tracking": {"mode": "off"},

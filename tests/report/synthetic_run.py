@@ -76,7 +76,7 @@ CONDITIONS = {  # name: (draws, rate, recovered, benign exact match, arithmetic)
 }
 _RANGE = a.Range(0.9, 0.8, 0.95)
 STABILITY = a.Halves(replace(_RANGE, mean=0.7), None, _RANGE, replace(_RANGE, mean=0.93))
-SECRET = "forbidden lantern phrase"
+SECRET = "crimson lantern phrase"
 """Text of a hidden prompt, which no view may show without being asked for it."""
 
 SHARED_LAYER = 3

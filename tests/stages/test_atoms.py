@@ -33,7 +33,7 @@ from conceptbasis.runs.graph import load_result
 from conceptbasis.runs.storage import to_json
 from conceptbasis.stages.atoms import ATOMS
 
-SECRET = "forbidden lantern phrase"
+SECRET = "crimson lantern phrase"
 
 
 @pytest.fixture(scope="module")

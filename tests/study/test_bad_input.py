@@ -34,7 +34,7 @@ from conceptbasis.models.loading.creation import create_model, save_folder
 from conceptbasis.models.loading.load import load_model
 from conceptbasis.pipeline import run_pipeline
 from conceptbasis.saes.build import load_or_train
-from conceptbasis.saes.quality import measure_quality
+from conceptbasis.saes.quality import OrdinaryTexts, measure_quality
 from conceptbasis.saes.training import layer_folder
 from conceptbasis.study.opening import open_model
 
@@ -262,7 +262,12 @@ def test_sae_whose_codes_are_not_finite(ready, sides):
 
     texts = ready.suite.texts_for("B0")[:4]
     with pytest.raises(SaeError, match=r"layer 1 \(spoilt\) gives codes that are not finite"):
-        measure_quality(sides.target.loaded, {1: Spoilt()}, texts, {1: torch.ones(3, 40)})
+        measure_quality(
+            sides.target.loaded,
+            {1: Spoilt()},
+            texts,
+            OrdinaryTexts({1: torch.ones(3, 40)}, {1: None}, 0.0),
+        )
 
 
 # Coverage
