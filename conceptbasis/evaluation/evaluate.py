@@ -105,14 +105,16 @@ def _native(study: Study) -> Native:
     positive = [p.text for p in study.prompts("positive")]
     negative = [p.text for p in study.prompts("negative")]
     require_behavior(study, "target", positive[: section.n_select])
-    native = measure_native(
-        loaded,
-        positive,
-        negative,
-        n_select=section.n_select,
-        max_kl=section.max_kl,
-        layer_fraction=section.layer_fraction,
-    )
+    with study.reporter.bar("the target's own direction") as advance:
+        native = measure_native(
+            loaded,
+            positive,
+            negative,
+            n_select=section.n_select,
+            max_kl=section.max_kl,
+            layer_fraction=section.layer_fraction,
+            progress=lambda done, of: advance(done, of, ""),
+        )
     said = describe_bound(native.selection, section.max_kl)
     if said is not None:
         study.reporter.say(f"target: {said}")

@@ -137,6 +137,19 @@ def test_candidates_are_measured_in_the_order_of_the_estimate_until_one_passes(m
     assert found.selection.rejected["screened"] == len(found.selection.table) - 4
 
 
+def test_two_rounds_without_a_pass_raise_the_bound_before_the_rest_is_measured(monkeypatch):
+    loaded = make_loaded("llama")
+    calls = []
+    monkeypatch.setattr(
+        native, "_score", lambda *_: calls.append(1) or torch.tensor([0.0, 1.0, 0.3])
+    )
+    positive, negative = PROMPTS * 2, [f"{p} ?" for p in PROMPTS] * 2
+    options = {"n_select": 2, "layer_fraction": 1.0, "n_measured": 2}
+    found = measure_native(loaded, positive, negative, **options)
+    assert len(calls) == 4 < len(found.selection.table)
+    assert found.selection.max_kl == pytest.approx(0.4)
+
+
 def test_where_none_passes_the_bound_on_kl_is_doubled_and_said(monkeypatch):
     loaded = make_loaded("llama")
     monkeypatch.setattr(native, "_score", lambda *_: torch.tensor([0.0, 1.0, 0.3]))

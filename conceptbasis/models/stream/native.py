@@ -29,6 +29,9 @@ _ROWS = 64
 N_MEASURED = 20
 """Candidates that are measured at a time."""
 
+N_ROUNDS = 2
+"""Rounds after which the bound on KL is raised."""
+
 LARGEST_KL = 0.8
 """Where no candidate holds the bound on KL, it is doubled up to this one, in nats."""
 
@@ -147,7 +150,8 @@ def measure_native(
 
     Candidates are ablated as edits are replayed: at their benign means, with sinks left alone.
     A first-order estimate orders them, and they are measured in that order, `n_measured` at a
-    time, until one passes. If none does, the bound on KL is doubled, up to `LARGEST_KL`.
+    time, until one passes. If none of two rounds does, the bound on KL is doubled, up to
+    `LARGEST_KL`; the rest is measured only if that does not help.
 
     Args:
         loaded: The model.
@@ -177,18 +181,30 @@ def measure_native(
     for done, place in enumerate(order):
         scores[:, *place] = _score(loaded, directions[place], float(norms[place]), place[1], bench)
         measured[place] = True
-        rounds = done // n_measured + 1
+        rounds, is_last = done // n_measured + 1, done + 1 == len(order)
         progress(done + 1, min(rounds * n_measured, len(order)))
-        if (done + 1) % n_measured == 0 or done + 1 == len(order):
-            selection = pick(max_kl)
-            if selection.found:
-                break
-    while not selection.found and selection.max_kl < LARGEST_KL:
-        selection = pick(min(2 * selection.max_kl, LARGEST_KL))
+        if (done + 1) % n_measured and not is_last:
+            continue
+        selection = pick(max_kl)
+        if not selection.found and (rounds >= N_ROUNDS or is_last):
+            selection = _raised(pick, max_kl)
+        if selection.found:
+            break
     single = None
     if selection.position is not None and selection.layer is not None:
         single = directions[selection.position, selection.layer]
     return Native(directions[-1], norms[-1], selection, single, bench.tokens, stream)
+
+
+def _raised(pick: Callable[[float], Selection], max_kl: float) -> Selection:
+    """The pick at the first doubling of the bound at which one passes; else that at the largest."""
+    bound = max_kl
+    while bound < LARGEST_KL:
+        bound = min(2 * bound, LARGEST_KL)
+        selection = pick(bound)
+        if selection.found:
+            return selection
+    return pick(max(max_kl, LARGEST_KL))
 
 
 @dataclass(frozen=True)
