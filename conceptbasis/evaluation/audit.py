@@ -21,13 +21,13 @@ from conceptbasis.judges.base import Answers
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.stream.centred import centred_ablation
 from conceptbasis.models.stream.hooks import Edit, intervene
-from conceptbasis.models.stream.native import describe_bound, end_activations, measure_native
+from conceptbasis.models.stream.native import end_activations
 from conceptbasis.models.text.generation import generate
 from conceptbasis.results.audit import Audit, Swept
 from conceptbasis.runs.files import write_json
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.storage import to_json
-from conceptbasis.study.native import require_rate
+from conceptbasis.study.native import measure_own, require_rate
 
 STRENGTHS = (-4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0)
 """Steering strengths in standard deviations of the projection on negative prompts."""
@@ -65,17 +65,9 @@ def audit_model(
         max_new_tokens=run_config.evaluate.max_new_tokens,
         least=section.min_rate,
     )
-    native = measure_native(
-        loaded,
-        positive,
-        negative,
-        n_select=section.n_select,
-        max_kl=section.max_kl,
-        layer_fraction=section.layer_fraction,
+    native = measure_own(
+        loaded, positive, negative, section, reporter, label="own direction", role="model"
     )
-    said = describe_bound(native.selection, section.max_kl)
-    if said is not None:
-        reporter.say(said)
     layer = native.selection.layer
     if native.single is None or layer is None:
         raise ModelError(

@@ -22,11 +22,11 @@ from conceptbasis.methods.bridge import Bridge
 from conceptbasis.methods.native import NATIVE, NATIVE_PER_LAYER
 from conceptbasis.methods.routes import TRANSFER
 from conceptbasis.methods.untouched import BASELINE
-from conceptbasis.models.stream.native import Native, describe_bound, measure_native
+from conceptbasis.models.stream.native import Native
 from conceptbasis.models.text.divergence import count_flips
 from conceptbasis.results.conditions import Condition
 from conceptbasis.results.evaluation import BatchFlips, CapabilityChange, Evaluation, Example
-from conceptbasis.study.native import require_behavior
+from conceptbasis.study.native import measure_own, require_behavior
 from conceptbasis.study.study import Study, noun_clusters
 
 N_FLIP_PROMPTS = 64
@@ -105,20 +105,10 @@ def _native(study: Study) -> Native:
     positive = [p.text for p in study.prompts("positive")]
     negative = [p.text for p in study.prompts("negative")]
     require_behavior(study, "target", positive[: section.n_select])
-    with study.reporter.bar("the target's own direction") as advance:
-        native = measure_native(
-            loaded,
-            positive,
-            negative,
-            n_select=section.n_select,
-            max_kl=section.max_kl,
-            layer_fraction=section.layer_fraction,
-            progress=lambda done, of: advance(done, of, ""),
-        )
-    said = describe_bound(native.selection, section.max_kl)
-    if said is not None:
-        study.reporter.say(f"target: {said}")
-    return native
+    label = "the target's own direction"
+    return measure_own(
+        loaded, positive, negative, section, study.reporter, label=label, role="target"
+    )
 
 
 def _verdicts(shown: Sequence[bool | None]) -> Int[Tensor, " n_prompts"]:

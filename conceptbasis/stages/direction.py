@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from conceptbasis.core.directions.difference import probe_accuracy
-from conceptbasis.models.stream.native import describe_bound, end_activations, measure_native
+from conceptbasis.models.stream.native import end_activations
 from conceptbasis.results.direction import DonorDirection
 from conceptbasis.runs.graph import Stage
-from conceptbasis.study.native import require_behavior
+from conceptbasis.study.native import measure_own, require_behavior
 from conceptbasis.study.study import Study
 
 
@@ -19,19 +19,9 @@ def direction(study: Study) -> DonorDirection:
     section, loaded = study.config.direction, study.donor.loaded
     positive, negative = ([p.text for p in study.prompts(r)] for r in ("positive", "negative"))
     baseline = require_behavior(study, "donor", positive[: section.n_select])
-    with study.reporter.bar("direction") as advance:
-        native = measure_native(
-            loaded,
-            positive,
-            negative,
-            n_select=section.n_select,
-            max_kl=section.max_kl,
-            layer_fraction=section.layer_fraction,
-            progress=lambda done, of: advance(done, of, ""),
-        )
-    said = describe_bound(native.selection, section.max_kl)
-    if said is not None:
-        study.reporter.say(f"donor: {said}")
+    native = measure_own(
+        loaded, positive, negative, section, study.reporter, label="direction", role="donor"
+    )
     shown, absent = (end_activations(loaded, p)[-1] for p in (positive, negative))
     accuracy = tuple(
         probe_accuracy(shown[layer], absent[layer], generator=study.generator("probe", layer))

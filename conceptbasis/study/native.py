@@ -9,13 +9,53 @@ from conceptbasis.core.statistics.intervals import wilson
 from conceptbasis.errors import ModelError
 from conceptbasis.judges import find_judge
 from conceptbasis.judges.base import Answers, Judge
+from conceptbasis.models.stream.native import Native, describe_bound, measure_native
 from conceptbasis.models.text.generation import generate
 
 if TYPE_CHECKING:
     from conceptbasis.behaviors import Behavior
+    from conceptbasis.config.transfer import DirectionSection
     from conceptbasis.models.loading.loaded import LoadedModel
     from conceptbasis.results.harvest import SideName
+    from conceptbasis.runs.progress import Reporter
     from conceptbasis.study.study import Study
+
+
+def measure_own(
+    loaded: LoadedModel,
+    positive: list[str],
+    negative: list[str],
+    section: DirectionSection,
+    reporter: Reporter,
+    *,
+    label: str,
+    role: str,
+) -> Native:
+    """A model's own directions; a bound on KL that had to be raised is said.
+
+    Args:
+        loaded: The model.
+        positive: Prompts that show the behavior.
+        negative: Prompts that do not.
+        section: How the single direction is selected.
+        reporter: Told the progress.
+        label: Names the work.
+        role: What the model is called.
+    """
+    with reporter.bar(label) as advance:
+        native = measure_native(
+            loaded,
+            positive,
+            negative,
+            n_select=section.n_select,
+            max_kl=section.max_kl,
+            layer_fraction=section.layer_fraction,
+            progress=lambda done, of: advance(done, of, ""),
+        )
+    said = describe_bound(native.selection, section.max_kl)
+    if said is not None:
+        reporter.say(f"{role}: {said}")
+    return native
 
 
 def require_behavior(study: Study, side: SideName, prompts: list[str]) -> Interval:

@@ -170,7 +170,7 @@ def test_a_finished_run_opens_no_model_computes_nothing_and_answers_at_once(
         (opening, "load_model"),
         (opening, "load_or_train"),
         (measure, "measure_trial"),
-        (evaluate, "measure_native"),
+        (evaluate, "measure_own"),
         (Graph, "_compute"),
     ):
         monkeypatch.setattr(module, name, forbidden)
@@ -249,7 +249,7 @@ def test_a_changed_key_recomputes_only_what_stands_below_it(
     lines, last = Lines(), below or changed
     with pytest.MonkeyPatch.context() as patch:
         if last == "evaluate":
-            patch.setattr(evaluate, "measure_native", forbidden)
+            patch.setattr(evaluate, "measure_own", forbidden)
             with pytest.raises(AssertionError, match="called"):
                 run(ready, tmp_path / "run", lines, **sections)
         else:
@@ -333,7 +333,7 @@ def test_a_run_folder_is_held_by_one_process(ready, tmp_path):
 def test_native_is_measured_after_the_seal(ready, finished, tmp_path, monkeypatch):
     shutil.copytree(finished.folder, tmp_path / "run")
     calls = []
-    seal, native = Ledger.seal, evaluate.measure_native
+    seal, native = Ledger.seal, evaluate.measure_own
 
     def seal_noted(ledger, hashes):
         calls.append(("seal", dict(hashes)))
@@ -344,7 +344,7 @@ def test_native_is_measured_after_the_seal(ready, finished, tmp_path, monkeypatc
         return native(loaded, *arguments, **keywords)
 
     monkeypatch.setattr(Ledger, "seal", seal_noted)
-    monkeypatch.setattr(evaluate, "measure_native", native_noted)
+    monkeypatch.setattr(evaluate, "measure_own", native_noted)
     run(ready, tmp_path / "run", evaluate=SMALL)
     assert [name for name, _ in calls] == ["seal", "native"]
     assert calls[1][1] == str(ready.target)
