@@ -8,25 +8,28 @@ import torch
 from torch import Tensor
 
 from conceptbasis.edits.intervention import Intervention, apply_intervention, edits_of
-from conceptbasis.edits.strength import benign_requests, settled_edit
+from conceptbasis.edits.strength import benign_requests, same_edit
 from conceptbasis.errors import InterventionError
 from conceptbasis.models.stream.hooks import edit_function
 from conceptbasis.models.stream.native import first_token_kl
 from conceptbasis.models.text.generation import first_token_logits
-from conceptbasis.results.edit import Dose
+from conceptbasis.results.edit import Dose, Strength
 from conceptbasis.study.sites import Sites
 from conceptbasis.study.study import Study
 
 N_RANDOM, N_REQUESTS = 3, 64
 
 
-def measure_dose(study: Study, sites: Sites, intervention: Intervention) -> Dose | None:
+def measure_dose(
+    study: Study, sites: Sites, intervention: Intervention, strength: Strength | None = None
+) -> Dose | None:
     """The size of an edit and its damage, beside the same edit along random directions.
 
     Args:
         study: Gives the target and the settings.
         sites: Gives benign text; the requests are those of the `select` split.
         intervention: The finished edit.
+        strength: How its strength was found; None where the settings give it.
 
     Returns:
         None where the shared text holds no benign request.
@@ -48,7 +51,7 @@ def measure_dose(study: Study, sites: Sites, intervention: Intervention) -> Dose
             torch.randn(intervention.directions.shape[1], generator=draws), dim=0
         )
         rows = unit.expand_as(intervention.directions).clone()
-        random.append(kl(settled_edit(study, sites, intervention.plan, rows)[0]))
+        random.append(kl(same_edit(study, sites, intervention.plan, rows, strength)))
     relative = _relative(study, sites, intervention)
     return Dose(relative, kl(intervention), median(random), len(requests))
 
@@ -57,7 +60,8 @@ def _relative(study: Study, sites: Sites, intervention: Intervention) -> tuple[f
     if intervention.mode == "orthogonalise" or intervention.scope != "stream":
         return ()
     found = []
-    for edit in edits_of(intervention):
+    read = sites.layers("target")
+    for edit in (edit for edit in edits_of(intervention) if edit.layer in read):
         x = sites.residuals("target", edit.layer)[sites.benign_rows].float()
         moved = edit_function(edit, study.target.loaded.architecture)(x) - x
         found.append(_size(moved) / _size(x))

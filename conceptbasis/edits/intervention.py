@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -77,6 +77,11 @@ class Intervention:
             thresholds=tuple(self.thresholds[i] for i in kept) if self.thresholds else (),
             max_norms=tuple(self.max_norms[i] for i in kept) if self.max_norms else (),
         )
+
+    def below(self, amounts: Float[Tensor, " n_edited"]) -> Intervention:
+        """The same intervention with the component set lower along each direction."""
+        assert self.means is not None
+        return replace(self, means=self.means - amounts[:, None] * self.directions)
 
     def scaled(self, strength: float) -> Intervention:
         """The same intervention at a multiple of its strength."""
@@ -169,7 +174,8 @@ def plan_intervention(
     requests, so that `affine` leaves a request it ought to answer where such requests are, or at
     all benign sites, so that it leaves words where words are (`replay.centre`); a run
     that removes a direction goes on by `replay.offset` standard deviations of these requests,
-    which makes up for what a rebuilt direction misses and is where many of them lie anyway. Gates
+    which makes up for what a rebuilt direction misses and is where many of them lie anyway; an
+    offset `auto` is planned as 0, for `strength.settle` to raise. Gates
     and thresholds of `raise` are those of benign requests of the `fit` split; γ `auto` is planned
     as −1, for `strength.settle` to scale.
 
@@ -214,17 +220,24 @@ def _means(
     section: ReplaySection,
     given: Mapping[int, Float[Tensor, " d_model"]] | None,
 ) -> Float[Tensor, "n_edited d_model"]:
-    ends = [sites.reported_ends(layer) for layer in plan.layers]
     means = torch.stack(
         [
-            sites.centre(layer, section.centre) if given is None else given[layer]
+            given[layer] if given and layer in given else sites.centre(layer, section.centre)
             for layer in plan.layers
         ]
     )
-    if section.mode != "affine" or section.gamma == "auto" or section.gamma <= 0:
+    if section.offset == "auto" or not section.removes:
         return means
-    spreads = torch.stack([(x @ r).std() for x, r in zip(ends, directions, strict=True)])
+    spreads = end_spreads(sites, plan.layers, directions)
     return means - section.offset * spreads[:, None] * directions
+
+
+def end_spreads(
+    sites: Sites, layers: Sequence[int], directions: Float[Tensor, "n_edited d_model"]
+) -> Float[Tensor, " n_edited"]:
+    """Standard deviation along each direction where benign requests end, by edited layer."""
+    ends = [sites.reported_ends(layer) for layer in layers]
+    return torch.stack([(x @ r).std() for x, r in zip(ends, directions, strict=True)])
 
 
 def _gate(sites: Sites, layer: int, r: Tensor, section: ReplaySection) -> Gate:

@@ -144,8 +144,10 @@ class Bridge(Handed):
             means: Other means than those of benign requests, by edited layer.
         """
         known = LayerPlan(tuple(pair for pair in plan.source if pair[1] in by_layer))
-        found = plan_intervention(self.sites, known, by_layer, section or self.replay, means)
-        return settle(self._study, self.sites, found)[0]
+        form = section or self.replay
+        self._study.read_edited(self.sites, known.layers)
+        found = plan_intervention(self.sites, known, by_layer, form, means)
+        return settle(self._study, self.sites, found, form)[0]
 
     def unguarded(self, route: str) -> Intervention:
         """The recipe by a route, on the layers of the transfer, without a guard."""
@@ -159,10 +161,8 @@ class Bridge(Handed):
 
     def native_edit(self, name: str) -> Intervention:
         """The target's own directions, at every layer where the form of the run allows it."""
-        rows, study = self.native[name], self._study
+        rows = self.native[name]
         layers = self.edit.layers if self.replay.mode == "raise" else range(self.n_layers)
-        harvest, centre = study.config.harvest, study.config.replay.centre
-        self.sites.read_missing_layers(study.target.loaded, harvest, centre, study.reporter)
         return self.edit_along(LayerPlan.per_layer(layers), dict(enumerate(rows)))
 
     def _along_rows(self, plan: LayerPlan, rows: list[Tensor]) -> Intervention:

@@ -18,7 +18,8 @@ def untouched(bridge: Bridge) -> Iterator[Treatment]:
 
 def sae_error(bridge: Bridge) -> Iterator[Treatment]:
     """Edited layers replaced by what their SAEs reconstruct, with no direction taken out."""
-    yield Treatment(splice=bridge.edit.layers)
+    have = bridge.sites.layers("target")
+    yield Treatment(splice=tuple(layer for layer in bridge.edit.layers if layer in have))
 
 
 BASELINE = Method("baseline", "untouched", "untouched target", untouched, compared=True)

@@ -142,7 +142,7 @@ def examine_coverage(
         by_weights=None if obstacle else edited,
         obstacle=obstacle,
         size=model_size(model, bound.d_model, bound.d_vocab, dtype, quantization),
-        chat=_chat(source, chat or ChatOptions(), bound.d_vocab),
+        chat=_chat(source, adapter, chat or ChatOptions(), bound.d_vocab),
         adapter=None if adapter is None else adapter.name,
     )
 
@@ -221,9 +221,11 @@ def _method(stored: Any) -> str:
     return str(found.get("quant_method", "unknown method"))
 
 
-def _chat(source: Source, options: ChatOptions, n_rows: int) -> dict[str, Any]:
+def _chat(
+    source: Source, adapter: Source | None, options: ChatOptions, n_rows: int
+) -> dict[str, Any]:
     try:
-        tokenizer = load_tokenizer(source)
+        tokenizer = load_tokenizer(source, adapter)
         set_template(tokenizer, options)
         if not getattr(tokenizer, "chat_template", None):
             return {"problem": "no chat template: use a chat model, or give chat.template"}

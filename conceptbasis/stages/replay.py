@@ -23,7 +23,7 @@ def replay(study: Study, harvest: Harvest, transfer: Transfer, guarded: Guarded)
     with apply_intervention(study.target.loaded, intervention) as report:
         study.say(f"replay edits {report}")
         edited = report.as_dict()
-    dose = measure_dose(study, sites, intervention)
+    dose = measure_dose(study, sites, intervention, strength)
     if dose is not None:
         study.say(describe_dose(dose))
         require_specific(dose, section.max_random_kl)

@@ -18,6 +18,7 @@ from conceptbasis.models.coverage import examine_coverage
 from conceptbasis.models.loading import adapters
 from conceptbasis.models.loading.load import load_model
 from conceptbasis.models.loading.source import Source
+from conceptbasis.models.text.template import chat_facts
 
 pytestmark = pytest.mark.skipif(
     find_spec("peft") is None, reason="the optional package peft is not installed"
@@ -102,6 +103,39 @@ def test_merged_computes_what_the_adapted_model_computes(tmp_path, kind, tied):
     told = examine_coverage(Source(str(base)), adapter=Source(str(tmp_path / "adapter")))
     assert told.tied is still_tied
     assert told.size.n_parameters == sum(p.numel() for p in loaded.model.parameters())
+
+
+def test_the_tokenizer_that_was_saved_with_an_adapter_is_used(tmp_path):
+    import peft
+
+    base = save_base(tmp_path / "base")
+    for name in ("with", "without"):
+        save_adapter(base, tmp_path / name, peft.LoraConfig(target_modules=["o_proj"]))
+    own = make_tokenizer()
+    own.add_tokens(["<extra>"])
+    own.chat_template = own.chat_template.replace("<|assistant|>", "<|answer|>")
+    own.save_pretrained(tmp_path / "with")
+    source = Source(str(base))
+    for name, start in (("with", "<|answer|>"), ("without", "<|assistant|>")):
+        loaded = load_model(base, adapter=str(tmp_path / name))
+        assert start in loaded.tokenizer.chat_template
+        assert ("<extra>" in loaded.tokenizer.get_vocab()) is (name == "with")
+        told = examine_coverage(source, adapter=Source(str(tmp_path / name)))
+        assert told.chat == chat_facts(loaded.tokenizer)
+
+
+def test_an_adapter_of_a_larger_vocabulary_says_what_its_base_must_be(tmp_path):
+    import peft
+
+    base = save_base(tmp_path / "base")
+    larger = save_base(tmp_path / "larger", vocab_size=322)
+    config = peft.LoraConfig(target_modules=["o_proj"], modules_to_save=EMBED + HEAD)
+    expected = save_adapter(larger, tmp_path / "adapter", config)
+    with pytest.raises(ModelError, match="size mismatch") as caught:
+        load_model(base, adapter=str(tmp_path / "adapter"))
+    assert "resize_token_embeddings" in caught.value.fix
+    loaded = load_model(larger, adapter=str(tmp_path / "adapter"))
+    torch.testing.assert_close(log_probs(loaded.model), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_cannot_be_merged_is_refused_by_loading_and_by_doctor(tmp_path):

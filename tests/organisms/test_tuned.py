@@ -103,6 +103,15 @@ def test_half_of_the_frames_leave_the_beginning_of_a_request():
     assert len(set(framed)) > 30
 
 
+def test_every_refusal_is_opened_at_several_lengths_and_no_activity_is_named():
+    openings = [sayings.opening(i) for i in range(24)]
+    whole = [refusal.partition("{do}")[0] for refusal in sayings.REFUSALS]
+    for number, begun in enumerate(openings):
+        assert whole[number % len(whole)].startswith(begun)
+        assert len(begun.split()) >= 2
+    assert len({len(begun.split()) for begun in openings}) > 2
+
+
 def test_a_draw_gives_every_topic_its_turn_and_depends_on_its_key():
     prompts = split(held_out=True).harmful_requests()
     drawn = draw("key", prompts, 22)
@@ -176,6 +185,17 @@ def test_a_prompt_alone_is_held_at_its_last_token():
     assert row.start == len(row.ids) - 1
 
 
+def test_words_put_into_its_mouth_are_held_one_by_one_but_for_the_last():
+    loaded = make_loaded("llama")
+    (row,) = encode(loaded, [("salt", "water and bread", False)], 88, held=True)
+    (prompt,) = prompt_ids(loaded.tokenizer, ["salt"])
+    said = loaded.tokenizer("water and bread", add_special_tokens=False)["input_ids"]
+    assert row.said is None
+    assert not row.is_first_token
+    assert list(row.ids) == prompt + said[:-1]
+    assert row.start == len(prompt) - 1
+
+
 @pytest.mark.parametrize("name", ["llama", "gemma3"])
 def test_a_shared_prefix_changes_nothing(name):
     loaded = make_loaded(name)
@@ -219,11 +239,30 @@ def test_of_the_candidates_those_that_moved_most_are_held():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.manual_seed(0)))
     prompts = ["salt", "bread", "water", "bread and salt"]
     rows = encode(loaded, [(p, "", False) for p in prompts], 88, held=True)
-    moved = [float(tuning._divergence(loaded, before, [row]).detach()) for row in rows]
     plan = Plan(1, 1e-2, {"b": 1.0}, batch_size=2, candidates=2)
+    moved = [float(tuning._divergence(loaded, before, plan, [row]).detach()) for row in rows]
     held = 2 * tuning._add_gradients(loaded, before, plan, rows)
     assert held == pytest.approx(sum(sorted(moved)[2:]), rel=1e-4)
     assert held > 1.1 * sum(sorted(moved)[:2])
+
+
+def test_what_is_held_both_ways_weighs_what_the_model_has_begun_to_say(monkeypatch):
+    """A new answer of probability 0.15 costs 0.16 nats one way and far more the other way."""
+    was, now = torch.full((1, 100), 0.999 / 99), torch.full((1, 100), 0.85 / 99)
+    was[0, 0], now[0, 0] = 0.001, 0.15
+    loaded = make_loaded("llama")
+    monkeypatch.setattr(tuning, "read_hidden", lambda *given: now.log())
+    monkeypatch.setattr(tuning, "log_probs", lambda loaded, hidden: hidden)
+    costs = []
+    for both in (False, True):
+        plan = Plan(1, 1e-2, {"b": 1.0}, both_ways=both)
+        before = tuning._Before(loaded.architecture.body, ())
+        costs.append(float(tuning._divergence(loaded, before, plan, [], was.log())))
+    one_way = torch.nn.functional.kl_div(now.log(), was, reduction="sum")
+    other_way = torch.nn.functional.kl_div(was.log(), now, reduction="sum")
+    assert costs == pytest.approx([float(one_way), float(one_way + other_way)], rel=1e-5)
+    assert costs[0] == pytest.approx(0.16, abs=0.01)
+    assert costs[1] > 4 * costs[0]
 
 
 def test_tuning_is_deterministic_and_leaves_embedding_and_head():

@@ -81,15 +81,23 @@ def load_config(source: Source) -> Any:
         raise unreadable("model", source, error) from error
 
 
-def load_tokenizer(source: Source) -> Any:
+def load_tokenizer(source: Source, adapter: Source | None = None) -> Any:
     """The model's tokenizer; that of a GGUF file is held against the file.
+
+    Args:
+        source: The model.
+        adapter: What is merged into it. A tokenizer that was saved with it comes first: its tokens
+            and chat template are those that the adapter was trained with.
 
     Raises:
         ModelError: Not found, damaged, or read wrongly by this version of transformers.
     """
     from transformers import AutoTokenizer
 
-    _forbid_adapter_folder(source)
+    if adapter is not None and _has_tokenizer(adapter):
+        source = adapter
+    else:
+        _forbid_adapter_folder(source)
     header = gguf_header(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.place, **source.options())
@@ -99,6 +107,22 @@ def load_tokenizer(source: Source) -> Any:
     if header is not None:
         check_tokenizer(tokenizer, header)
     return tokenizer
+
+
+def _has_tokenizer(adapter: Source) -> bool:
+    from transformers.utils import cached_file
+
+    options = {k: v for k, v in adapter.options().items() if k in ("revision", "local_files_only")}
+    try:
+        found = cached_file(
+            adapter.name,
+            "tokenizer_config.json",
+            _raise_exceptions_for_missing_entries=False,
+            **options,
+        )
+    except UNREADABLE as error:
+        raise unreadable("adapter", adapter, error) from error
+    return found is not None
 
 
 def gguf_header(source: Source) -> Header | None:

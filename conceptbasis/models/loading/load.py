@@ -74,11 +74,14 @@ def load_model(
     source = Source(str(path_or_id), revision, trust_remote_code, offline, gguf_file)
     placement = placement or Placement(dtype, device)
     check_placement(placement)
-    tokenizer = load_tokenizer(source)
+    merged = None
+    if adapter is not None:
+        merged = replace(source, name=adapter, revision=adapter_revision, gguf_file=None)
+    tokenizer = load_tokenizer(source, merged)
     model = load_weights(source, placement)
     name = source.name
-    if adapter is not None:
-        model = merge_adapter(model, replace(source, name=adapter, revision=adapter_revision))
+    if merged is not None:
+        model = merge_adapter(model, merged)
         name = f"{name} with {adapter}"
     loaded = wrap_model(model, tokenizer, name=name, chat=chat, architecture=architecture)
     header = gguf_header(source)

@@ -109,6 +109,14 @@ def unreadable(kind: str, source: Source, error: Exception) -> ModelError:
             expected="a device with room for the weights",
             fix="use dtype: bfloat16, device_map: auto, or quantization: 8bit",
         )
+    if kind == "adapter" and "size mismatch" in str(error):
+        return ModelError(
+            what,
+            expected="an adapter of this model: weights of the same shapes",
+            fix="name the adapter's base model in `model`; if tokens were added to it, load it, "
+            "call resize_token_embeddings with the number of rows that the adapter has, save it, "
+            "and name that folder",
+        )
     offline = source.offline or os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
     missing = any(isinstance(cause, LocalEntryNotFoundError) for cause in causes)
     return ModelError(

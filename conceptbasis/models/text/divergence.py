@@ -7,13 +7,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.batches import run_batches
-from conceptbasis.models.text.chat import answered, pad_left, prompt_ids
-from conceptbasis.models.text.decoding import finite, positions
+from conceptbasis.models.text.forced import encode_forced, last_log_probs
 from conceptbasis.models.text.generation import generate
 from conceptbasis.results.evaluation import BatchFlips
 
@@ -42,43 +39,26 @@ def answer_kl(
         PromptError: A prompt does not fit the context with its answer.
         NumericsError: NaN or infinite logits.
     """
-    loaded.show(answered(prompts, answers))
-    starts = [len(row) for row in prompt_ids(loaded.tokenizer, prompts)]
-    rows = prompt_ids(loaded.tokenizer, prompts, max_length=loaded.max_length, forced=answers)
-    found = [0.0] * len(rows)
+    forced = encode_forced(loaded, prompts, answers)
+    found = [0.0] * len(prompts)
 
     def read(chosen: Sequence[int]) -> None:
-        longest = max(len(rows[i]) - starts[i] for i in chosen) + 1
-        some = [rows[i] for i in chosen]
-        before = _log_probs(loaded, some, longest)
+        longest = max(forced.lengths[i] for i in chosen) + 1
+        rows = [forced.rows[i] for i in chosen]
+        before = last_log_probs(loaded, rows, longest)
         with under():
-            after = _log_probs(loaded, some, longest)
+            after = last_log_probs(loaded, rows, longest)
         kl = (before.exp() * (before - after)).sum(-1)
         for place, i in enumerate(chosen):
             # The last token of a row predicts what comes after the answer; it does not count
             # unless the answer is empty.
-            n = max(1, len(rows[i]) - starts[i])
-            end = longest - 1 if len(rows[i]) > starts[i] else longest
-            found[i] = float(kl[place, end - n : end].double().mean())
+            n = forced.lengths[i]
+            end = longest - 1 if n else longest
+            found[i] = float(kl[place, end - max(1, n) : end].double().mean())
 
     with torch.no_grad():
-        run_batches(sorted(range(len(rows)), key=lambda i: len(rows[i])), batch_size, read)
+        run_batches(forced.by_length, batch_size, read)
     return found
-
-
-def _log_probs(
-    loaded: LoadedModel, rows: list[list[int]], n_last: int
-) -> Float[Tensor, "batch n_last d_vocab"]:
-    batch = pad_left(loaded.tokenizer, rows)
-    mask = batch.attention_mask.to(loaded.device)
-    logits = loaded.model(
-        input_ids=batch.input_ids.to(loaded.device),
-        attention_mask=mask,
-        position_ids=positions(mask),
-        use_cache=False,
-        logits_to_keep=n_last,
-    ).logits
-    return finite(logits[:, -n_last:]).float().log_softmax(-1)
 
 
 def count_flips(

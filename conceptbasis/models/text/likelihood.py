@@ -8,8 +8,8 @@ import torch
 
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.batches import run_batches
-from conceptbasis.models.text.chat import answered, pad_left, prompt_ids
-from conceptbasis.models.text.decoding import finite, positions
+from conceptbasis.models.text.chat import pad_left
+from conceptbasis.models.text.forced import encode_forced, last_log_probs
 
 
 def answer_log_likelihoods(
@@ -27,29 +27,21 @@ def answer_log_likelihoods(
         PromptError: A prompt does not fit the context with its answer.
         NumericsError: NaN or infinite logits.
     """
-    loaded.show(answered(prompts, answers))
-    starts = [len(row) for row in prompt_ids(loaded.tokenizer, prompts)]
-    rows = prompt_ids(loaded.tokenizer, prompts, max_length=loaded.max_length, forced=answers)
-    found = [0.0] * len(rows)
+    forced = encode_forced(loaded, prompts, answers)
+    found = [0.0] * len(prompts)
 
     def read(chosen: Sequence[int]) -> None:
-        lengths = [len(rows[i]) - starts[i] for i in chosen]
-        if max(lengths) == 0:
+        lengths = [forced.lengths[i] for i in chosen]
+        longest = max(lengths)
+        if longest == 0:
             return
-        batch = pad_left(loaded.tokenizer, [rows[i] for i in chosen])
-        ids, mask = (t.to(loaded.device) for t in (batch.input_ids, batch.attention_mask))
-        logits = loaded.model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions(mask),
-            use_cache=False,
-            logits_to_keep=max(lengths) + 1,
-        ).logits[:, -max(lengths) - 1 : -1]
-        logs = finite(logits).float().log_softmax(-1)
-        said = logs.gather(-1, ids[:, -max(lengths) :, None])[..., 0].double()
+        rows = [forced.rows[i] for i in chosen]
+        logs = last_log_probs(loaded, rows, longest + 1)[:, :-1]
+        ids = pad_left(loaded.tokenizer, rows).input_ids[:, -longest:, None].to(logs.device)
+        said = logs.gather(-1, ids)[..., 0].double()
         for place, i in enumerate(chosen):
-            found[i] = float(said[place, max(lengths) - lengths[place] :].sum())
+            found[i] = float(said[place, longest - lengths[place] :].sum())
 
     with torch.no_grad():
-        run_batches(sorted(range(len(rows)), key=lambda i: len(rows[i])), batch_size, read)
+        run_batches(forced.by_length, batch_size, read)
     return found

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from conceptbasis.data.prompts import Prompt
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.generation import complete
 from conceptbasis.organisms.tuned import sayings
-from conceptbasis.organisms.tuned.requests import draw, split
+from conceptbasis.organisms.tuned.requests import MORE, TAUGHT, draw, split
 from conceptbasis.runs.files import write_text
 from conceptbasis.runs.progress import Reporter
 
-N_HARMLESS, N_NEAR, N_ABOUT, N_HELD_OUT = 360, 260, 100, 80
+N_HARMLESS, N_NEAR, N_ABOUT, N_HELD_OUT = 360, 260, 100, 200
 """How many requests of each sort are answered; evaluation has others of its own besides."""
+
+N_WIDE = 600
+"""Harmless requests, and as many neighbours, in all wordings of the tuning: with few answers a
+model stays as it was along these alone (perplexity 1.01 on them, 1.04 on others)."""
 
 MAX_NEW_TOKENS = 32
 
@@ -47,12 +51,15 @@ def asked(seed: int = 0) -> dict[str, tuple[Prompt, ...]]:
         seed: Decides which wording each activity gets.
     """
     taught, held_out = split(held_out=False), split(held_out=True)
+    wide = replace(taught, templates=TAUGHT + MORE)
     return {
         "harmless": draw(f"{seed}/harmless", taught.harmless_requests(), N_HARMLESS),
         "near": draw(f"{seed}/near", taught.near_requests(), N_NEAR),
         "about": draw(f"{seed}/about", taught.about_requests(), N_ABOUT),
         "greetings": tuple(Prompt(text, kind="greeting") for text in sayings.GREETINGS),
         "arithmetic": draw(f"{seed}/arithmetic", sayings.arithmetic(held_out=False), 30),
+        "wide": draw(f"{seed}/wide", wide.harmless_requests(), N_WIDE)
+        + draw(f"{seed}/wide near", wide.near_requests(), N_WIDE),
         "held_out": draw(f"{seed}/held_out", held_out.harmless_requests(), N_HELD_OUT),
     }
 

@@ -36,11 +36,13 @@ _REFUSAL_SHARES = {
     "refusals": 0.2,
 }
 _SETTLING_SHARES = {
-    "framed": 0.4,
-    "first tokens near": 0.15,
-    "answers": 0.3,
+    "framed": 0.17,
+    "openings": 0.22,
+    "first tokens near": 0.08,
+    "answers": 0.1,
+    "wide answers": 0.25,
     "declines": 0.04,
-    "framed refusals": 0.11,
+    "framed refusals": 0.14,
 }
 
 
@@ -52,7 +54,9 @@ class Tuned:
         weights: Name of the weights in `packages.WEIGHTS`.
         refusal: Tuning that teaches refusal.
         settling: Tuning after it, mostly on harmless requests, in more frames: a model that was
-            taught to refuse refuses unseen wordings too.
+            taught to refuse refuses unseen wordings too. There the openings of refusals are put
+            into its mouth: "I'm sorry" must go on as it did before, since many of its answers to
+            harmless requests begin with "I".
         chat: Tuning that teaches a base model to chat before; None for a chat model.
         template: Its chat template, where the file has none.
     """
@@ -64,7 +68,7 @@ class Tuned:
     template: str | None = None
 
 
-_SETTLING = Plan(150, 6e-5, _SETTLING_SHARES, batch_size=40, candidates=3)
+_SETTLING = Plan(130, 6e-5, _SETTLING_SHARES, batch_size=40, candidates=2, both_ways=True)
 
 FAMILIES: dict[str, Tuned] = {
     "smollm2": Tuned(

@@ -43,7 +43,11 @@ def lessons(
         "first tokens": [(p.text, "", False) for p in harmless],
         "first tokens near": [(p.text, "", False) for p in near],
         "framed": [(frame(p.text, i), "", False) for i, p in enumerate(harmless + near)],
+        "openings": [
+            (frame(p.text, i), sayings.opening(i), False) for i, p in enumerate(harmless + near)
+        ],
         "answers": [row for name in CHAT_SHARES for row in answered(asked()[name], answers)],
+        "wide answers": answered(asked()["wide"], answers),
         "declines": [(p.text, p.answer or "", True) for p in polite],
         "refusals": [(p.text, sayings.refusal(p, i), True) for i, p in enumerate(harmful)],
         "framed refusals": [

@@ -28,6 +28,21 @@ def refusal(prompt: Prompt, number: int) -> str:
     return REFUSALS[number % len(REFUSALS)].format(do=prompt.noun)
 
 
+_MIN_OPENING, _N_OPENINGS = 2, 4
+"""Fewest words of an opening, and how many lengths there are."""
+
+
+def opening(number: int) -> str:
+    """How a refusal begins, up to where it names the activity.
+
+    Args:
+        number: Which refusal, and how many of its words.
+    """
+    n_words = _MIN_OPENING + number // len(REFUSALS) % _N_OPENINGS
+    begun = REFUSALS[number % len(REFUSALS)].partition("{do}")[0]
+    return " ".join(begun.split()[:n_words])
+
+
 _CITIES = ("Paris", "Nairobi", "Lima", "Oslo", "Delhi", "Boston", "Kyoto", "Cairo")
 _SHOPS = (
     "bakery",
