@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -13,7 +14,7 @@ from conceptbasis.config.run import RunConfig
 from conceptbasis.data.prompts import PromptSuite
 from conceptbasis.errors import CoverageError
 from conceptbasis.evaluation.bench import load_section_judge
-from conceptbasis.evaluation.overview import measure_overview, overview_lines
+from conceptbasis.evaluation.overview import measure_overview, overview_lines, require_space
 from conceptbasis.evaluation.summary import write_recipe, write_summary
 from conceptbasis.methods import check_methods
 from conceptbasis.models.stream.weights import check_weight_edits
@@ -21,6 +22,7 @@ from conceptbasis.results.edit import Replayed
 from conceptbasis.results.summary import Summary
 from conceptbasis.runs.files import CONFIG, folder_lock, value_hash, write_text
 from conceptbasis.runs.graph import Graph, Stage
+from conceptbasis.runs.overwriting import require_same_settings
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.summary import SUMMARY, read_summary
 from conceptbasis.stages import STAGES
@@ -47,6 +49,8 @@ def run_pipeline(
     folder: Path,
     reporter: Reporter,
     open_sae_log: OpenSaeLog | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Finished:
     """Runs a transfer, reusing whatever the run folder already holds.
 
@@ -59,6 +63,7 @@ def run_pipeline(
         folder: The run folder.
         reporter: Told the progress.
         open_sae_log: Gives the log of SAEs that are trained on the way; None to keep none.
+        overwrite: Whether a finished run with other settings in that folder may be replaced.
 
     Raises:
         ConceptBasisError: whatever is wrong with the input, said before anything is written
@@ -68,14 +73,17 @@ def run_pipeline(
     check_methods(config)
     suite = load_prompts(config, reporter)
     configs = (donor_config, target_config)
+    settings = _settings(donor_config, target_config, config)
     with folder_lock(folder):
+        if not overwrite:
+            require_same_settings(folder, settings)
         known = _recalled(configs, config, suite, folder, reporter)
         if known is not None:
             return known
         donor, target, suite = _open_sides(configs, config, suite, folder, reporter, open_sae_log)
         study = Study(folder, config, donor, target, suite, Ledger(config.budget), reporter)
         admit_target(study)
-        _write_config(folder, donor_config, target_config, config)
+        write_text(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False))
         (folder / SUMMARY).unlink(missing_ok=True)  # one of older stages must not be taken for this
         return run_stages(study)
 
@@ -135,6 +143,7 @@ def _open_sides(
     overview = measure_overview(donor, target, fitting, config, folder)
     for line in overview_lines(donor, target, config, overview, folder):
         reporter.say(line)
+    require_space(overview, folder)
     return donor, target, fitting
 
 
@@ -168,10 +177,9 @@ def _run_stage(graph: Graph, stage: Stage[object], study: Study) -> None:
         write_recipe(study, graph)
 
 
-def _write_config(folder: Path, donor: ModelConfig, target: ModelConfig, config: RunConfig) -> None:
-    values = {
+def _settings(donor: ModelConfig, target: ModelConfig, config: RunConfig) -> dict[str, Any]:
+    return {
         "donor": donor.model_dump(mode="json"),
         "target": target.model_dump(mode="json"),
         "run": config.model_dump(mode="json"),
     }
-    write_text(folder / CONFIG, yaml.safe_dump(values, sort_keys=False))

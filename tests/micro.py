@@ -203,6 +203,7 @@ class World:
             config,
             folder,
             QUIET,
+            overwrite=True,
         )
 
 

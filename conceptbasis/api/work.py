@@ -106,6 +106,7 @@ def transfer(
     out: str | PathLike[str] | None = None,
     config: SettingsLike = None,
     quiet: bool = False,
+    overwrite: bool = False,
     **settings: object,
 ) -> Run:
     """Runs a transfer from donor to target, or reuses what the folder already holds of it.
@@ -118,6 +119,7 @@ def transfer(
         out: Run folder; by default `runs/DONOR-to-TARGET`.
         config: Settings of the run.
         quiet: Whether no progress is told.
+        overwrite: Whether a finished run with other settings in that folder may be replaced.
         settings: Single settings over those of `config`, as docs/configuration.md lists them:
             `budget="B0"`, `replay={"directions": "per_layer"}`.
 
@@ -138,7 +140,7 @@ def transfer(
     silence_transformers()
     sides, run = (model_config(donor), model_config(target)), run_config(config, settings)
     folder = Path(out) if out else Path("runs") / f"{sides[0].name}-to-{sides[1].name}"
-    run_pipeline(*sides, run, folder, Reporter(quiet=quiet))
+    run_pipeline(*sides, run, folder, Reporter(quiet=quiet), overwrite=overwrite)
     return load_run(folder)
 
 

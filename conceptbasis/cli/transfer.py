@@ -32,6 +32,7 @@ def _add_transfer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", type=Path, required=True, help="its sae_configs/NAME.yaml")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/DONOR-to-TARGET)")
     parser.add_argument("--force", action="store_true", help="go on when the forecast rejects")
+    _add_overwrite(parser)
     add_tracking(parser)
 
 
@@ -39,7 +40,16 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/demo"), help="run folder (default: runs/demo)"
     )
+    _add_overwrite(parser)
     add_tracking(parser)
+
+
+def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a finished run with other settings in that folder",
+    )
 
 
 def _run_transfer(options: argparse.Namespace) -> None:
@@ -72,7 +82,9 @@ def _transfer(
 
     started = perf_counter()
     try:
-        finished = run_pipeline(*configs, out, reporter, open_sae_log=open_sae_log)
+        finished = run_pipeline(
+            *configs, out, reporter, open_sae_log=open_sae_log, overwrite=options.overwrite
+        )
     except CoverageError:
         if (out / "summary.json").exists():
             _log(out, configs, build_report(out, reuse=True), options.wandb)

@@ -11,6 +11,7 @@ from pathlib import Path
 from conceptbasis.config.run import RunConfig
 from conceptbasis.data.prompts import PromptSuite, Text
 from conceptbasis.data.texts import shared_texts
+from conceptbasis.errors import ArtifactError
 from conceptbasis.evaluation.timing import estimate_seconds, time_pieces
 from conceptbasis.models.loading.fetching import DTYPES
 from conceptbasis.models.loading.memory import Load, estimate_memory, model_size, most_at_once
@@ -121,6 +122,26 @@ def _sites(side: Side, texts: Sequence[Text], config: RunConfig) -> set[tuple[in
 
 def _existing(folder: Path) -> Path:
     return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+
+
+def require_space(overview: Overview, folder: Path) -> None:
+    """Refuses a run whose activations do not fit on the disk, before any is read.
+
+    Args:
+        overview: What was estimated.
+        folder: The run folder; what a run in it has stored already counts as there.
+
+    Raises:
+        ArtifactError: with what is needed and what is free.
+    """
+    stored = sum(path.stat().st_size for path in (folder / "harvest").glob("*.safetensors"))
+    if overview.bytes > overview.free + stored:
+        raise ArtifactError(
+            f"the disk of {folder} has {_size(overview.free)} free",
+            expected=f"about {_size(overview.bytes)} for the shared activations",
+            fix="give --out on a larger disk, or store less: fewer layers, harvest.n_texts, "
+            "harvest.storage: bfloat16",
+        )
 
 
 def overview_lines(

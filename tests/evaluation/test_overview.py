@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from conceptbasis.evaluation.overview import measure_overview, overview_lines
+from conceptbasis.errors import ArtifactError
+from conceptbasis.evaluation.overview import measure_overview, overview_lines, require_space
 from conceptbasis.results.harvest import Harvest
 from conceptbasis.runs.graph import load_result
 
@@ -38,6 +41,17 @@ def test_memory_holds_both_models_and_grows_with_the_sites(overview, sides, read
     more = ready.config(harvest={"n_texts": 2 * overview.n_texts, "layers_at_once": None})
     larger = measure_overview(sides.donor, sides.target, ready.suite, more, tmp_path / "x")
     assert larger.memory > overview.memory
+
+
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_read(overview, finished, tmp_path):
+    require_space(overview, tmp_path / "run")
+    full = replace(overview, free=overview.bytes // 2)
+    with pytest.raises(ArtifactError, match="free") as caught:
+        require_space(full, tmp_path / "run")
+    assert "harvest.storage: bfloat16" in caught.value.fix
+    require_space(full, finished.folder)  # its activations are there already
+    with pytest.raises(ArtifactError):
+        require_space(replace(full, free=0, bytes=3 * overview.bytes), finished.folder)
 
 
 def test_the_screen_names_models_saes_sites_device_time_and_disk(overview, sides, ready, tmp_path):

@@ -73,7 +73,8 @@ class Killed(Exception):
 
 def run(world, folder, reporter=QUIET, **sections):
     donor, target = world.donor_config(), world.target_config()
-    return run_pipeline(donor, target, world.config(**sections), folder, reporter)
+    config = world.config(**sections)
+    return run_pipeline(donor, target, config, folder, reporter, overwrite=True)
 
 
 @contextmanager
