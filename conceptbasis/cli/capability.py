@@ -55,8 +55,9 @@ def _run(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         chat=options.chat,
     )
-    write_json(options.folder / "capability.json", to_json(result))
+    # Shown first: a folder that cannot be written must not cost the measurement.
     console().print(terminal(capability_table(result)))
+    write_json(options.folder / "capability.json", to_json(result))
     say_next(options, "answers before and after", "replay", options.folder)
 
 

@@ -93,3 +93,17 @@ def test_the_commands_write_their_files(finished, tmp_path, capsys, monkeypatch)
     assert len(entries) == len(intervention.layers)
     assert main(["capability", folder]) == 2
     assert "nothing to measure" in capsys.readouterr().err
+
+
+def test_what_was_measured_is_shown_although_it_cannot_be_written(finished, tmp_path, capsys):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("the robin sings .\n")
+    taken = finished.folder / "capability.json"
+    taken.mkdir()  # as good as a folder that is read-only, and so for root too
+    try:
+        assert main(["capability", str(finished.folder), "--text", str(texts), "--quiet"]) != 0
+    finally:
+        taken.rmdir()
+    shown = capsys.readouterr()
+    assert "perplexity" in shown.out
+    assert "capability.json" in shown.err
