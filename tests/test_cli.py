@@ -140,3 +140,13 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(monkeypatch: pytest.Monke
     assert "torch" in problems[1]
     assert "too old" in problems[1]
     assert len(problems) == 2
+
+
+@pytest.mark.parametrize(("given", "meant"), [("trasfer", "transfer"), ("zzz", None)])
+def test_a_command_that_is_nearly_right_is_named(given, meant, capsys):
+    with pytest.raises(SystemExit):
+        main([given])
+    said = capsys.readouterr().err
+    assert "invalid choice" in said
+    assert ("did you mean" in said) is (meant is not None)
+    assert meant is None or f"did you mean {meant!r}?" in said

@@ -59,6 +59,44 @@ def test_a_transfer_prints_logs_and_names_what_is_next(
     assert captured.err.count("next: conceptbasis") == 2
 
 
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (["A", "B"], ("A", "B")),
+        (["--donor", "A", "B"], ("A", "B")),
+        (["B", "--donor", "A"], ("A", "B")),
+        (["A", "--target", "B"], ("A", "B")),
+        (["org/one", "organism:llama:0"], ("one", "organism-llama-0")),
+        (["A"], None),
+        (["A", "B", "C"], None),
+        (["A", "B", "--donor", "C"], None),
+    ],
+)
+def test_donor_and_target_are_named_in_order_or_by_option(
+    given: list[str],
+    names: tuple[str, str] | None,
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen: list[str] = []
+    replaced = pipeline.run_pipeline
+
+    def listening(donor: Any, target: Any, *more: Any, **options: Any) -> Any:
+        seen.extend((donor.name, target.name))
+        return replaced(donor, target, *more, **options)
+
+    monkeypatch.setattr(pipeline, "run_pipeline", listening)
+    for name in "ABC":
+        (tmp_path / f"{name}.yaml").write_text("model: organism:llama:0\n")
+    models = [str(tmp_path / f"{name}.yaml") if name in "ABC" else name for name in given]
+    code = main(["transfer", *models, "--out", str(tmp_path / "run"), "--wandb", "off"])
+    assert (code, tuple(seen)) == ((0, names) if names else (2, ()))
+    if names is None:
+        assert "expected: a donor and a target" in capsys.readouterr().err
+
+
 def test_the_same_state_is_logged_once_and_a_new_one_again(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from conceptbasis.api.frames import frame, html_table
 from conceptbasis.api.run import Run, load_run
 from conceptbasis.config.base import load_yaml, parse_config
-from conceptbasis.config.model import ModelConfig, load_model_config
+from conceptbasis.config.model import ModelLike, as_model_config
 from conceptbasis.config.run import RunConfig
 from conceptbasis.errors import ConfigError
 from conceptbasis.judges import find_judge
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from conceptbasis.saes.sae import Sae
 
-ModelLike: TypeAlias = ModelConfig | Mapping[str, object] | str | PathLike[str]
 """A model: a YAML file of `sae_configs/`, its keys, a hub id or folder, or the parsed form."""
 SettingsLike: TypeAlias = RunConfig | Mapping[str, object] | str | PathLike[str] | None
 """Settings of a run: a YAML file, its keys, or the parsed form."""
@@ -89,7 +88,7 @@ def train_saes(
     from conceptbasis.study.opening import add_saes, load_prompts, open_model
 
     silence_transformers()
-    parsed, run = model_config(model), run_config(config, settings)
+    parsed, run = as_model_config(model), run_config(config, settings)
     reporter = Reporter(quiet=quiet)
     suite = load_prompts(run, reporter)
     loaded = open_model(parsed, run.device, reporter)
@@ -138,7 +137,7 @@ def transfer(
     from conceptbasis.runs.progress import Reporter
 
     silence_transformers()
-    sides, run = (model_config(donor), model_config(target)), run_config(config, settings)
+    sides, run = (as_model_config(donor), as_model_config(target)), run_config(config, settings)
     folder = Path(out) if out else Path("runs") / f"{sides[0].name}-to-{sides[1].name}"
     run_pipeline(*sides, run, folder, Reporter(quiet=quiet), overwrite=overwrite)
     return load_run(folder)
@@ -178,23 +177,6 @@ def judge(
     kinds = [found.read(answer) if found.read else None for answer in given]
     table = frame("answer kind verdict", zip(given, kinds, verdicts, strict=True))
     return table.astype({"verdict": "boolean"})
-
-
-def model_config(model: ModelLike) -> ModelConfig:
-    """The configuration of a model, from any of its forms.
-
-    Raises:
-        ConfigError: if a file is missing, or a key or value does not fit.
-    """
-    if isinstance(model, ModelConfig):
-        return model
-    if not isinstance(model, Mapping):
-        text = fspath(model)
-        if text.endswith((".yaml", ".yml")):
-            return load_model_config(Path(text))
-        model = {"model": text}
-    named = str(model.get("model", "model")).rstrip("/").rpartition("/")[2].replace(":", "-")
-    return parse_config(ModelConfig, {"name": named, **model}, "model")
 
 
 def run_config(config: SettingsLike, settings: Mapping[str, object]) -> RunConfig:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from conceptbasis.cli.command import (
+    MODEL_HELP,
     Command,
     console,
     open_reporter,
@@ -16,12 +17,12 @@ from conceptbasis.cli.command import (
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model_config", type=Path, metavar="sae_configs/NAME.yaml")
+    parser.add_argument("model_config", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--out", type=Path, help="folder (default: runs/audit-NAME)")
 
 
 def _run(options: argparse.Namespace) -> None:
-    from conceptbasis.config.model import load_model_config
+    from conceptbasis.config.model import as_model_config
     from conceptbasis.evaluation.audit import audit_model
     from conceptbasis.report.model_tables import audit_tables
     from conceptbasis.report.table import terminal
@@ -30,7 +31,7 @@ def _run(options: argparse.Namespace) -> None:
     from conceptbasis.study.opening import load_prompts, open_model
 
     silence()
-    config, model = read_run_config(options), load_model_config(options.model_config)
+    config, model = read_run_config(options), as_model_config(options.model_config)
     reporter = open_reporter(options)
     out = options.out or Path("runs") / f"audit-{model.name}"
     suite = load_prompts(config, reporter)

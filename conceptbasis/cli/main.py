@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from conceptbasis import __version__
 
@@ -66,7 +66,7 @@ A first run:
   conceptbasis replay runs/demo          answers before and after, side by side
 
 Your own models: write two files like those in sae_configs/, then
-  conceptbasis transfer --donor sae_configs/A.yaml --target sae_configs/B.yaml --out runs/a-to-b
+  conceptbasis transfer sae_configs/A.yaml sae_configs/B.yaml --out runs/a-to-b
 Settings on the command line: --set budget=B0 --set fit.n_atoms=16 (docs/configuration.md).
 """
 
@@ -146,9 +146,22 @@ def find_command(place: str) -> Command:
     return found
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that names the command that was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends with status 2 and the message."""
+        from difflib import get_close_matches
+
+        _, found, rest = message.partition("invalid choice: ")
+        given = rest.partition(" (")[0].strip("'")
+        near = get_close_matches(given, [name for name, _, _ in COMMANDS], n=1) if found else []
+        super().error(message + "".join(f"; did you mean {name!r}?" for name in near))
+
+
 def build_parser(given: Sequence[str]) -> argparse.ArgumentParser:
     """The parser of all commands, with the options of those that the arguments name."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="conceptbasis",
         description="Take an intervention on a behavior, such as refusal, from one language model "
         "(the donor) and rebuild it in another (the target) from matched latents of sparse "

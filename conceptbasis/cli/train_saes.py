@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from conceptbasis.cli.command import (
+    MODEL_HELP,
     Command,
     add_tracking,
     console,
@@ -18,7 +19,7 @@ from conceptbasis.cli.command import (
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model_config", type=Path, metavar="sae_configs/NAME.yaml")
+    parser.add_argument("model_config", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--out", type=Path, help="folder for the SAEs (default: the cache)")
     parser.add_argument(
         "--logs",
@@ -30,14 +31,14 @@ def _add(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from conceptbasis.config.model import load_model_config
+    from conceptbasis.config.model import as_model_config
     from conceptbasis.report.model_tables import quality_table
     from conceptbasis.report.table import terminal
     from conceptbasis.study.opening import add_saes, load_prompts, open_model
     from conceptbasis.tracking.saes import SaeLog
 
     silence()
-    config, model = read_run_config(options), load_model_config(options.model_config)
+    config, model = read_run_config(options), as_model_config(options.model_config)
     reporter = open_reporter(options, "" if sys.stderr.isatty() else model.name)
     log_folder = options.logs or options.out or Path("runs") / f"saes-{model.name}"
     # A mode that cannot be is said before the work.
@@ -50,7 +51,7 @@ def _run(options: argparse.Namespace) -> None:
     if not options.quiet:
         console().print(terminal(quality_table(model.name, saes.quality, saes.left_out)))
         print(f"SAEs of {model.name}: {saes.folder or 'from a release'}")
-        example = ("transfer", "--donor", "A.yaml", "--target", "B.yaml")
+        example = ("transfer", "A.yaml", "B.yaml")
         say_next(options, "a transfer between two models", *example)
 
 

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from conceptbasis.cli.command import (
+    MODEL_HELP,
     Command,
     add_tracking,
     console,
@@ -18,7 +19,7 @@ from conceptbasis.cli.command import (
     say_next,
     silence,
 )
-from conceptbasis.errors import ConceptBasisError, CoverageError
+from conceptbasis.errors import ConceptBasisError, ConfigError, CoverageError
 
 if TYPE_CHECKING:
     from conceptbasis.config.model import ModelConfig
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
 
 
 def _add_transfer(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--donor", type=Path, required=True, help="its sae_configs/NAME.yaml")
-    parser.add_argument("--target", type=Path, required=True, help="its sae_configs/NAME.yaml")
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help=f"donor and target: {MODEL_HELP}"
+    )
+    parser.add_argument("--donor", metavar="MODEL", help="the donor, in place of the first MODEL")
+    parser.add_argument("--target", metavar="MODEL", help="the target, in place of the second")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/DONOR-to-TARGET)")
     parser.add_argument("--force", action="store_true", help="go on when the forecast rejects")
     _add_overwrite(parser)
@@ -54,12 +58,26 @@ def _add_overwrite(parser: argparse.ArgumentParser) -> None:
 
 def _run_transfer(options: argparse.Namespace) -> None:
     """Transfers from a donor to a target and prints what came of it."""
-    from conceptbasis.config.model import load_model_config
+    from conceptbasis.config.model import as_model_config
 
-    donor, target = load_model_config(options.donor), load_model_config(options.target)
+    donor, target = (as_model_config(model) for model in _two_models(options))
     out = options.out or Path("runs") / f"{donor.name}-to-{target.name}"
     configs = (donor, target, read_run_config(options))
     _transfer(options, configs, out, open_reporter(options))
+
+
+def _two_models(options: argparse.Namespace) -> tuple[str, str]:
+    named = [options.donor, options.target]
+    given = iter(options.models)
+    found = [name if name is not None else next(given, None) for name in named]
+    left = list(given)
+    if None in found or left:
+        raise ConfigError(
+            f"{len(options.models) + sum(name is not None for name in named)} models",
+            expected="a donor and a target",
+            fix="conceptbasis transfer DONOR TARGET, or --donor DONOR --target TARGET",
+        )
+    return found[0], found[1]
 
 
 _Configs: TypeAlias = "tuple[ModelConfig, ModelConfig, RunConfig]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -54,19 +55,28 @@ def parse_config(kind: type[Config], values: Mapping[str, Any], origin: str) -> 
 
 def _problem(kind: type[Section], where: tuple[Any, ...], code: str, message: str) -> str:
     name = ".".join(str(part) for part in where) or kind.__name__
-    return f"unknown key {name!r}" if code == "extra_forbidden" else f"{name}: {message}"
+    if code != "extra_forbidden":
+        return f"{name}: {message}"
+    near = get_close_matches(str(where[-1]), _section(kind, where[:-1]).model_fields, n=1)
+    return f"unknown key {name!r}" + "".join(f" (did you mean {key!r}?)" for key in near)
 
 
 def _keys(kind: type[Section], section: tuple[Any, ...]) -> str:
-    """The keys that a section knows, such as `saes.train` of a model configuration."""
+    name = ".".join(str(part) for part in section)
+    return f"keys{' of ' if section else ''}{name}: " + ", ".join(
+        _section(kind, section).model_fields
+    )
+
+
+def _section(kind: type[Section], section: tuple[Any, ...]) -> type[Section]:
+    """The class of a section, such as `saes.train` of a model configuration."""
     for part in section:
         if part not in kind.model_fields:
             continue  # a key of a mapping or a place in a list, whose values are sections
         annotation = kind.model_fields[part].annotation
         options = (annotation, *get_args(annotation))
         kind = next(o for o in options if isinstance(o, type) and issubclass(o, Section))
-    name = ".".join(str(part) for part in section)
-    return f"keys{' of ' if section else ''}{name}: " + ", ".join(kind.model_fields)
+    return kind
 
 
 class _Loader(yaml.SafeLoader):

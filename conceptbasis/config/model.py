@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -96,3 +98,27 @@ class ModelConfig(Section):
 def load_model_config(path: Path) -> ModelConfig:
     """Reads one `sae_configs/NAME.yaml`."""
     return parse_config(ModelConfig, {"name": path.stem} | load_yaml(path), str(path))
+
+
+ModelLike: TypeAlias = ModelConfig | Mapping[str, object] | str | PathLike[str]
+
+
+def as_model_config(model: ModelLike) -> ModelConfig:
+    """The configuration of a model, from any of its forms.
+
+    Args:
+        model: A YAML file, its keys, or a hub id, folder, GGUF file or organism with the default
+            settings, named by the last part of its name.
+
+    Raises:
+        ConfigError: if a file is missing, or a key or value does not fit.
+    """
+    if isinstance(model, ModelConfig):
+        return model
+    if not isinstance(model, Mapping):
+        text = fspath(model)
+        if text.endswith((".yaml", ".yml")):
+            return load_model_config(Path(text))
+        model = {"model": text}
+    named = str(model.get("model", "model")).rstrip("/").rpartition("/")[2].replace(":", "-")
+    return parse_config(ModelConfig, {"name": named, **model}, "model")

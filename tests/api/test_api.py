@@ -162,14 +162,14 @@ def test_a_folder_without_a_run_is_an_error(tmp_path):
 
 
 def test_models_are_named_by_file_keys_or_id():
-    from conceptbasis.api.work import model_config, run_config
+    from conceptbasis.api.work import as_model_config, run_config
 
-    assert model_config("Qwen/Qwen3-0.6B").name == "Qwen3-0.6B"
-    assert model_config({"model": "organism:llama:0"}).name == "organism-llama-0"
-    again = model_config({"name": "a", "model": "./b"})
-    assert model_config(again) is again
+    assert as_model_config("Qwen/Qwen3-0.6B").name == "Qwen3-0.6B"
+    assert as_model_config({"model": "organism:llama:0"}).name == "organism-llama-0"
+    again = as_model_config({"name": "a", "model": "./b"})
+    assert as_model_config(again) is again
     with pytest.raises(ConfigError, match="no_such_key"):
-        model_config({"model": "a", "no_such_key": 1})
+        as_model_config({"model": "a", "no_such_key": 1})
     laid = run_config({"replay": {"gamma": 2.0}}, {"replay": {"mode": "affine"}, "seed": 3})
     assert (laid.replay.gamma, laid.replay.mode, laid.seed) == (2.0, "affine", 3)
     assert run_config(laid, {"seed": 4}).replay == laid.replay

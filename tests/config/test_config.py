@@ -32,8 +32,13 @@ TYPES = "values of the types that docs/configuration.md names"
 @pytest.mark.parametrize(
     ("values", "named", "expected"),
     [
-        ({"bugdet": "B0"}, "unknown key 'bugdet'", f"keys: {', '.join(RunConfig.model_fields)}"),
-        ({"fit": {"n_atom": 3}}, "unknown key 'fit.n_atom'", FIT_KEYS),
+        (
+            {"bugdet": "B0"},
+            "unknown key 'bugdet' (did you mean 'budget'?)",
+            f"keys: {', '.join(RunConfig.model_fields)}",
+        ),
+        ({"fit": {"n_atom": 3}}, "'fit.n_atom' (did you mean 'n_atoms'?)", FIT_KEYS),
+        ({"fit": {"zzz": 3}}, "unknown key 'fit.zzz'", FIT_KEYS),
         ({"fit": {"n_atom": 3, "n_atoms": "many"}}, "unknown key 'fit.n_atom'", FIT_KEYS),
         ({"fit": {"n_atoms": "many"}}, "fit.n_atoms: ", TYPES),
         ({"fit": {"n_atoms": 0}}, "fit.n_atoms: ", TYPES),
