@@ -52,6 +52,16 @@ def test_compare_and_report(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "next: conceptbasis replay" in captured.err
 
 
+def test_compare_for_programs_and_papers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(folder), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["run"] for row in rows} == {str(folder)}
+    assert main(["compare", str(folder), "--csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(rows) + 1
+    assert main(["compare", str(folder), "--latex"]) == 0
+    assert capsys.readouterr().out.count(r"\begin{tabular}") == 1
+
+
 def test_compare_without_runs_says_what_to_give(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare"]) == 2
     assert "--wandb ENTITY/PROJECT" in capsys.readouterr().err

@@ -16,15 +16,19 @@ def _add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-workspace", action="store_true", help="save a view with panels to that project"
     )
-    parser.add_argument("--overview", action="store_true", help="print one Markdown row per run")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--overview", action="store_true", help="print one Markdown row per run")
+    form.add_argument("--csv", action="store_true", help="print every figure, one a row")
+    form.add_argument("--json", action="store_true", help="the same as JSON")
+    form.add_argument("--latex", action="store_true", help="print the tables for a paper")
     parser.add_argument("--group", help="only this group of the logged runs")
 
 
 def _run(options: argparse.Namespace) -> None:
     from conceptbasis.errors import ConfigError
     from conceptbasis.evaluation.metrics import view_of
-    from conceptbasis.report.run_tables import compare, overview
-    from conceptbasis.report.table import markdown, terminal
+    from conceptbasis.report.run_tables import compare, overview, tidy
+    from conceptbasis.report.table import as_csv, as_json, latex, markdown, terminal
     from conceptbasis.runs.files import check_run_folder
     from conceptbasis.runs.summary import read_summary
 
@@ -49,6 +53,10 @@ def _run(options: argparse.Namespace) -> None:
         )
     if options.overview:
         print(markdown(overview(runs)), end="")
+    elif options.csv or options.json:
+        print((as_csv if options.csv else as_json)(tidy(runs)), end="")
+    elif options.latex:
+        print("\n".join(latex(table) for table in compare(runs)), end="")
     else:
         for table in compare(runs):
             console().print(terminal(table, max_width=17))

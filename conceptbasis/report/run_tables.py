@@ -218,8 +218,9 @@ def _compare(runs: Mapping[str, RunView], metrics: Sequence[Metric]) -> Table:
 
 
 def _facts(views: Iterable[RunView]) -> list[Row]:
+    """What the runs were; what differs between them comes first."""
     about = [run.about for run in views]
-    return [
+    facts: list[Row] = [
         ("donor", *(a.donor for a in about)),
         ("target", *(a.target for a in about)),
         ("verdict", *(a.verdict.word for a in about)),
@@ -229,6 +230,26 @@ def _facts(views: Iterable[RunView]) -> list[Row]:
         ("layers edited", *(len(a.layers) for a in about)),
         ("answer tokens", *(a.max_new_tokens for a in about)),
     ]
+    return sorted(facts, key=lambda row: len(set(row[1:])) == 1)
+
+
+def tidy(runs: Mapping[str, RunView]) -> Table:
+    """Every figure of every condition of every run, one a row, for programs."""
+    rows = [
+        (name, run.about.donor, run.about.target, condition, key, *_with_ends(figure))
+        for name, run in runs.items()
+        for condition, figures in run.conditions.items()
+        for key, figure in figures.items()
+    ]
+    names = ("run", "donor", "target", "condition", "metric", "value", "low", "high", "n")
+    return Table("", columns(*names), rows)
+
+
+def _with_ends(figure: Figure) -> tuple[Cell, ...]:
+    """Value, ends of its interval and n; the last three None where there is no interval."""
+    if isinstance(figure, Interval):
+        return figure.value, figure.low, figure.high, figure.n
+    return figure, None, None, None
 
 
 def overview(runs: Mapping[str, RunView]) -> Table:
@@ -292,8 +313,5 @@ def condition_rows(summary: Summary) -> Table:
     rows = []
     for condition in summary.conditions:
         for key, figure in condition_figures(condition.figures, words).items():
-            ends = (
-                (figure.low, figure.high, figure.n) if isinstance(figure, Interval) else [None] * 3
-            )
-            rows.append((condition.name, condition.figures.draws, key, value_of(figure), *ends))
+            rows.append((condition.name, condition.figures.draws, key, *_with_ends(figure)))
     return Table("", columns("condition", "draws", "metric", "value", "low", "high", "n"), rows)

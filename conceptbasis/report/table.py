@@ -203,6 +203,49 @@ def markdown(table: Table) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in rows) + "\n"
 
 
+def as_csv(table: Table) -> str:
+    """Head and values of a table; an empty cell where there is none."""
+    import csv
+    import io
+
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([table.head, *table.rows])
+    return out.getvalue()
+
+
+def as_json(table: Table) -> str:
+    """Rows of a table as objects, one list."""
+    import json
+
+    rows = [dict(zip(table.head, row, strict=True)) for row in table.rows]
+    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "–": "--", "−": "$-$", "→": r"$\rightarrow$", "Δ": r"$\Delta$", "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+}  # fmt: skip
+
+
+def latex(table: Table) -> str:
+    """A table for papers, in the rules of the package booktabs."""
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join("".join(_LATEX.get(sign, sign) for sign in c) for c in cells) + r" \\"
+
+    sides = "".join("l" if column.words else "r" for column in table.columns)
+    body = []
+    for row in table.body:
+        if not isinstance(row, Group):
+            body.append(line(table.texts(row)))
+        elif row is not table.body[-1]:
+            body += [r"\midrule", *([line([row.name])] if row.name else [])]
+    rules = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", line(table.head), r"\midrule"]
+    return "\n".join([*rules, *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
 def format_number(value: float | None, unit: float | None = 1.0) -> str:
     """A figure in at most seven characters, or a dash."""
     if value is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,13 @@ from rich.console import Console
 
 from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.evaluation.metrics import view_of
-from conceptbasis.report.run_tables import before_after, compare, conditions_in_brief, overview
+from conceptbasis.report.run_tables import (
+    before_after,
+    compare,
+    conditions_in_brief,
+    overview,
+    tidy,
+)
 from conceptbasis.report.table import (
     MISSING,
     Change,
@@ -22,9 +29,12 @@ from conceptbasis.report.table import (
     In,
     Label,
     Table,
+    as_csv,
+    as_json,
     columns,
     format_delta,
     format_interval,
+    latex,
     markdown,
     terminal,
 )
@@ -81,6 +91,46 @@ def test_one_table_is_shown_in_every_form() -> None:
         ["name", "rate", "size"],
         [["a", rate, 1.25], ["b", None, -2.0]],
     )
+
+
+def test_values_for_programs_are_whole_and_a_paper_gets_its_rules() -> None:
+    columns_ = [Column("a, b", words=True), Column("50 %")]
+    table = Table("", columns_, [("x_1", 0.123456), Group("more & less"), ("y", None)])
+    assert as_csv(table) == '"a, b",50 %\nx_1,0.123456\ny,\n'
+    assert json.loads(as_json(table)) == [
+        {"a, b": "x_1", "50 %": 0.123456},
+        {"a, b": "y", "50 %": None},
+    ]
+    assert latex(table).splitlines() == [
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"a, b & 50 \% \\",
+        r"\midrule",
+        r"x\_1 & 0.12 \\",
+        r"\midrule",
+        r"more \& less \\",
+        r"y & -- \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def test_every_figure_of_every_run_is_a_row() -> None:
+    views = {name: view_of(make_summary()) for name in ("runs/a", "runs/b")}
+    found = tidy(views)
+    assert found.head[:5] == ["run", "donor", "target", "condition", "metric"]
+    key, rate = views["runs/a"].about.words.rate_key, views["runs/a"].rate("transfer")
+    rates = [row for row in found.rows if row[3:5] == ["transfer", key]]
+    assert [row[0] for row in rates] == ["runs/a", "runs/b"]
+    assert all(row[5:] == [rate.value, rate.low, rate.high, rate.n] for row in rates)
+    n_figures = sum(len(found) for view in views.values() for found in view.conditions.values())
+    assert len(found.rows) == n_figures
+
+
+def test_what_differs_between_runs_comes_first() -> None:
+    other = replace(make_summary(), budget="B0")
+    (table, *_) = compare({"a": view_of(make_summary()), "b": view_of(other)})
+    assert [row[0] for row in table.rows][:2] == ["budget", "donor"]
 
 
 def test_cells_carry_their_unit_and_what_is_to_be_said_about_them() -> None:
