@@ -17,7 +17,7 @@ from conceptbasis.errors import ConfigError
 from conceptbasis.evaluation.metrics import flat_figures
 from conceptbasis.results.summary import SaeQuality
 from conceptbasis.tracking.log import Tracker
-from conceptbasis.tracking.mode import resolve_mode
+from conceptbasis.tracking.mode import resolve_mode, with_environment
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent / "report"))
@@ -348,3 +348,22 @@ def test_offline_is_quick(tmp_path: Path) -> None:
     with Tracker(TrackingSection(mode="offline"), tmp_path) as tracker:
         tracker.log_config({"a": 1})
     assert time.perf_counter() - started < 10
+
+
+def test_wandbs_own_variables_fill_what_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "of-the-lab")
+    monkeypatch.setenv("WANDB_RUN_GROUP", "sweep 3")
+    monkeypatch.setenv("WANDB_TAGS", "mine, B0d,,")
+    left_open = Tracker(TrackingSection(mode="off"), Path("run"), group="a-to-b", tags=["B0d"])
+    assert (left_open.section.project, left_open.group) == ("of-the-lab", "sweep 3")
+    assert left_open.tags == ("B0d", "mine")
+    given = TrackingSection(mode="off", project="conceptbasis", group="pairs")
+    assert with_environment(given) == given
+    for name in ("WANDB_PROJECT", "WANDB_RUN_GROUP", "WANDB_TAGS"):
+        monkeypatch.delenv(name)
+    plain = Tracker(TrackingSection(mode="off"), Path("run"), group="a-to-b", tags=["B0d"])
+    assert (plain.section.project, plain.group) == ("conceptbasis", "a-to-b")
+    assert plain.tags == ("B0d",)
+    monkeypatch.setenv("WANDB_PROJECT", "a/b")
+    with pytest.raises(ConfigError, match="WANDB_PROJECT: project"):
+        with_environment(TrackingSection())

@@ -119,14 +119,15 @@ def _log(folder: Path, configs: _Configs, report: Path, mode: str | None) -> Non
     from conceptbasis.evaluation.metrics import view_of
     from conceptbasis.report.artifacts import RunFolder
     from conceptbasis.report.logged import layer_series, logged_tables
+    from conceptbasis.runs.files import versions
     from conceptbasis.runs.storage import to_json
     from conceptbasis.runs.summary import read_summary
     from conceptbasis.tracking.log import Tracker
-    from conceptbasis.tracking.mode import resolve_mode
+    from conceptbasis.tracking.mode import resolve_mode, with_environment
     from conceptbasis.tracking.once import is_logged, remember_logged, tracked_as
 
     summary, run = read_summary(folder), RunFolder(folder)
-    section = configs[2].tracking
+    section = with_environment(configs[2].tracking)
     about = view_of(summary).about
     donor, target, config = (c.model_dump(mode="json") for c in configs)
     tags = [about.budget, about.route, about.mode, about.verdict.word]
@@ -138,7 +139,7 @@ def _log(folder: Path, configs: _Configs, report: Path, mode: str | None) -> Non
     with Tracker(section, folder, mode=mode, group=group, tags=tags) as tracker:
         if not tracker.active:
             return
-        settings = {"donor": donor, "target": target, "run": config}
+        settings = {"donor": donor, "target": target, "run": config, "versions": versions()}
         tracker.log_config({**settings, "about": to_json(about)})
         for side in (summary.donor, summary.target):
             tracker.log_saes(side, made_here=False)
@@ -211,9 +212,8 @@ def _logging(options: argparse.Namespace, config: RunConfig) -> list[str]:
 
     section = config.tracking
     arguments = ["--wandb", resolve_mode(options.wandb, section.mode), "--logs", str(options.out)]
-    for key in ("project", "entity", "group"):
-        if (value := getattr(section, key)) is not None:
-            arguments += ["--set", f"tracking.{key}={value}"]
+    for key in sorted(section.model_fields_set & {"project", "entity", "group"}):
+        arguments += ["--set", f"tracking.{key}={getattr(section, key)}"]
     return arguments
 
 

@@ -18,7 +18,7 @@ from conceptbasis.evaluation.metrics import flat_figures
 from conceptbasis.results.summary import SaeQuality, SideSummary, Summary
 from conceptbasis.runs.storage import to_json
 from conceptbasis.runs.summary import SUMMARY, read_summary
-from conceptbasis.tracking.mode import resolve_mode
+from conceptbasis.tracking.mode import resolve_mode, tags_of_environment, with_environment
 from conceptbasis.tracking.quiet import folders_of_wandb, quiet_settings
 
 Histograms: TypeAlias = Mapping[int, Mapping[str, tuple[Sequence[int], Sequence[float]]]]
@@ -41,7 +41,8 @@ class Tracker:
     """A wandb run as a context manager; inert when tracking is off or after wandb has failed.
 
     Args:
-        section: The configuration of tracking.
+        section: The configuration of tracking; `WANDB_PROJECT`, `WANDB_RUN_GROUP`, `WANDB_TAGS`
+            and `WANDB_NOTES` fill what it leaves open.
         folder: The run's folder; wandb's files go to `wandb/` below it.
         mode: The flag of the command line; it goes before environment and section.
         name: Name of the run; the folder's name when None.
@@ -61,12 +62,12 @@ class Tracker:
         tags: Sequence[str] = (),
         job_type: str = "transfer",
     ) -> None:
-        self.section = section
+        self.section = section = with_environment(section)
         self.folder = folder
         self.mode = resolve_mode(mode, section.mode)
         self.name = name or folder.resolve().name
         self.group = section.group or group
-        self.tags = tuple(tags)
+        self.tags = tuple(dict.fromkeys([*tags, *tags_of_environment()]))
         self.job_type = job_type
         self._run: Any = None
         self._open: Any = None

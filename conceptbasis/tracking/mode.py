@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from conceptbasis.config.base import parse_config
+from conceptbasis.config.run import TrackingSection
 from conceptbasis.errors import ConfigError
 
 Resolved = Literal["online", "offline", "off"]
@@ -65,6 +67,29 @@ def resolve_mode(flag: str | None, configured: str) -> Resolved:
             fix="log in, or use --wandb offline and upload later with `wandb sync`",
         )
     return "online"
+
+
+def with_environment(section: TrackingSection) -> TrackingSection:
+    """The settings with project and group from wandb's own variables where none is given.
+
+    Args:
+        section: As configured; what was written there or given by `--set` goes first.
+    """
+    named = {"project": "WANDB_PROJECT", "group": "WANDB_RUN_GROUP"}
+    found = {
+        key: value
+        for key, variable in named.items()
+        if key not in section.model_fields_set and (value := os.environ.get(variable, "").strip())
+    }
+    if not found:
+        return section
+    return parse_config(TrackingSection, section.model_dump() | found, "WANDB_PROJECT")
+
+
+def tags_of_environment() -> tuple[str, ...]:
+    """Tags of `WANDB_TAGS`, which wandb drops where a run has tags of its own."""
+    given = os.environ.get("WANDB_TAGS", "").split(",")
+    return tuple(tag.strip() for tag in given if tag.strip())
 
 
 def _mode_of_environment() -> str | None:
