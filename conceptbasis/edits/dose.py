@@ -56,6 +56,25 @@ def measure_dose(
     return Dose(relative, kl(intervention), median(random), len(requests))
 
 
+def breaks(study: Study, sites: Sites, intervention: Intervention) -> bool:
+    """Whether an edit moves the first token of benign requests by more than an edit may whose
+    direction is to be the cause (`replay.max_random_kl`).
+
+    Args:
+        study: Gives the target and the bound.
+        sites: Gives benign requests of the `select` split; without any, nothing is known to break.
+        intervention: The edit.
+    """
+    requests = benign_requests(sites, study.behavior.neighbour)[0][:N_REQUESTS]
+    if not requests:
+        return False
+    loaded = study.target.loaded
+    before = first_token_logits(loaded, requests)
+    with apply_intervention(loaded, intervention):
+        after = first_token_logits(loaded, requests)
+    return float(first_token_kl(before, after).mean()) > study.config.replay.max_random_kl
+
+
 def _relative(study: Study, sites: Sites, intervention: Intervention) -> tuple[float, ...]:
     if intervention.mode == "orthogonalise" or intervention.scope != "stream":
         return ()

@@ -17,6 +17,7 @@ from torch import Tensor
 from conceptbasis.config.transfer import ReplaySection
 from conceptbasis.core.directions.recipe import Recipe
 from conceptbasis.data.prompts import Concept
+from conceptbasis.edits.dose import breaks
 from conceptbasis.edits.guard import GuardChoice, choose_guard, keep_out
 from conceptbasis.edits.intervention import (
     Intervention,
@@ -160,10 +161,20 @@ class Bridge(Handed):
         return self._along_rows(plan, list(safe))
 
     def native_edit(self, name: str) -> Intervention:
-        """The target's own directions, at every layer where the form of the run allows it."""
-        rows = self.native[name]
-        layers = self.edit.layers if self.replay.mode == "raise" else range(self.n_layers)
-        return self.edit_along(LayerPlan.per_layer(layers), dict(enumerate(rows)))
+        """The target's own directions, at every layer where the form of the run allows it.
+
+        Where that breaks the target, whose answers then say nothing of the directions, they are
+        replayed at the layers of the transfer.
+        """
+        by_layer = dict(enumerate(self.native[name]))
+        same = LayerPlan.per_layer(self.edit.layers)
+        if self.replay.mode == "raise":
+            return self.edit_along(same, by_layer)
+        everywhere = self.edit_along(LayerPlan.per_layer(range(self.n_layers)), by_layer)
+        if not breaks(self._study, self.sites, everywhere):
+            return everywhere
+        self._study.say(f"{name}: at every layer it breaks the target; at those of the transfer")
+        return self.edit_along(same, by_layer)
 
     def _along_rows(self, plan: LayerPlan, rows: list[Tensor]) -> Intervention:
         """An edit whose layers each have a direction of their own, whatever its plan."""

@@ -21,6 +21,7 @@ from conceptbasis.models.loading.fetching import (
     load_tokenizer,
     load_weights,
 )
+from conceptbasis.models.loading.head import read_whole_rows
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.loading.placement import execution_device
 from conceptbasis.models.loading.source import Source
@@ -121,6 +122,7 @@ def wrap_model(
     bound = resolve(model, parse_row(architecture) if architecture is not None else None)
     limit_ids(tokenizer, bound.d_vocab, name)
     _choose_expert_kernel(model, execution_device(bound.embed))
+    read_whole_rows(model)
     loaded = LoadedModel(model, tokenizer, bound, name)
     prove_sites(loaded)
     if architecture is not None:
