@@ -126,21 +126,16 @@ class ReplaySection(Section):
     gamma: float | Literal["auto"] = 1.0
     alpha: float = -4.0
     centre: Centre = "ends"
-    offset: Annotated[float, Field(ge=0)] | Literal["auto"] = 0.5
+    offset: float = Field(default=0.5, ge=0)
     threshold: float = Field(default=0.8, ge=0, le=1)
     benign_kl: PositiveFloat = 0.02
     benign_shrinkage: PositiveFloat | None = 3.0
     sink_ratio: float | None = Field(default=SINK_RATIO, gt=1)
     max_random_kl: PositiveFloat = 1.0
     directions: Literal["single", "per_layer"] = "single"
-    layers: Literal["all", "early", "last", "every"] = "all"
+    layers: Literal["all", "early", "last"] = "all"
     early_fraction: float = Field(default=0.8, gt=0, le=1)
     which: Literal["all", "attention"] = "all"
-
-    @property
-    def removes(self) -> bool:
-        """Whether the edit takes a direction out around a mean, which an offset can lower."""
-        return self.mode == "affine" and self.gamma != "auto" and self.gamma > 0
 
     @model_validator(mode="after")
     def _weights_are_writers(self) -> ReplaySection:
@@ -157,21 +152,8 @@ class ReplaySection(Section):
                 f"replay.gamma: auto finds a strength for mode raise, not {self.mode}: "
                 "set replay.mode to raise, or replay.gamma to a number"
             )
-        if self.offset == "auto" and not self.removes:
-            raise ValueError(
-                f"replay.offset: auto finds how far mode affine with γ > 0 goes, not {self.mode} "
-                f"with γ {self.gamma}: set replay.offset to a number"
-            )
         if self.mode == "raise" and self.gamma != "auto" and self.gamma >= 0:
             raise ValueError("mode raise strengthens: set replay.gamma to auto, or below 0")
-        if self.layers == "every" and (
-            self.directions != "single" or self.mode in ("add", "raise")
-        ):
-            raise ValueError(
-                "replay.layers: every edits layers that have no direction of their own: set "
-                "replay.directions to single and replay.mode to affine, ablate or orthogonalise, "
-                "or replay.layers to all"
-            )
         if self.which == "attention" and self.mode != "orthogonalise":
             raise ValueError("replay.which: attention needs mode orthogonalise")
         return self

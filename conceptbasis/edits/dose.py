@@ -79,8 +79,7 @@ def _relative(study: Study, sites: Sites, intervention: Intervention) -> tuple[f
     if intervention.mode == "orthogonalise" or intervention.scope != "stream":
         return ()
     found = []
-    read = sites.layers("target")
-    for edit in (edit for edit in edits_of(intervention) if edit.layer in read):
+    for edit in edits_of(intervention):
         x = sites.residuals("target", edit.layer)[sites.benign_rows].float()
         moved = edit_function(edit, study.target.loaded.architecture)(x) - x
         found.append(_size(moved) / _size(x))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -77,11 +77,6 @@ class Intervention:
             thresholds=tuple(self.thresholds[i] for i in kept) if self.thresholds else (),
             max_norms=tuple(self.max_norms[i] for i in kept) if self.max_norms else (),
         )
-
-    def below(self, amounts: Float[Tensor, " n_edited"]) -> Intervention:
-        """The same intervention with the component set lower along each direction."""
-        assert self.means is not None
-        return replace(self, means=self.means - amounts[:, None] * self.directions)
 
     def scaled(self, strength: float) -> Intervention:
         """The same intervention at a multiple of its strength."""
@@ -174,8 +169,7 @@ def plan_intervention(
     requests, so that `affine` leaves a request it ought to answer where such requests are, or at
     all benign sites, so that it leaves words where words are (`replay.centre`); a run
     that removes a direction goes on by `replay.offset` standard deviations of these requests,
-    which makes up for what a rebuilt direction misses and is where many of them lie anyway; an
-    offset `auto` is planned as 0, for `strength.settle` to raise. Gates
+    which makes up for what a rebuilt direction misses and is where many of them lie anyway. Gates
     and thresholds of `raise` are those of benign requests of the `fit` split; γ `auto` is planned
     as −1, for `strength.settle` to scale.
 
@@ -220,24 +214,17 @@ def _means(
     section: ReplaySection,
     given: Mapping[int, Float[Tensor, " d_model"]] | None,
 ) -> Float[Tensor, "n_edited d_model"]:
+    ends = [sites.reported_ends(layer) for layer in plan.layers]
     means = torch.stack(
         [
-            given[layer] if given and layer in given else sites.centre(layer, section.centre)
+            sites.centre(layer, section.centre) if given is None else given[layer]
             for layer in plan.layers
         ]
     )
-    if section.offset == "auto" or not section.removes:
+    if section.mode != "affine" or section.gamma == "auto" or section.gamma <= 0:
         return means
-    spreads = end_spreads(sites, plan.layers, directions)
+    spreads = torch.stack([(x @ r).std() for x, r in zip(ends, directions, strict=True)])
     return means - section.offset * spreads[:, None] * directions
-
-
-def end_spreads(
-    sites: Sites, layers: Sequence[int], directions: Float[Tensor, "n_edited d_model"]
-) -> Float[Tensor, " n_edited"]:
-    """Standard deviation along each direction where benign requests end, by edited layer."""
-    ends = [sites.reported_ends(layer) for layer in layers]
-    return torch.stack([(x @ r).std() for x, r in zip(ends, directions, strict=True)])
 
 
 def _gate(sites: Sites, layer: int, r: Tensor, section: ReplaySection) -> Gate:

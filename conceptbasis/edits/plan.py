@@ -44,8 +44,7 @@ def plan_layers(
         source = None
     else:
         source = surest_layer(agreements, section.early_fraction, n_layers)
-        layers = range(n_layers) if section.layers == "every" else agreements
-        plan = LayerPlan.single(layers, source)
+        plan = LayerPlan.single(agreements, source)
     if edited is not None:
         return plan.restrict(edited)
     return plan.restrict(edited_layers(section, plan.layers, n_layers, source))
@@ -71,12 +70,11 @@ def surest_layer(agreements: Mapping[int, float], early_fraction: float, n_layer
 def edited_layers(
     section: ReplaySection, layers: Sequence[int], n_layers: int, source: int | None
 ) -> list[int]:
-    """The layers that `replay.layers` leaves: all that are mapped, or every one of the model,
-    those below 0.8 L, or the last one.
+    """The layers that `replay.layers` leaves: all, those below 0.8 L, or the last one.
 
     Args:
         section: Says which.
-        layers: Layers that have a direction, or may share one.
+        layers: Layers that have a direction.
         n_layers: Of the model.
         source: The layer whose direction all of them share, None where each has its own; `raise`
             begins there, since earlier layers do not tell the classes apart yet.

@@ -145,10 +145,9 @@ class Bridge(Handed):
             means: Other means than those of benign requests, by edited layer.
         """
         known = LayerPlan(tuple(pair for pair in plan.source if pair[1] in by_layer))
-        form = section or self.replay
         self._study.read_edited(self.sites, known.layers)
-        found = plan_intervention(self.sites, known, by_layer, form, means)
-        return settle(self._study, self.sites, found, form)[0]
+        found = plan_intervention(self.sites, known, by_layer, section or self.replay, means)
+        return settle(self._study, self.sites, found)[0]
 
     def unguarded(self, route: str) -> Intervention:
         """The recipe by a route, on the layers of the transfer, without a guard."""

@@ -12,14 +12,18 @@ if TYPE_CHECKING:
 
 
 def procrustes(bridge: Bridge, pair: LayerPair) -> Moved:
-    """The donor's direction rotated; the layer map is not used."""
+    """The donor's direction rotated; the layer map is not used.
+
+    The donor layer is the one at the same depth, or the nearest to it whose residuals were read.
+    """
     from conceptbasis.core.directions.mappers import (
         fit_orthogonal_map,
         layer_at_depth,
         rebuild_by_map,
     )
 
-    donor = layer_at_depth(pair[0], bridge.n_layers, bridge.n_donor_layers)
+    same = layer_at_depth(pair[0], bridge.n_layers, bridge.n_donor_layers)
+    donor = min(bridge.sites.layers("donor"), key=lambda layer: (abs(layer - same), layer))
     own = (pair[0], donor)
     mapped = fit_orthogonal_map(bridge.moments(own))
     rebuilt = rebuild_by_map(bridge.direction.differences[donor], mapped)

@@ -18,8 +18,7 @@ def untouched(bridge: Bridge) -> Iterator[Treatment]:
 
 def sae_error(bridge: Bridge) -> Iterator[Treatment]:
     """Edited layers replaced by what their SAEs reconstruct, with no direction taken out."""
-    have = bridge.sites.layers("target")
-    yield Treatment(splice=tuple(layer for layer in bridge.edit.layers if layer in have))
+    yield Treatment(splice=bridge.edit.layers)
 
 
 BASELINE = Method("baseline", "untouched", "untouched target", untouched, compared=True)

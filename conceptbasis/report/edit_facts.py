@@ -57,10 +57,5 @@ def _edit(summary: Summary, offset: object) -> str:
     strength = MISSING if gamma is None else gamma
     text = f"{mode} on {summary.scope}, strength γ {strength}: {_WORDS.get(mode, mode)}"
     if mode == "affine" and (gamma or 0) > 0 and offset is not None:
-        size = (
-            "as large as benign requests bear"
-            if offset == "auto"
-            else f"of {offset} of their standard deviation"
-        )
-        text += f", less an offset {size}"
+        text += f", less an offset of {offset} of their standard deviation"
     return f"{text}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.results.layers import LayerPlan
@@ -84,23 +84,18 @@ class Forecast:
     reasons: tuple[str, ...]
 
 
-Knob = Literal["gamma", "offset"]
-
-
 @dataclass(frozen=True)
 class Strength:
     """A strength that was found on benign requests.
 
     Args:
-        knob: What was found: `gamma`, or `offset` in standard deviations.
-        value: Its size, 0 or above; γ is its negative.
+        value: The strength, 0 or above; γ is its negative.
         benign_kl: Mean first-token KL it does, nats.
         bound: What was allowed.
         reached: Whether the bound stopped it, and not the largest strength tried.
         n_requests: Benign requests it was found on.
     """
 
-    knob: Knob
     value: float
     benign_kl: float
     bound: float
@@ -113,9 +108,8 @@ class Dose:
     """How large an edit is.
 
     Args:
-        relative: By edited layer that was harvested, the root mean square of what the edit alone
-            changes at benign sites, as a share of that of the stream; empty for an edit of writers
-            or weights.
+        relative: By edited layer, the root mean square of what the edit alone changes at benign
+            sites, as a share of that of the stream; empty for an edit of writers or weights.
         kl: Mean first-token KL on benign requests under the edit, nats.
         random_kl: The median of the same edit along random directions.
         n_requests: Benign requests.

@@ -40,21 +40,6 @@ def test_the_direction_of_the_single_layer_is_used_at_every_layer():
     assert plan.source == ((2, 5), (4, 5), (5, 5), (7, 5))
 
 
-def test_every_layer_of_the_model_may_share_the_direction():
-    every = SINGLE.model_copy(update={"layers": "every"})
-    plan = plan_layers(AGREEMENTS, every, 8)
-    assert plan.layers == tuple(range(8))
-    assert plan.sources == (5,)
-    assert plan_layers(AGREEMENTS, every, 8, edited=[0, 4]).source == ((0, 5), (4, 5))
-
-
-@pytest.mark.parametrize("changes", [{"directions": "per_layer"}, {"mode": "raise", "gamma": -1.0}])
-def test_layers_without_a_direction_cannot_have_one_of_their_own(changes):
-    ReplaySection(layers="every")
-    with pytest.raises(ValueError, match=r"replay\.layers: every"):
-        ReplaySection(layers="every", **changes)
-
-
 def test_the_single_direction_may_be_of_a_layer_that_is_not_edited():
     last = SINGLE.model_copy(update={"layers": "last"})
     assert plan_layers(AGREEMENTS, last, 8).source == ((7, 5),)

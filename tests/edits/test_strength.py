@@ -15,7 +15,6 @@ from conceptbasis.edits.finished import load_replayed
 from conceptbasis.edits.intervention import (
     apply_intervention,
     edits_of,
-    end_spreads,
     intervention_of,
     plan_intervention,
 )
@@ -49,10 +48,6 @@ def planned(study, sites, seed=0):
     return plan_intervention(sites, plan, by_layer, study.config.replay)
 
 
-def settled(study, sites, seed=0):
-    return settle(study, sites, planned(study, sites, seed), study.config.replay)
-
-
 def kl_of(study, sites, intervention):
     loaded, found = study.target.loaded, []
     for group in benign_requests(sites, study.behavior.neighbour):
@@ -64,7 +59,7 @@ def kl_of(study, sites, intervention):
 
 def test_the_bound_holds_and_a_larger_one_allows_more(made):
     study, sites = made(benign_kl=0.01)
-    few, found = settled(study, sites)
+    few, found = settle(study, sites, planned(study, sites))
     assert found.reached
     assert 0 < found.benign_kl <= 0.01
     assert kl_of(study, sites, few) == pytest.approx(found.benign_kl, rel=1e-3)
@@ -72,14 +67,14 @@ def test_the_bound_holds_and_a_larger_one_allows_more(made):
     assert few.gamma == pytest.approx(-found.value)
     assert "0.01 nats allowed" in describe(found)
     more_study, _ = made(benign_kl=0.05)
-    more, _ = settled(more_study, sites)
+    more, _ = settle(more_study, sites, planned(study, sites))
     assert more.gamma < few.gamma
 
 
 def test_a_strength_that_was_given_stays(made):
     study, sites = made(gamma=-0.7)
     whole = planned(study, sites)
-    assert settle(study, sites, whole, study.config.replay) == (whole, None)
+    assert settle(study, sites, whole) == (whole, None)
     assert whole.gamma == -0.7
 
 
@@ -92,7 +87,7 @@ def test_only_benign_requests_of_the_selection_split_are_read(made, monkeypatch)
         return first_token_logits(loaded, prompts)
 
     monkeypatch.setattr(module, "first_token_logits", listen)
-    settled(study, sites)
+    settle(study, sites, planned(study, sites))
     allowed = {
         t.content[0][1]
         for t in sites.split_texts("select")
@@ -129,55 +124,13 @@ def test_shared_text_without_requests_is_an_error(made):
     study, sites = made()
     none = replace(sites, texts=[replace(t, text_class="mentions") for t in sites.texts])
     with pytest.raises(PromptError, match="no benign request"):
-        settled(study, none)
+        settle(study, none, planned(study, sites))
 
 
 def test_no_strength_within_the_bound_is_an_error():
     with pytest.raises(InterventionError, match="no strength holds"):
-        require_strength(Strength("gamma", 0.0, 0.0, 0.02, True, 10))
-    require_strength(Strength("gamma", 0.1, 0.01, 0.02, True, 10))
-
-
-OFFSET = {"mode": "affine", "gamma": 1.0, "offset": "auto"}
-
-
-def test_an_offset_goes_as_far_as_benign_requests_allow(made):
-    study, sites = made(**OFFSET, benign_kl=0.05)
-    edit, found = settled(study, sites)
-    assert found.knob == "offset"
-    assert found.reached
-    assert 0 < found.benign_kl <= 0.05
-    plain = planned(study, sites)
-    lower = ((plain.means - edit.means) * edit.directions).sum(-1)
-    spreads = end_spreads(sites, LAYERS, edit.directions)
-    assert torch.allclose(lower, found.value * spreads, atol=1e-5)
-    assert kl_of(study, sites, edit) == pytest.approx(found.benign_kl, rel=1e-3)
-    assert kl_of(study, sites, plain.below(1.2 * found.value * spreads)) > 0.05
-    assert f"offset {found.value:.3g} σ" in describe(found)
-
-
-def test_an_offset_that_is_found_is_that_of_the_same_number(made):
-    study, sites = made(**OFFSET, benign_kl=0.05)
-    edit, found = settled(study, sites)
-    given, _ = made(**{**OFFSET, "offset": found.value})
-    again, nothing = settled(given, sites)
-    assert nothing is None
-    assert torch.allclose(again.means, edit.means, atol=1e-6)
-
-
-def test_where_benign_requests_bear_no_offset_the_plain_edit_stays(made):
-    study, sites = made(**OFFSET, benign_kl=1e-12)
-    edit, found = settled(study, sites)
-    assert found.value == 0
-    assert torch.equal(edit.means, planned(study, sites).means)
-    require_strength(found)
-
-
-def test_another_form_does_not_take_the_strength_of_the_run(made):
-    study, sites = made(**OFFSET)
-    form = study.config.replay.model_copy(update={"offset": 0.0})
-    whole = planned(study, sites)
-    assert settle(study, sites, whole, form) == (whole, None)
+        require_strength(Strength(0.0, 0.0, 0.02, True, 10))
+    require_strength(Strength(0.1, 0.01, 0.02, True, 10))
 
 
 def test_a_whole_run_keeps_what_it_found(ready, sides, tmp_path):
