@@ -44,7 +44,7 @@ def evaluate_all(study: Study, bridge: Bridge) -> Evaluation:
         ModelError: if the target does not show the behavior.
     """
     hashes = study.ledger.require_sealed()
-    native = _native(study)
+    native = _native(study, bridge.edit.layers)
     own = native_directions(native)
     bench = make_bench(study, bridge.sites, native.behavior_tokens)
     trials, left_out = all_trials(bridge.with_native(own), bench.section, study.behavior)
@@ -99,7 +99,7 @@ def native_directions(native: Native) -> dict[str, Tensor]:
     return found
 
 
-def _native(study: Study) -> Native:
+def _native(study: Study, edited: Sequence[int]) -> Native:
     """The target's own directions (budget B2)."""
     section, loaded = study.config.direction, study.target.loaded
     positive = [p.text for p in study.prompts("positive")]
@@ -107,7 +107,14 @@ def _native(study: Study) -> Native:
     require_behavior(study, "target", positive[: section.n_select])
     label = "the target's own direction"
     return measure_own(
-        loaded, positive, negative, section, study.reporter, label=label, role="target"
+        loaded,
+        positive,
+        negative,
+        section,
+        study.reporter,
+        label=label,
+        role="target",
+        fallback=edited,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from conceptbasis.core.statistics.interval import Interval
@@ -30,6 +31,7 @@ def measure_own(
     *,
     label: str,
     role: str,
+    fallback: Sequence[int] | None = None,
 ) -> Native:
     """A model's own directions; a bound on KL that had to be raised is said.
 
@@ -41,20 +43,31 @@ def measure_own(
         reporter: Told the progress.
         label: Names the work.
         role: What the model is called.
+        fallback: Layers at which candidates are ablated where none passes at every layer, since
+            an edit of the lowest layers breaks some models along any direction.
     """
-    with reporter.bar(label) as advance:
-        native = measure_native(
-            loaded,
-            positive,
-            negative,
-            n_select=section.n_select,
-            max_kl=section.max_kl,
-            layer_fraction=section.layer_fraction,
-            progress=lambda done, of: advance(done, of, ""),
-        )
-    said = describe_bound(native.selection, section.max_kl)
-    if said is not None:
-        reporter.say(f"{role}: {said}")
+
+    def measure(layers: Sequence[int] | None) -> Native:
+        with reporter.bar(label) as advance:
+            native = measure_native(
+                loaded,
+                positive,
+                negative,
+                n_select=section.n_select,
+                max_kl=section.max_kl,
+                layer_fraction=section.layer_fraction,
+                layers=layers,
+                progress=lambda done, of: advance(done, of, ""),
+            )
+        said = describe_bound(native.selection, section.max_kl)
+        if said is not None:
+            reporter.say(f"{role}: {said}")
+        return native
+
+    native = measure(None)
+    if native.single is None and fallback is not None:
+        reporter.say(f"{role}: selected again, ablated at the layers that are edited")
+        native = measure(fallback)
     return native
 
 

@@ -71,7 +71,11 @@ def read_stream(loaded: LoadedModel, prompts: Sequence[str]) -> Stream:
 
 
 def centred_ablation(
-    direction: Float[Tensor, " d_model"], stream: Stream, *, offset: float = 0.0
+    direction: Float[Tensor, " d_model"],
+    stream: Stream,
+    *,
+    offset: float = 0.0,
+    layers: Sequence[int] | None = None,
 ) -> list[Edit]:
     """The edits that hold the stream's reading of a direction at its mean after every block.
 
@@ -82,10 +86,11 @@ def centred_ablation(
         direction: Unit vector r.
         stream: Means and bounds.
         offset: How far below the mean, in standard deviations.
+        layers: The blocks; None is every one.
     """
     spreads = (stream.ends @ direction).std(dim=1)
     means = stream.means - offset * spreads[:, None] * direction
     return [
-        Edit(layer, direction, "affine", mean=mean, max_norm=float(bound))
-        for layer, (mean, bound) in enumerate(zip(means, stream.bounds, strict=True))
+        Edit(layer, direction, "affine", mean=means[layer], max_norm=float(stream.bounds[layer]))
+        for layer in (range(len(means)) if layers is None else layers)
     ]

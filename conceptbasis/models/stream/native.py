@@ -144,6 +144,7 @@ def measure_native(
     max_kl: float = 0.1,
     layer_fraction: float = 0.8,
     n_measured: int = N_MEASURED,
+    layers: Sequence[int] | None = None,
     progress: Progress = lambda done, of: None,
 ) -> Native:
     """Difference of means per layer and position, and the published selection among them.
@@ -161,12 +162,15 @@ def measure_native(
         max_kl: Largest first-token KL on negative prompts under ablation.
         layer_fraction: Candidates at or above this share of the layers are out.
         n_measured: Candidates measured at a time.
+        layers: Where candidates are ablated; None is at every layer, as published.
         progress: Told how many candidates are measured, of how many in this round.
     """
     n_select = min(n_select, len(positive) // 2, len(negative) // 2)
     directions, norms = _differences(loaded, positive[n_select:], negative[n_select:])
     stream = read_stream(loaded, negative[n_select:])
-    bench = _make_bench(loaded, stream, list(positive[:n_select]), list(negative[:n_select]))
+    bench = _make_bench(
+        loaded, stream, list(positive[:n_select]), list(negative[:n_select]), layers
+    )
     effects = ablation_effects(loaded, bench.positive, bench.tokens, stream, directions)
     order = _order(effects, int(effects.shape[1] * layer_fraction))
     scores = torch.full((3, *effects.shape), torch.nan)
@@ -214,6 +218,7 @@ class _Bench:
     stream: Stream
     positive: list[str]
     negative: list[str]
+    layers: Sequence[int] | None
     base_negative: Float[Tensor, "n d_vocab"]
     tokens: Int[Tensor, " n_tokens"]
 
@@ -237,11 +242,15 @@ def describe_bound(selection: Selection, asked: float) -> str | None:
 
 
 def _make_bench(
-    loaded: LoadedModel, stream: Stream, positive: list[str], negative: list[str]
+    loaded: LoadedModel,
+    stream: Stream,
+    positive: list[str],
+    negative: list[str],
+    layers: Sequence[int] | None,
 ) -> _Bench:
     before = [first_token_logits(loaded, prompts) for prompts in (positive, negative)]
     tokens = find_behavior_tokens(*before)
-    return _Bench(stream, positive, negative, before[1], tokens)
+    return _Bench(stream, positive, negative, layers, before[1], tokens)
 
 
 def _differences(
@@ -269,7 +278,7 @@ def _score(
     loaded: LoadedModel, unit: Tensor, norm: float, layer: int, bench: _Bench
 ) -> Float[Tensor, " 3"]:
     """Bypass score, induce score and KL of one candidate."""
-    with intervene(loaded, centred_ablation(unit, bench.stream)):
+    with intervene(loaded, centred_ablation(unit, bench.stream, layers=bench.layers)):
         bypass = behavior_score(first_token_logits(loaded, bench.positive), bench.tokens)
         kl = first_token_kl(bench.base_negative, first_token_logits(loaded, bench.negative))
     with intervene(loaded, [Edit(layer, unit, "add", amount=norm)]):
