@@ -22,7 +22,7 @@ from conceptbasis.errors import ConceptBasisError, ConfigError
 from conceptbasis.evaluation.metrics import RunView, flat_figures, unflatten, view_of
 from conceptbasis.report.artifacts import RunFolder
 from conceptbasis.report.logged import layer_series
-from conceptbasis.report.run_tables import compare
+from conceptbasis.report.runs_compared import compare
 from conceptbasis.report.table import terminal
 from conceptbasis.results.summary import Summary, Verdict
 from conceptbasis.runs.storage import to_json

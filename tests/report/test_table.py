@@ -14,13 +14,8 @@ from rich.console import Console
 
 from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.evaluation.metrics import view_of
-from conceptbasis.report.run_tables import (
-    before_after,
-    compare,
-    conditions_in_brief,
-    overview,
-    tidy,
-)
+from conceptbasis.report.run_tables import before_after, conditions_in_brief
+from conceptbasis.report.runs_compared import compare, overview, tidy
 from conceptbasis.report.table import (
     MISSING,
     Change,
@@ -205,7 +200,7 @@ def test_missing_figures_are_dashes() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "report.run_tables",
+        "report.runs_compared",
         "report.inspection",
         "report.atom_views",
         "report.logged",

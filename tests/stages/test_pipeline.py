@@ -211,7 +211,9 @@ def test_a_run_that_is_not_whole_opens_its_models(ready, finished, tmp_path, mon
 
     monkeypatch.setattr(opening, "load_model", noted)
     with pytest.raises(Killed):
-        run_pipeline(ready.donor_config(), target, ready.config(**sections), folder, QUIET)
+        run_pipeline(
+            ready.donor_config(), target, ready.config(**sections), folder, QUIET, overwrite=True
+        )
 
 
 def test_a_model_that_was_changed_since_is_opened_again(ready, finished, tmp_path, monkeypatch):
@@ -219,7 +221,7 @@ def test_a_model_that_was_changed_since_is_opened_again(ready, finished, tmp_pat
     model = shutil.copytree(ready.target, tmp_path / "model")
     target = ready.target_config().model_copy(update={"model": str(model)})
     configs = (ready.donor_config(), target, ready.config(curve=CURVE), folder)
-    run_pipeline(*configs, QUIET)
+    run_pipeline(*configs, QUIET, overwrite=True)
     monkeypatch.setattr(opening, "load_model", forbidden)
     run_pipeline(*configs, QUIET)
     path = next(model.glob("*.safetensors"))

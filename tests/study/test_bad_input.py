@@ -46,6 +46,7 @@ def run(ready, tmp_path, donor=None, target=None, config=None):
         config or ready.config(),
         tmp_path / "run",
         QUIET,
+        overwrite=True,
     )
 
 
