@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -67,17 +68,17 @@ def _run_transfer(options: argparse.Namespace) -> None:
 
 
 def _two_models(options: argparse.Namespace) -> tuple[str, str]:
-    named = [options.donor, options.target]
-    given = iter(options.models)
-    found = [name if name is not None else next(given, None) for name in named]
-    left = list(given)
-    if None in found or left:
+    given: Iterator[str | None] = iter(options.models)
+    donor = next(given, None) if options.donor is None else options.donor
+    target = next(given, None) if options.target is None else options.target
+    if donor is None or target is None or next(given, None) is not None:
+        named = [*options.models, options.donor, options.target]
         raise ConfigError(
-            f"{len(options.models) + sum(name is not None for name in named)} models",
+            f"{len(named) - named.count(None)} models",
             expected="a donor and a target",
             fix="conceptbasis transfer DONOR TARGET, or --donor DONOR --target TARGET",
         )
-    return found[0], found[1]
+    return donor, target
 
 
 _Configs: TypeAlias = "tuple[ModelConfig, ModelConfig, RunConfig]"

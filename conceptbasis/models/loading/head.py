@@ -1,8 +1,8 @@
 """The head reads whole rows in memory, whatever slice of positions it is given.
 
-torch 2.13 multiplies a slice such as h[:, -1:] by the weights once for each row of the batch, and
-in bfloat16 on the CPU it writes the weights out that often: 16 rows over a vocabulary of 262,144
-take 9.5 s and 4.6 GB in place of 0.02 s (findings/torch_bfloat16_slice.sh).
+torch 2.13 multiplies a slice such as h[:, -1:] by frozen weights once for each row of the batch,
+and in bfloat16 on the CPU it writes the weights out that often: 16 rows over a vocabulary of
+262,144 take 9.5 s and 4.6 GB in place of 0.02 s (findings/torch_bfloat16_slice.sh).
 """
 
 from __future__ import annotations
