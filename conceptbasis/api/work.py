@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from conceptbasis.saes.sae import Sae
 
-"""A model: a YAML file of `sae_configs/`, its keys, a hub id or folder, or the parsed form."""
 SettingsLike: TypeAlias = RunConfig | Mapping[str, object] | str | PathLike[str] | None
 """Settings of a run: a YAML file, its keys, or the parsed form."""
 

@@ -101,6 +101,7 @@ def load_model_config(path: Path) -> ModelConfig:
 
 
 ModelLike: TypeAlias = ModelConfig | Mapping[str, object] | str | PathLike[str]
+"""A model: a YAML file of `sae_configs/`, its keys, a hub id or folder, or the parsed form."""
 
 
 def as_model_config(model: ModelLike) -> ModelConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import median
 
 import torch
@@ -34,16 +35,10 @@ def measure_dose(
     Returns:
         None where the shared text holds no benign request.
     """
-    requests = benign_requests(sites, study.behavior.neighbour)[0][:N_REQUESTS]
+    requests = _requests(study, sites)
     if not requests:
         return None
-    loaded = study.target.loaded
-    before = first_token_logits(loaded, requests)
-
-    def kl(edit: Intervention) -> float:
-        with apply_intervention(loaded, edit):
-            return float(first_token_kl(before, first_token_logits(loaded, requests)).mean())
-
+    kl = _kl_on(study, requests)
     draws = study.generator("replay", "random")
     random = []
     for _ in range(N_RANDOM):
@@ -65,14 +60,26 @@ def breaks(study: Study, sites: Sites, intervention: Intervention) -> bool:
         sites: Gives benign requests of the `select` split; without any, nothing is known to break.
         intervention: The edit.
     """
-    requests = benign_requests(sites, study.behavior.neighbour)[0][:N_REQUESTS]
+    requests = _requests(study, sites)
     if not requests:
         return False
+    return _kl_on(study, requests)(intervention) > study.config.replay.max_random_kl
+
+
+def _requests(study: Study, sites: Sites) -> list[str]:
+    return benign_requests(sites, study.behavior.neighbour)[0][:N_REQUESTS]
+
+
+def _kl_on(study: Study, requests: list[str]) -> Callable[[Intervention], float]:
+    """Gives the mean first-token KL of an edit; the untouched target is read once."""
     loaded = study.target.loaded
     before = first_token_logits(loaded, requests)
-    with apply_intervention(loaded, intervention):
-        after = first_token_logits(loaded, requests)
-    return float(first_token_kl(before, after).mean()) > study.config.replay.max_random_kl
+
+    def kl(edit: Intervention) -> float:
+        with apply_intervention(loaded, edit):
+            return float(first_token_kl(before, first_token_logits(loaded, requests)).mean())
+
+    return kl
 
 
 def _relative(study: Study, sites: Sites, intervention: Intervention) -> tuple[float, ...]:

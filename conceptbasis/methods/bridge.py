@@ -145,7 +145,6 @@ class Bridge(Handed):
             means: Other means than those of benign requests, by edited layer.
         """
         known = LayerPlan(tuple(pair for pair in plan.source if pair[1] in by_layer))
-        self._study.read_edited(self.sites, known.layers)
         found = plan_intervention(self.sites, known, by_layer, section or self.replay, means)
         return settle(self._study, self.sites, found)[0]
 
@@ -169,10 +168,13 @@ class Bridge(Handed):
         same = LayerPlan.per_layer(self.edit.layers)
         if self.replay.mode == "raise":
             return self.edit_along(same, by_layer)
+        study = self._study
+        harvest, centre = study.config.harvest, study.config.replay.centre
+        self.sites.read_missing_layers(study.target.loaded, harvest, centre, study.reporter)
         everywhere = self.edit_along(LayerPlan.per_layer(range(self.n_layers)), by_layer)
-        if not breaks(self._study, self.sites, everywhere):
+        if not breaks(study, self.sites, everywhere):
             return everywhere
-        self._study.say(f"{name}: at every layer it breaks the target; at those of the transfer")
+        study.say(f"{name}: at every layer it breaks the target; at those of the transfer")
         return self.edit_along(same, by_layer)
 
     def _along_rows(self, plan: LayerPlan, rows: list[Tensor]) -> Intervention:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -136,18 +136,6 @@ class Study:
             return Sites.of(harvest, self.folder / "harvest", texts)
 
         return self._keep("sites", harvest, make)
-
-    def read_edited(self, sites: Sites, layers: Iterable[int]) -> None:
-        """Reads what an edit must know of target layers that were not harvested.
-
-        Args:
-            sites: Told what was read.
-            layers: The layers to be edited.
-        """
-        if set(layers) - sites.layers("target"):
-            centre = self.config.replay.centre
-            loaded, section = self.target.loaded, self.config.harvest
-            sites.read_missing_layers(loaded, section, centre, self.reporter)
 
     def codes(self, harvest: Harvest) -> Codes:
         """SAE codes of the shared sites."""

@@ -93,19 +93,11 @@ def check_drafts(answers: Answers, drafts: Sequence[tuple[int, list[int]]]) -> N
     loaded = answers.loaded
     starts = [answers.prompts[row] + answers.tokens[row] for row, _ in drafts]
     fed = [start + draft for start, (_, draft) in zip(starts, drafts, strict=True)]
-    batch = pad_left(loaded.tokenizer, fed)
-    mask = batch.attention_mask.to(loaded.device)
     width = 1 + max(len(draft) for _, draft in drafts)
-    output = loaded.model(
-        input_ids=batch.input_ids.to(loaded.device),
-        attention_mask=mask,
-        position_ids=positions(mask),
-        use_cache=False,
-        logits_to_keep=width,
-    )
+    ends_of_rows = last_logits(loaded, fed, width)
     lengths = torch.tensor([1 + len(draft) for _, draft in drafts])
     read = torch.arange(width) >= (width - lengths)[:, None]
-    logits = finite(output.logits[:, -width:][read.to(output.logits.device)])
+    logits = finite(ends_of_rows[read.to(ends_of_rows.device)])
     ends = lengths.cumsum(0)
     answers.keep_first([row for row, _ in drafts], logits[(ends - lengths).to(logits.device)])
     chosen = logits.argmax(-1).split(lengths.tolist())
@@ -167,6 +159,28 @@ def decode(answers: Answers, chosen: Sequence[int]) -> None:
 def positions(mask: Tensor) -> Tensor:
     """Positions of left- or right-padded tokens, counted without the padding."""
     return (mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def last_logits(
+    loaded: LoadedModel, rows: Sequence[list[int]], n_last: int
+) -> Float[Tensor, "batch n_last d_vocab"]:
+    """Logits after each of the last tokens of rows that are padded on the left.
+
+    Args:
+        loaded: The model, under hooks or not.
+        rows: Token ids.
+        n_last: How many tokens, from the end; of a shorter row, the first ones are padding.
+    """
+    batch = pad_left(loaded.tokenizer, list(rows))
+    mask = batch.attention_mask.to(loaded.device)
+    logits: Tensor = loaded.model(
+        input_ids=batch.input_ids.to(loaded.device),
+        attention_mask=mask,
+        position_ids=positions(mask),
+        use_cache=False,
+        logits_to_keep=n_last,
+    ).logits
+    return logits[:, -n_last:]
 
 
 def finite(logits: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from conceptbasis.models.loading.loaded import LoadedModel
-from conceptbasis.models.text.chat import answered, pad_left, prompt_ids
-from conceptbasis.models.text.decoding import finite, positions
+from conceptbasis.models.text.chat import answered, prompt_ids
+from conceptbasis.models.text.decoding import finite, last_logits
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,4 @@ def last_log_probs(
     Raises:
         NumericsError: NaN or infinite logits.
     """
-    batch = pad_left(loaded.tokenizer, list(rows))
-    mask = batch.attention_mask.to(loaded.device)
-    logits = loaded.model(
-        input_ids=batch.input_ids.to(loaded.device),
-        attention_mask=mask,
-        position_ids=positions(mask),
-        use_cache=False,
-        logits_to_keep=n_last,
-    ).logits
-    return finite(logits[:, -n_last:]).float().log_softmax(-1)
+    return finite(last_logits(loaded, rows, n_last)).float().log_softmax(-1)

@@ -18,11 +18,10 @@ from conceptbasis.models.text.chat import (
     answered,
     encode_texts,
     opening,
-    pad_left,
     prompt_ids,
     read_answer_tokens,
 )
-from conceptbasis.models.text.decoding import Answers, check_drafts, decode, finite, positions
+from conceptbasis.models.text.decoding import Answers, check_drafts, decode, finite, last_logits
 from conceptbasis.models.text.template import end_of_turn_ids
 
 LOGITS_BYTES = 2**30
@@ -189,16 +188,8 @@ def first_token_logits(
     logits: list[Tensor] = [torch.empty(0)] * len(rows)
 
     def read(chosen: Sequence[int]) -> None:
-        batch = pad_left(loaded.tokenizer, [rows[i] for i in chosen])
-        mask = batch.attention_mask.to(loaded.device)
-        output = loaded.model(
-            input_ids=batch.input_ids.to(loaded.device),
-            attention_mask=mask,
-            position_ids=positions(mask),
-            use_cache=False,
-            logits_to_keep=1,
-        )
-        for i, row in zip(chosen, finite(output.logits[:, -1]).float(), strict=True):
+        found = finite(last_logits(loaded, [rows[i] for i in chosen], 1)[:, -1]).float()
+        for i, row in zip(chosen, found, strict=True):
             logits[i] = row
 
     with torch.no_grad():

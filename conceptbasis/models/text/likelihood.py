@@ -8,7 +8,6 @@ import torch
 
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.batches import run_batches
-from conceptbasis.models.text.chat import pad_left
 from conceptbasis.models.text.forced import encode_forced, last_log_probs
 
 
@@ -37,10 +36,9 @@ def answer_log_likelihoods(
             return
         rows = [forced.rows[i] for i in chosen]
         logs = last_log_probs(loaded, rows, longest + 1)[:, :-1]
-        ids = pad_left(loaded.tokenizer, rows).input_ids[:, -longest:, None].to(logs.device)
-        said = logs.gather(-1, ids)[..., 0].double()
-        for place, i in enumerate(chosen):
-            found[i] = float(said[place, longest - lengths[place] :].sum())
+        for i, row, n, log in zip(chosen, rows, lengths, logs, strict=True):
+            said = torch.tensor(row[len(row) - n :], dtype=torch.long, device=log.device)
+            found[i] = float(log[longest - n :].gather(-1, said[:, None]).double().sum())
 
     with torch.no_grad():
         run_batches(forced.by_length, batch_size, read)
