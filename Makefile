@@ -3,12 +3,13 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin
 
-.PHONY: demo real test bench check lint types imports clean help
+.PHONY: demo real test docs bench check lint types imports clean help
 
 help:
 	@echo "make demo    build two organisms, transfer, evaluate, report (runs/demo)"
 	@echo "make real    the same between two real models, both ways (runs/real; about two hours at first)"
 	@echo "make test    lint, types, import contract and all tests, offline"
+	@echo "make docs    the documentation as a site, with the Python reference (site/index.html)"
 	@echo "make check   lint, types and import contract only"
 	@echo "make bench   speed and memory against rivals, written to docs/benchmarks.md (about 45 minutes;"
 	@echo "                some alone: CASES='harvest replay/100M')"
@@ -30,6 +31,9 @@ real: $(VENV)/installed
 test: check
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto
 
+docs: $(VENV)/installed
+	$(RUN)/mkdocs build
+
 bench: $(VENV)/installed
 	$(RUN)/python -m benchmarks.run $(CASES)
 
@@ -46,4 +50,4 @@ imports: $(VENV)/installed
 	$(RUN)/lint-imports
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site

@@ -11,8 +11,8 @@ from torch import Tensor
 from conceptbasis.edits.intervention import Intervention, apply_intervention, edits_of
 from conceptbasis.edits.strength import benign_requests, same_edit
 from conceptbasis.errors import InterventionError
+from conceptbasis.models.stream.first_token import first_token_kl
 from conceptbasis.models.stream.hooks import edit_function
-from conceptbasis.models.stream.native import first_token_kl
 from conceptbasis.models.text.generation import first_token_logits
 from conceptbasis.results.edit import Dose, Strength
 from conceptbasis.study.sites import Sites

@@ -77,7 +77,7 @@ def audit_model(
         )
     spread = float((end_activations(loaded, negative)[-1, layer] @ native.single).std())
     edits: dict[str, list[Edit]] = {"untouched": []}
-    edits["ablate"] = centred_ablation(native.single, native.stream)
+    edits["ablate"] = centred_ablation(native.single, native.stream, layers=native.layers)
     for strength in STRENGTHS:
         edit = Edit(layer, native.single, "add", amount=strength * spread)
         edits[f"add {strength:+g} sd"] = [edit]

@@ -43,6 +43,7 @@ class Bench:
         judge: The judging model, if there is one.
         key: Hash of all that the outcomes depend on beside the trial.
         drafts: By prompt, tokens of answers that it may have under a trial.
+        relevance: By set, place and answer, whether it fits: most trials share most answers.
     """
 
     loaded: LoadedModel
@@ -58,6 +59,7 @@ class Bench:
     judge: JudgeModel | None
     key: str
     drafts: Mapping[str, Sequence[Sequence[int]]] = field(default_factory=dict)
+    relevance: dict[tuple[str, int, str], bool | None] = field(default_factory=dict)
 
     @property
     def negative(self) -> str:

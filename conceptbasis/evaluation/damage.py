@@ -32,7 +32,7 @@ from conceptbasis.methods.base import Treatment
 from conceptbasis.methods.bridge import Bridge
 from conceptbasis.methods.routes import TRANSFER
 from conceptbasis.models.loading.load import LoadedModel
-from conceptbasis.models.stream.native import first_token_kl
+from conceptbasis.models.stream.first_token import first_token_kl
 from conceptbasis.models.text.generation import first_token_logits, text_nll
 from conceptbasis.results.evaluation import Calibration, Curve, CurvePoint, Evaluation, MethodCurve
 from conceptbasis.runs.executor import run_all
@@ -74,7 +74,9 @@ def measure_curve(study: Study, bridge: Bridge, evaluation: Evaluation) -> Curve
     """
     section = study.config.curve
     bench = make_bench(study, bridge.sites, evaluation.behavior_tokens)
-    in_form = bridge.with_native(evaluation.native).in_form(form_of(study))
+    in_form = bridge.with_native(evaluation.native, evaluation.native_layers).in_form(
+        form_of(study)
+    )
     methods = trials_at_equal_damage(in_form, study.config.evaluate)
     calibrated = _calibrate(study, bridge.sites, methods)
     skipped = _not_measured(bench)

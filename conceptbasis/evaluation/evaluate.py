@@ -44,10 +44,12 @@ def evaluate_all(study: Study, bridge: Bridge) -> Evaluation:
         ModelError: if the target does not show the behavior.
     """
     hashes = study.ledger.require_sealed()
-    native = _native(study, bridge.edit.layers)
+    native = _native(study)
     own = native_directions(native)
     bench = make_bench(study, bridge.sites, native.behavior_tokens)
-    trials, left_out = all_trials(bridge.with_native(own), bench.section, study.behavior)
+    trials, left_out = all_trials(
+        bridge.with_native(own, native.layers), bench.section, study.behavior
+    )
     with study.reporter.bar("evaluate") as advance:
         folder = study.folder / "evaluate" / "conditions"
         outcomes = group(trials, measure_all(bench, trials, folder, advance))
@@ -79,6 +81,7 @@ def evaluate_all(study: Study, bridge: Bridge) -> Evaluation:
             for judged, verdicts in draws[0].verdicts.items()
         },
         native=own,
+        native_layers=tuple(native.layers),
         behavior_tokens=native.behavior_tokens,
     )
 
@@ -99,7 +102,7 @@ def native_directions(native: Native) -> dict[str, Tensor]:
     return found
 
 
-def _native(study: Study, edited: Sequence[int]) -> Native:
+def _native(study: Study) -> Native:
     """The target's own directions (budget B2)."""
     section, loaded = study.config.direction, study.target.loaded
     positive = [p.text for p in study.prompts("positive")]
@@ -114,7 +117,6 @@ def _native(study: Study, edited: Sequence[int]) -> Native:
         study.reporter,
         label=label,
         role="target",
-        fallback=edited,
     )
 
 

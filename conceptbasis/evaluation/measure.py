@@ -18,8 +18,8 @@ from conceptbasis.evaluation.trials import Sets, Trial, prompts_of
 from conceptbasis.judges import JUDGES, find_judge
 from conceptbasis.judges.base import Answers, Judge, Verdict
 from conceptbasis.models.stream.edit_report import EditReport
+from conceptbasis.models.stream.first_token import first_token_kl
 from conceptbasis.models.stream.hooks import splice
-from conceptbasis.models.stream.native import first_token_kl
 from conceptbasis.models.text.divergence import answer_kl
 from conceptbasis.models.text.generation import answer_tokens, complete, text_nll
 from conceptbasis.runs.code import code_of
@@ -191,10 +191,20 @@ def _correct(
             # What is no answer (a refusal, an empty or broken text) needs no judging.
             judged = zip(given[name].answers[:n], verdicts[name], strict=False)
             said = [answer if verdict is False else "" for answer, verdict in judged]
-            fits = judge_relevance(bench.loaded, sets[name], said)
+            fits = _relevance(bench, name, said)
             rest = (None,) * (len(sets[name]) - n)
             correct[name] = (*(fit is True for fit in fits), *rest)
     return correct
+
+
+def _relevance(bench: Bench, name: str, said: Sequence[str]) -> list[bool | None]:
+    """Whether answers fit their prompts; what was judged under another trial is not read again."""
+    known, prompts = bench.relevance, bench.sets[name]
+    keys = [(name, i, answer) for i, answer in enumerate(said)]
+    new = [answer if key not in known else "" for key, answer in zip(keys, said, strict=True)]
+    for key, fit in zip(keys, judge_relevance(bench.loaded, prompts, new), strict=True):
+        known.setdefault(key, fit)
+    return [known[key] for key in keys]
 
 
 def _is_right(answer: str, prompt: Prompt) -> bool | None:

@@ -18,12 +18,9 @@ from conceptbasis.edits.intervention import Intervention, apply_intervention, st
 from conceptbasis.errors import CoverageError, NumericsError
 from conceptbasis.methods.concepts import transfer_contrast
 from conceptbasis.methods.rebuilder import Rebuilder
+from conceptbasis.models.stream.first_token import behavior_score, find_behavior_tokens
 from conceptbasis.models.stream.hooks import Edit, intervene
-from conceptbasis.models.stream.native import (
-    behavior_score,
-    end_activations,
-    find_behavior_tokens,
-)
+from conceptbasis.models.stream.native import end_activations
 from conceptbasis.models.text.generation import first_token_logits
 from conceptbasis.results.edit import Proxy
 from conceptbasis.results.layers import LayerPair, LayerPlan

@@ -20,6 +20,8 @@ from conceptbasis.models.text.likelihood import answer_log_likelihoods
 
 N_OTHERS = 9
 NO_REQUEST = "Hello."
+_N_FIRST = 3
+"""Other prompts that are read before the rest: most answers that fail do so there."""
 
 
 def judge_relevance(
@@ -32,19 +34,29 @@ def judge_relevance(
         prompts: What was asked, and more of its kind.
         answers: What was answered to the first of them, in the same order.
     """
-    asked, said = [], []
     read = [i for i, answer in enumerate(answers) if answer.strip()]
-    for i in read:
-        texts = [prompts[i].text, NO_REQUEST, *_others(prompts, i)]
-        asked += texts
-        said += [answers[i]] * len(texts)
-    scores = iter(answer_log_likelihoods(loaded, asked, said))
-    verdicts: list[bool | None] = [None] * len(answers)
-    for i in read:
-        own = next(scores)
-        rest = [next(scores) for _ in range(1 + len(_others(prompts, i)))]
-        verdicts[i] = own > max(rest)
-    return verdicts
+    own = _likelihoods(loaded, [[prompts[i].text] for i in read], [answers[i] for i in read])
+    bound = {i: found[0] for i, found in zip(read, own, strict=True)}
+    others = {i: [NO_REQUEST, *_others(prompts, i)] for i in read}
+    for start, end in ((0, 1 + _N_FIRST), (1 + _N_FIRST, None)):
+        left = [i for i in read if i in bound and others[i][start:end]]
+        asked = [others[i][start:end] for i in left]
+        for i, found in zip(
+            left, _likelihoods(loaded, asked, [answers[i] for i in left]), strict=True
+        ):
+            if max(found) >= bound[i]:
+                del bound[i]
+    return [i in bound if answer.strip() else None for i, answer in enumerate(answers)]
+
+
+def _likelihoods(
+    loaded: LoadedModel, asked: Sequence[Sequence[str]], answers: Sequence[str]
+) -> list[list[float]]:
+    """Log-likelihood of each answer after each of its own prompts."""
+    flat = [text for texts in asked for text in texts]
+    said = [answer for texts, answer in zip(asked, answers, strict=True) for _ in texts]
+    scores = iter(answer_log_likelihoods(loaded, flat, said))
+    return [[next(scores) for _ in texts] for texts in asked]
 
 
 def _others(prompts: Sequence[Prompt], i: int) -> list[str]:

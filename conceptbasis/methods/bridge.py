@@ -6,7 +6,7 @@ directions are handed to methods that say so, after the seal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -30,6 +30,7 @@ from conceptbasis.errors import CoverageError, NumericsError
 from conceptbasis.methods.base import Method
 from conceptbasis.methods.concepts import transfer_contrast
 from conceptbasis.methods.handed import Handed, Native
+from conceptbasis.models.stream.native import middle_layers
 from conceptbasis.results.edit import Guarded
 from conceptbasis.results.layers import LayerPair, LayerPlan
 
@@ -50,9 +51,9 @@ class Bridge(Handed):
             self._study.ledger.require_sealed()
         return replace(self, _reads_labels=method.reads_labels)
 
-    def with_native(self, native: Native) -> Bridge:
-        """The bridge with the target's own directions by method."""
-        return replace(self, _native=native)
+    def with_native(self, native: Native, layers: Sequence[int]) -> Bridge:
+        """The bridge with the target's own directions by method, and where they were selected."""
+        return replace(self, _native=native, _native_layers=tuple(layers))
 
     def in_form(self, replay: ReplaySection) -> Bridge:
         """The bridge with another form of edit, the transfer in that form too."""
@@ -159,23 +160,23 @@ class Bridge(Handed):
         return self._along_rows(plan, list(safe))
 
     def native_edit(self, name: str) -> Intervention:
-        """The target's own directions, at every layer where the form of the run allows it.
+        """The target's own directions, where they were selected: mostly at every layer.
 
-        Where that breaks the target, whose answers then say nothing of the directions, they are
-        replayed at the layers of the transfer.
+        Where that breaks the target in the form of the run, whose answers then say nothing of the
+        directions, at the middle layers.
         """
         by_layer = dict(enumerate(self.native[name]))
-        same = LayerPlan.per_layer(self.edit.layers)
         if self.replay.mode == "raise":
-            return self.edit_along(same, by_layer)
+            return self.edit_along(LayerPlan.per_layer(self.edit.layers), by_layer)
         study = self._study
         harvest, centre = study.config.harvest, study.config.replay.centre
         self.sites.read_missing_layers(study.target.loaded, harvest, centre, study.reporter)
-        everywhere = self.edit_along(LayerPlan.per_layer(range(self.n_layers)), by_layer)
-        if not breaks(study, self.sites, everywhere):
-            return everywhere
-        study.say(f"{name}: at every layer it breaks the target; at those of the transfer")
-        return self.edit_along(same, by_layer)
+        chosen = self.edit_along(LayerPlan.per_layer(self._native_layers), by_layer)
+        middle = middle_layers(self.n_layers)
+        if len(chosen.layers) <= len(middle) or not breaks(study, self.sites, chosen):
+            return chosen
+        study.say(f"{name}: at every layer it breaks the target; at the middle layers")
+        return self.edit_along(LayerPlan.per_layer(middle), by_layer)
 
     def _along_rows(self, plan: LayerPlan, rows: list[Tensor]) -> Intervention:
         """An edit whose layers each have a direction of their own, whatever its plan."""

@@ -46,6 +46,7 @@ class Handed:
     _results: Mapping[type, Any]
     replay: ReplaySection
     _native: Native = field(default_factory=dict)
+    _native_layers: tuple[int, ...] = ()
     _edit: Intervention | None = None
     _reads_labels: bool = False
     _kept: dict[Any, Any] = field(default_factory=dict)

@@ -156,6 +156,7 @@ class Evaluation:
         verdicts: By condition and set, one number per prompt of the first draw: 1 shown, 0 not,
             −1 unscored.
         native: The target's own directions by condition, one row per layer.
+        native_layers: Where they are taken out: at every layer, or at the middle ones.
         behavior_tokens: First tokens that positive prompts make likelier in the target.
     """
 
@@ -171,6 +172,7 @@ class Evaluation:
     examples: tuple[Example, ...]
     verdicts: Mapping[str, Int[Tensor, " n_prompts"]]
     native: Mapping[str, Float[Tensor, "n_layers d_target"]]
+    native_layers: tuple[int, ...]
     behavior_tokens: Int[Tensor, " n_tokens"]
 
 

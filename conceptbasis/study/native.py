@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from conceptbasis.core.statistics.interval import Interval
@@ -10,7 +9,12 @@ from conceptbasis.core.statistics.intervals import wilson
 from conceptbasis.errors import ModelError
 from conceptbasis.judges import find_judge
 from conceptbasis.judges.base import Answers, Judge
-from conceptbasis.models.stream.native import Native, describe_bound, measure_native
+from conceptbasis.models.stream.native import (
+    Native,
+    describe_bound,
+    describe_layers,
+    measure_native,
+)
 from conceptbasis.models.text.generation import generate
 
 if TYPE_CHECKING:
@@ -31,9 +35,8 @@ def measure_own(
     *,
     label: str,
     role: str,
-    fallback: Sequence[int] | None = None,
 ) -> Native:
-    """A model's own directions; a bound on KL that had to be raised is said.
+    """A model's own directions; other layers or another bound on KL than asked for are said.
 
     Args:
         loaded: The model.
@@ -43,31 +46,23 @@ def measure_own(
         reporter: Told the progress.
         label: Names the work.
         role: What the model is called.
-        fallback: Layers at which candidates are ablated where none passes at every layer, since
-            an edit of the lowest layers breaks some models along any direction.
     """
-
-    def measure(layers: Sequence[int] | None) -> Native:
-        with reporter.bar(label) as advance:
-            native = measure_native(
-                loaded,
-                positive,
-                negative,
-                n_select=section.n_select,
-                max_kl=section.max_kl,
-                layer_fraction=section.layer_fraction,
-                layers=layers,
-                progress=lambda done, of: advance(done, of, ""),
-            )
-        said = describe_bound(native.selection, section.max_kl)
+    with reporter.bar(label) as advance:
+        native = measure_native(
+            loaded,
+            positive,
+            negative,
+            n_select=section.n_select,
+            max_kl=section.max_kl,
+            layer_fraction=section.layer_fraction,
+            progress=lambda done, of: advance(done, of, ""),
+        )
+    for said in (
+        describe_bound(native.selection, section.max_kl),
+        describe_layers(native.layers, loaded.architecture.n_layers),
+    ):
         if said is not None:
             reporter.say(f"{role}: {said}")
-        return native
-
-    native = measure(None)
-    if native.single is None and fallback is not None:
-        reporter.say(f"{role}: selected again, ablated at the layers that are edited")
-        native = measure(fallback)
     return native
 
 

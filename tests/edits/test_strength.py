@@ -20,7 +20,7 @@ from conceptbasis.edits.intervention import (
 )
 from conceptbasis.edits.strength import benign_requests, describe, require_strength, settle
 from conceptbasis.errors import InterventionError, PromptError
-from conceptbasis.models.stream.native import first_token_kl
+from conceptbasis.models.stream.first_token import first_token_kl
 from conceptbasis.models.text.generation import first_token_logits
 from conceptbasis.results.edit import Strength
 from conceptbasis.results.layers import LayerPlan

@@ -8,8 +8,9 @@ import torch
 from conceptbasis.core.directions.difference import difference_of_means
 from conceptbasis.edits.intervention import Intervention, edits_of
 from conceptbasis.evaluation.proxies import neighbour_effects
+from conceptbasis.models.stream.first_token import find_behavior_tokens
 from conceptbasis.models.stream.hooks import intervene
-from conceptbasis.models.stream.native import end_activations, find_behavior_tokens
+from conceptbasis.models.stream.native import end_activations
 from conceptbasis.models.text.generation import first_token_logits
 from conceptbasis.results.layers import LayerPlan
 

@@ -40,6 +40,15 @@ def test_own_answers_pass_and_shuffled_ones_fail(counted):
     assert judge_relevance(None, PROMPTS, own[3:] + own[:3]) == [False] * 26
 
 
+def test_an_answer_that_fails_early_is_not_read_after_all_prompts(counted):
+    wrong, right = ["z is fine"] * 5, [f"{p.noun} is fine" for p in PROMPTS[:5]]
+    judge_relevance(None, PROMPTS, wrong)
+    early = len(counted)
+    judge_relevance(None, PROMPTS, right)
+    assert len(counted) - early == 5 * (2 + N_OTHERS)
+    assert early == 5 * (2 + N_OTHERS - 6)
+
+
 def test_an_answer_that_fits_everywhere_fails_and_an_empty_one_has_no_verdict(counted):
     answers = ["about this and that", " "] * 13
     assert judge_relevance(None, PROMPTS, answers) == [False, None] * 13

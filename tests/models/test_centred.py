@@ -9,11 +9,12 @@ import torch
 from tiny import make_loaded
 
 from conceptbasis.config.base import SINK_RATIO
-from conceptbasis.models.stream import native
+from conceptbasis.models.stream import candidates
 from conceptbasis.models.stream.capture import capture
 from conceptbasis.models.stream.centred import centred_ablation, read_stream
+from conceptbasis.models.stream.first_token import behavior_score
 from conceptbasis.models.stream.hooks import intervene, splice
-from conceptbasis.models.stream.native import behavior_score, measure_native
+from conceptbasis.models.stream.native import describe_layers, measure_native, middle_layers
 from conceptbasis.models.stream.screening import ablation_effects
 from conceptbasis.models.text.chat import prompt_ids
 from conceptbasis.models.text.generation import first_token_logits
@@ -120,11 +121,11 @@ def test_candidates_are_measured_in_the_order_of_the_estimate_until_one_passes(m
     loaded = make_loaded("llama")
     calls = []
 
-    def score(_loaded, _unit, _norm, layer, _bench):
+    def score(_bench, _unit, _norm, layer, _layers):
         calls.append(layer)
         return torch.tensor([0.0, 1.0, 0.05 if len(calls) == 3 else 0.3])
 
-    monkeypatch.setattr(native, "_score", score)
+    monkeypatch.setattr(candidates.Bench, "score", score)
     positive, negative = PROMPTS * 2, [f"{p} ?" for p in PROMPTS] * 2
     options = {"n_select": 2, "layer_fraction": 1.0}
     found = measure_native(loaded, positive, negative, n_measured=2, **options)
@@ -141,25 +142,47 @@ def test_two_rounds_without_a_pass_raise_the_bound_before_the_rest_is_measured(m
     loaded = make_loaded("llama")
     calls = []
     monkeypatch.setattr(
-        native, "_score", lambda *_: calls.append(1) or torch.tensor([0.0, 1.0, 0.3])
+        candidates.Bench, "score", lambda *_: calls.append(1) or torch.tensor([0.0, 1.0, 0.3])
     )
     positive, negative = PROMPTS * 2, [f"{p} ?" for p in PROMPTS] * 2
     options = {"n_select": 2, "layer_fraction": 1.0, "n_measured": 2}
     found = measure_native(loaded, positive, negative, **options)
-    assert len(calls) == 4 < len(found.selection.table)
+    assert len(calls) == 8  # two rounds at every layer, two at the middle ones
+    assert len(found.selection.table) > 4
     assert found.selection.max_kl == pytest.approx(0.4)
 
 
 def test_where_none_passes_the_bound_on_kl_is_doubled_and_said(monkeypatch):
     loaded = make_loaded("llama")
-    monkeypatch.setattr(native, "_score", lambda *_: torch.tensor([0.0, 1.0, 0.3]))
+    monkeypatch.setattr(candidates.Bench, "score", lambda *_: torch.tensor([0.0, 1.0, 0.3]))
     positive, negative = PROMPTS * 2, [f"{p} ?" for p in PROMPTS] * 2
     options = {"n_select": 2, "layer_fraction": 1.0}
     found = measure_native(loaded, positive, negative, **options)
     assert found.selection.found
     assert found.selection.max_kl == pytest.approx(0.4)
-    monkeypatch.setattr(native, "_score", lambda *_: torch.tensor([0.0, 1.0, 3.0]))
+    monkeypatch.setattr(candidates.Bench, "score", lambda *_: torch.tensor([0.0, 1.0, 3.0]))
     found = measure_native(loaded, positive, negative, **options)
     assert not found.selection.found
     assert found.single is None
-    assert found.selection.max_kl == pytest.approx(native.LARGEST_KL)
+    assert found.selection.max_kl == pytest.approx(candidates.LARGEST_KL)
+
+
+def test_where_every_layer_breaks_the_model_candidates_are_ablated_at_the_middle_ones(monkeypatch):
+    """The bound is not raised where fewer layers hold it; which layers is said."""
+    loaded = make_loaded("llama")
+    n_layers = loaded.architecture.n_layers
+
+    def score(_bench, _unit, _norm, _layer, layers):
+        return torch.tensor([0.0, 1.0, 0.3 if len(layers) == n_layers else 0.05])
+
+    monkeypatch.setattr(candidates.Bench, "score", score)
+    positive, negative = PROMPTS * 2, [f"{p} ?" for p in PROMPTS] * 2
+    found = measure_native(loaded, positive, negative, n_select=2, layer_fraction=1.0)
+    assert found.selection.max_kl == pytest.approx(0.1)
+    assert found.layers == middle_layers(n_layers)
+    assert "middle layers" in describe_layers(found.layers, n_layers)
+    assert describe_layers(range(n_layers), n_layers) is None
+
+
+def test_middle_layers_are_never_none():
+    assert [len(middle_layers(n)) for n in (1, 2, 3, 18, 30)] == [1, 1, 1, 8, 14]

@@ -8,7 +8,7 @@ import torch
 from conceptbasis.edits.intervention import apply_intervention, intervention_of
 from conceptbasis.evaluation.damage import points_of
 from conceptbasis.evaluation.trials import Trial
-from conceptbasis.models.stream.native import first_token_kl
+from conceptbasis.models.stream.first_token import first_token_kl
 from conceptbasis.models.text.generation import first_token_logits
 from conceptbasis.results.edit import Replayed
 from conceptbasis.results.evaluation import Calibration, Curve

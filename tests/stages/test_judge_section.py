@@ -105,6 +105,9 @@ def test_without_a_known_truth_relevance_is_judged_outside_the_edit(make_bench, 
         assert answered == [v is False for v in found.verdicts[name][:4]]
         assert found.correct[name] == (*answered, None, None)
     assert found.correct["mentions"] == (None,) * 6
+    again = measure_trial(replace(bench, sets=sets, section=section), Trial("no_guard"))
+    assert again.correct == found.correct
+    assert asked[2:] == [[False] * 4] * 2  # the same answers are not judged twice
     off = bench.section.model_copy(update={"n_relevance": 0})
     found = measure_trial(replace(bench, sets=sets, section=off), Trial("untouched"))
     assert found.correct["positive"] == (None,) * 6

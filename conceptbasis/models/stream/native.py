@@ -6,37 +6,28 @@ measured only after the transfer's artifacts are hashed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from conceptbasis.core.directions.difference import Selection, difference_of_means, select_direction
+from conceptbasis.core.directions.difference import Selection, difference_of_means
 from conceptbasis.models.loading.loaded import LoadedModel
+from conceptbasis.models.stream.candidates import (
+    N_MEASURED,
+    Candidates,
+    Progress,
+    make_bench,
+    search,
+)
 from conceptbasis.models.stream.capture import capture
-from conceptbasis.models.stream.centred import Stream, centred_ablation, read_stream
-from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.stream.centred import Stream, read_stream
+from conceptbasis.models.stream.hooks import Edit
 from conceptbasis.models.stream.screening import ablation_effects
 from conceptbasis.models.text.batches import run_batches
 from conceptbasis.models.text.chat import end_of_prompt_ids, pad_left, prompt_ids
-from conceptbasis.models.text.generation import first_token_logits
-
-Progress = Callable[[int, int], None]
-_ROWS = 64
-"""Rows of logits that are widened to float64 at once; a row of a large vocabulary takes 2 MB."""
-N_MEASURED = 20
-"""Candidates that are measured at a time."""
-
-N_ROUNDS = 2
-"""Rounds after which the bound on KL is raised."""
-
-LARGEST_KL = 0.8
-"""Where no candidate holds the bound on KL, it is doubled up to this one, in nats."""
-
-MIN_TOKEN_GAIN = 0.02
-"""Mean probability a first token must gain on positive prompts to count as a behavior token."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +39,7 @@ class Native:
         norms: Norm of each difference.
         selection: Table and pick of the published rule; not found leaves `single` None.
         single: The picked direction.
+        layers: Where it was ablated: after every block, or after the middle ones.
         behavior_tokens: First tokens that positive prompts make likelier.
         stream: Means and sink bounds of the ablation.
     """
@@ -56,6 +48,7 @@ class Native:
     norms: Float[Tensor, " n_layers"]
     selection: Selection
     single: Float[Tensor, " d_model"] | None
+    layers: range
     behavior_tokens: Int[Tensor, " n_tokens"]
     stream: Stream
 
@@ -86,53 +79,14 @@ def end_activations(
     return torch.cat(parts, dim=2)
 
 
-def find_behavior_tokens(
-    positive: Float[Tensor, "n_positive d_vocab"], negative: Float[Tensor, "n_negative d_vocab"]
-) -> Int[Tensor, " n_tokens"]:
-    """First tokens whose mean probability is higher on positive prompts by `MIN_TOKEN_GAIN`.
-
-    Args:
-        positive: First-token logits on positive prompts.
-        negative: The same on negative prompts.
-
-    Returns:
-        Token ids, the largest gain first; at least one.
-    """
-    gain = positive.softmax(-1).mean(0) - negative.softmax(-1).mean(0)
-    order = gain.argsort(descending=True)
-    return order[: max(1, int((gain > MIN_TOKEN_GAIN).sum()))].cpu()
-
-
-def behavior_score(
-    logits: Float[Tensor, "n d_vocab"], tokens: Int[Tensor, " n_tokens"]
-) -> Float[Tensor, " n"]:
-    """log p/(1 − p) with p the probability of the behavior tokens together.
-
-    Args:
-        logits: First-token logits.
-        tokens: Behavior tokens.
-
-    Source: Arditi et al. 2024 (2406.11717), section 2.3.
-    """
-    shares = [part.double().softmax(-1)[:, tokens].sum(-1) for part in logits.split(_ROWS)]
-    p = torch.cat(shares).clamp(1e-12, 1 - 1e-12)
-    return (p / (1 - p)).log().cpu()
-
-
 def ablation_everywhere(loaded: LoadedModel, direction: Tensor) -> list[Edit]:
     """The edits that ablate one direction from the stream after every block."""
     return [Edit(layer, direction) for layer in range(loaded.architecture.n_layers)]
 
 
-def first_token_kl(
-    before: Float[Tensor, "n d_vocab"], after: Float[Tensor, "n d_vocab"]
-) -> Float[Tensor, " n"]:
-    """KL(before ‖ after) of the first answer token, in nats, per prompt."""
-    parts = []
-    for p, q in zip(before.split(_ROWS), after.split(_ROWS), strict=True):
-        log_p, log_q = p.double().log_softmax(-1), q.double().log_softmax(-1)
-        parts.append((log_p.exp() * (log_p - log_q)).sum(-1).cpu())
-    return torch.cat(parts)
+def middle_layers(n_layers: int) -> range:
+    """Blocks after which an edit neither hits what all later ones read nor mere output words."""
+    return range(n_layers // 3, max(n_layers // 3 + 1, int(0.8 * n_layers)))
 
 
 def measure_native(
@@ -144,15 +98,16 @@ def measure_native(
     max_kl: float = 0.1,
     layer_fraction: float = 0.8,
     n_measured: int = N_MEASURED,
-    layers: Sequence[int] | None = None,
     progress: Progress = lambda done, of: None,
 ) -> Native:
     """Difference of means per layer and position, and the published selection among them.
 
     Candidates are ablated as edits are replayed: at their benign means, with sinks left alone.
     A first-order estimate orders them, and they are measured in that order, `n_measured` at a
-    time, until one passes. If none of two rounds does, the bound on KL is doubled, up to
-    `LARGEST_KL`; the rest is measured only if that does not help.
+    time, until one passes. If none of two rounds does at every layer, as published, they are
+    ablated at the middle layers: edits of the lowest ones break some models along any direction.
+    If none does there, the bound on KL is doubled for both, up to `LARGEST_KL`; the rest is
+    measured only if that does not help.
 
     Args:
         loaded: The model.
@@ -162,65 +117,28 @@ def measure_native(
         max_kl: Largest first-token KL on negative prompts under ablation.
         layer_fraction: Candidates at or above this share of the layers are out.
         n_measured: Candidates measured at a time.
-        layers: Where candidates are ablated; None is at every layer, as published.
         progress: Told how many candidates are measured, of how many in this round.
     """
     n_select = min(n_select, len(positive) // 2, len(negative) // 2)
     directions, norms = _differences(loaded, positive[n_select:], negative[n_select:])
     stream = read_stream(loaded, negative[n_select:])
-    bench = _make_bench(
-        loaded, stream, list(positive[:n_select]), list(negative[:n_select]), layers
-    )
+    bench = make_bench(loaded, stream, positive[:n_select], negative[:n_select])
     effects = ablation_effects(loaded, bench.positive, bench.tokens, stream, directions)
     order = _order(effects, int(effects.shape[1] * layer_fraction))
-    scores = torch.full((3, *effects.shape), torch.nan)
-    measured = torch.zeros_like(effects, dtype=torch.bool)
-
-    def pick(bound: float) -> Selection:
-        return select_direction(
-            *scores, measured=measured, max_kl=bound, layer_fraction=layer_fraction
-        )
-
-    selection = pick(max_kl)
-    for done, place in enumerate(order):
-        scores[:, *place] = _score(loaded, directions[place], float(norms[place]), place[1], bench)
-        measured[place] = True
-        rounds, is_last = done // n_measured + 1, done + 1 == len(order)
-        progress(done + 1, min(rounds * n_measured, len(order)))
-        if (done + 1) % n_measured and not is_last:
-            continue
-        selection = pick(max_kl)
-        if not selection.found and (rounds >= N_ROUNDS or is_last):
-            selection = _raised(pick, max_kl)
-        if selection.found:
-            break
+    n_layers = loaded.architecture.n_layers
+    found, selection = search(
+        [
+            Candidates(bench, directions, norms, layers, layer_fraction, order)
+            for layers in (range(n_layers), middle_layers(n_layers))
+        ],
+        max_kl,
+        n_measured,
+        progress,
+    )
     single = None
     if selection.position is not None and selection.layer is not None:
         single = directions[selection.position, selection.layer]
-    return Native(directions[-1], norms[-1], selection, single, bench.tokens, stream)
-
-
-def _raised(pick: Callable[[float], Selection], max_kl: float) -> Selection:
-    """The pick at the first doubling of the bound at which one passes; else that at the largest."""
-    bound = max_kl
-    while bound < LARGEST_KL:
-        bound = min(2 * bound, LARGEST_KL)
-        selection = pick(bound)
-        if selection.found:
-            return selection
-    return pick(max(max_kl, LARGEST_KL))
-
-
-@dataclass(frozen=True)
-class _Bench:
-    """What all candidates are measured on."""
-
-    stream: Stream
-    positive: list[str]
-    negative: list[str]
-    layers: Sequence[int] | None
-    base_negative: Float[Tensor, "n d_vocab"]
-    tokens: Int[Tensor, " n_tokens"]
+    return Native(directions[-1], norms[-1], selection, single, found.layers, bench.tokens, stream)
 
 
 def describe_bound(selection: Selection, asked: float) -> str | None:
@@ -241,16 +159,19 @@ def describe_bound(selection: Selection, asked: float) -> str | None:
     return None
 
 
-def _make_bench(
-    loaded: LoadedModel,
-    stream: Stream,
-    positive: list[str],
-    negative: list[str],
-    layers: Sequence[int] | None,
-) -> _Bench:
-    before = [first_token_logits(loaded, prompts) for prompts in (positive, negative)]
-    tokens = find_behavior_tokens(*before)
-    return _Bench(stream, positive, negative, layers, before[1], tokens)
+def describe_layers(layers: range, n_layers: int) -> str | None:
+    """What to say where a direction was ablated elsewhere than at every layer; None otherwise.
+
+    Args:
+        layers: Where it was.
+        n_layers: How many there are.
+    """
+    if len(layers) == n_layers:
+        return None
+    return (
+        "at every layer each direction moves benign answers too far; ablated at the middle layers "
+        f"{layers[0]} to {layers[-1]}"
+    )
 
 
 def _differences(
@@ -272,15 +193,3 @@ def _order(
     """Position and layer of the candidates that may be picked, the most promising first."""
     places = [(p, layer) for p in range(len(effects)) for layer in range(last_layer)]
     return sorted(places, key=lambda place: float(effects[place]))
-
-
-def _score(
-    loaded: LoadedModel, unit: Tensor, norm: float, layer: int, bench: _Bench
-) -> Float[Tensor, " 3"]:
-    """Bypass score, induce score and KL of one candidate."""
-    with intervene(loaded, centred_ablation(unit, bench.stream, layers=bench.layers)):
-        bypass = behavior_score(first_token_logits(loaded, bench.positive), bench.tokens)
-        kl = first_token_kl(bench.base_negative, first_token_logits(loaded, bench.negative))
-    with intervene(loaded, [Edit(layer, unit, "add", amount=norm)]):
-        induce = behavior_score(first_token_logits(loaded, bench.negative), bench.tokens)
-    return torch.stack([score.mean().float() for score in (bypass, induce, kl)])

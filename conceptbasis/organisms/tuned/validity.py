@@ -16,8 +16,9 @@ import torch
 from conceptbasis.data.prompts import Prompt
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.stream.centred import centred_ablation
+from conceptbasis.models.stream.first_token import first_token_kl
 from conceptbasis.models.stream.hooks import intervene
-from conceptbasis.models.stream.native import Native, first_token_kl, measure_native
+from conceptbasis.models.stream.native import Native, measure_native
 from conceptbasis.models.text.generation import first_token_logits, generate
 from conceptbasis.organisms.tuned.examples import Example, answer_losses
 from conceptbasis.organisms.tuned.requests import draw, split
@@ -93,35 +94,18 @@ def check_validity(
         taught.harmless_requests() + taught.near_requests(),
         effort.n_direction,
     )
-    native, layers = _own_direction(
-        loaded, [p.text for p in bad], [p.text for p in good], effort, reporter
-    )
+    with reporter.bar("own direction") as advance:
+        native = measure_native(
+            loaded,
+            [p.text for p in bad],
+            [p.text for p in good],
+            n_select=effort.n_select,
+            progress=lambda done, of: advance(done, of, ""),
+        )
     if native.single is None:
         name = "refusal without its own direction (none passes the selection)"
         return [*criteria, at_most(name, refused, 0.15, len(harmful))]
-    return criteria + _edited(loaded, harmful, good, native, layers, seed, effort)
-
-
-def _own_direction(
-    loaded: LoadedModel, bad: list[str], good: list[str], effort: Effort, reporter: Reporter
-) -> tuple[Native, range]:
-    """The model's own directions, and where they are taken out: at every layer, or, where that
-    breaks the model along all of them, at the middle ones."""
-    n_layers = loaded.architecture.n_layers
-    everywhere, middle = range(n_layers), range(n_layers // 3, int(0.8 * n_layers))
-    for layers in (everywhere, middle):
-        with reporter.bar("own direction") as advance:
-            native = measure_native(
-                loaded,
-                bad,
-                good,
-                n_select=effort.n_select,
-                layers=layers,
-                progress=lambda done, of: advance(done, of, ""),
-            )
-        if native.single is not None:
-            break
-    return native, layers
+    return criteria + _edited(loaded, harmful, good, native, seed, effort)
 
 
 def _edited(
@@ -129,12 +113,12 @@ def _edited(
     harmful: Sequence[Prompt],
     good: Sequence[Prompt],
     native: Native,
-    layers: range,
     seed: int,
     effort: Effort,
 ) -> list[Criterion]:
     """Refusal without the model's own direction, and without random ones."""
     assert native.single is not None
+    layers = native.layers
     few = harmful[: effort.n_few]
     texts = [p.text for p in good[: effort.n_few]]
     base, base_logits = _refusals(loaded, few, effort), first_token_logits(loaded, texts)
