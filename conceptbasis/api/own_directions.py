@@ -24,6 +24,7 @@ from conceptbasis.errors import ConfigError, InterventionError
 from conceptbasis.evaluation import figures, metrics
 from conceptbasis.evaluation.bench import Bench
 from conceptbasis.evaluation.measure import measure_trial
+from conceptbasis.evaluation.reference import open_reference
 from conceptbasis.evaluation.trials import Trial, prompts_by_set
 from conceptbasis.methods.base import Treatment
 from conceptbasis.models.loading.loaded import LoadedModel
@@ -57,6 +58,9 @@ def evaluate(
             fix="restore that model, or run the transfer again",
         )
     bench = _bench(folder, loaded, config, n_prompts)
+    prompts = [p for sets in bench.sets.values() for p in sets]
+    reference = open_reference(config.evaluate, model, prompts, config.device, reporter)
+    bench = replace(bench, reference=reference)
     measured = {}
     with reporter.bar("evaluate") as advance:
         for done, (name, edit) in enumerate(edits.items(), 1):
@@ -121,6 +125,7 @@ def _bench(folder: Path, loaded: LoadedModel, config: RunConfig, n_prompts: int 
         ),
         load_result(folder, "evaluate", Evaluation).behavior_tokens,
         1,
+        None,
         None,
         "",
     )

@@ -54,6 +54,7 @@ class EvaluateSection(Section):
     n_control_prompts: int = Field(default=80, ge=1)
     n_kl_prompts: int = Field(default=32, ge=1)
     n_relevance: int = Field(default=64, ge=0)
+    reference: str | None = None
     lengths: tuple[Annotated[int, Field(ge=1)], ...] = ()
     judge: JudgeSection | None = None
     margin: float = Field(default=0.02, gt=0, lt=1)

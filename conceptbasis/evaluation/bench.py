@@ -13,6 +13,7 @@ from conceptbasis.behaviors import Behavior
 from conceptbasis.config.evaluation import EvaluateSection, JudgeSection
 from conceptbasis.data.prompts import Text
 from conceptbasis.edits.guard import benign_texts
+from conceptbasis.evaluation.reference import open_reference
 from conceptbasis.evaluation.trials import Sets, prompts_by_set, short_name
 from conceptbasis.judges.model import JudgeModel, JudgeOptions, load_judge
 from conceptbasis.models.loading.fetching import Placement
@@ -41,6 +42,7 @@ class Bench:
         behavior_tokens: First tokens that positive prompts make likelier.
         n_workers: Processes that measure.
         judge: The judging model, if there is one.
+        reference: The model that judges relevance; None is the untouched target.
         key: Hash of all that the outcomes depend on beside the trial.
         drafts: By prompt, tokens of answers that it may have under a trial.
         relevance: By set, place and answer, whether it fits: most trials share most answers.
@@ -57,6 +59,7 @@ class Bench:
     behavior_tokens: Int[Tensor, " n_tokens"]
     n_workers: int
     judge: JudgeModel | None
+    reference: LoadedModel | None
     key: str
     drafts: Mapping[str, Sequence[Sequence[int]]] = field(default_factory=dict)
     relevance: dict[tuple[str, int, str], bool | None] = field(default_factory=dict)
@@ -78,6 +81,13 @@ def make_bench(study: Study, sites: Sites, behavior_tokens: Int[Tensor, " n_toke
     section, loaded = study.config.evaluate, study.target.loaded
     negative = [p.text for p in study.prompts("eval_negative")]
     texts = benign_texts(sites, "report")
+    reference = open_reference(
+        section,
+        study.target.config,
+        [*study.prompts("eval_positive"), *study.prompts("eval_negative")],
+        study.config.device,
+        study.reporter,
+    )
     return Bench(
         loaded,
         study.target.saes.saes,
@@ -95,6 +105,7 @@ def make_bench(study: Study, sites: Sites, behavior_tokens: Int[Tensor, " n_toke
         behavior_tokens,
         study.config.n_workers,
         None if section.judge is None else load_section_judge(section.judge, study.config.device),
+        reference,
         value_hash(
             [
                 study.target.model_hash,
@@ -102,6 +113,7 @@ def make_bench(study: Study, sites: Sites, behavior_tokens: Int[Tensor, " n_toke
                 study.source_hash("prompts.evaluation"),
                 section.model_dump(exclude={"batch_size", "baselines", "controls"}),
                 [t.content for t in texts],
+                reference and reference.name,
             ]
         ),
     )

@@ -199,10 +199,10 @@ def _correct(
 
 def _relevance(bench: Bench, name: str, said: Sequence[str]) -> list[bool | None]:
     """Whether answers fit their prompts; what was judged under another trial is not read again."""
-    known, prompts = bench.relevance, bench.sets[name]
+    known, prompts, judge = bench.relevance, bench.sets[name], bench.reference or bench.loaded
     keys = [(name, i, answer) for i, answer in enumerate(said)]
     new = [answer if key not in known else "" for key, answer in zip(keys, said, strict=True)]
-    for key, fit in zip(keys, judge_relevance(bench.loaded, prompts, new), strict=True):
+    for key, fit in zip(keys, judge_relevance(judge, prompts, new), strict=True):
         known.setdefault(key, fit)
     return [known[key] for key in keys]
 

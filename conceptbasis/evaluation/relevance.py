@@ -1,12 +1,15 @@
-"""Does an answer belong to its prompt? Judged by the untouched model, without a known truth.
+"""Does an answer belong to its prompt? Judged by a model, without a known truth.
 
-An answer a to prompt x is relevant if the untouched model finds it likelier after x than after
+An answer a to prompt x is relevant if a model finds it likelier after x than after
 each of nine other prompts of the same kind, and likelier than without any request:
 
     log p(a | x) > log p(a | x_j), j = 1 … 9,   and   log p(a | x) > log p(a | "Hello.").
 
 The second bound is the correction for the answer's prior: an answer that fits everywhere fails.
 By chance an answer passes the first one in a tenth of all cases.
+
+The model is one that does not refuse x (`evaluation.reference`), or the untouched target. The first
+token of an answer is left out: there a model that refuses x finds every answer unlikely.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ def judge_relevance(
     """Whether each answer is about its prompt; None for an empty one.
 
     Args:
-        loaded: The untouched model.
+        loaded: The model that judges.
         prompts: What was asked, and more of its kind.
         answers: What was answered to the first of them, in the same order.
     """
@@ -55,7 +58,7 @@ def _likelihoods(
     """Log-likelihood of each answer after each of its own prompts."""
     flat = [text for texts in asked for text in texts]
     said = [answer for texts, answer in zip(asked, answers, strict=True) for _ in texts]
-    scores = iter(answer_log_likelihoods(loaded, flat, said))
+    scores = iter(answer_log_likelihoods(loaded, flat, said, skip=1))
     return [[next(scores) for _ in texts] for texts in asked]
 
 

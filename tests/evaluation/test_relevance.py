@@ -26,7 +26,8 @@ def counted(monkeypatch):
     """A model that finds an answer likelier for each of its words that the prompt holds."""
     asked = []
 
-    def score(_loaded, prompts, answers):
+    def score(_loaded, prompts, answers, skip):
+        assert skip == 1
         asked.extend(zip(prompts, answers, strict=True))
         return [float(len(set(p.split()) & set(a.split()))) - 10 for p, a in asked[-len(prompts) :]]
 
@@ -66,7 +67,7 @@ def test_an_answer_is_held_against_nine_prompts_of_its_kind_and_against_none(cou
 @pytest.mark.parametrize("name", ["llama", "gemma3"])
 def test_log_likelihoods_are_those_of_one_pass_a_row(name):
     loaded = make_loaded(name)
-    prompts, answers = ["salt", "bread and salt", "water"], ["water", "", "salt and bread = 3"]
+    prompts, answers = ["salt", "bread and salt", "water"], ["3", "", "salt and bread = 3"]
     found = answer_log_likelihoods(loaded, prompts, answers, batch_size=2)
     starts = prompt_ids(loaded.tokenizer, prompts)
     rows = prompt_ids(loaded.tokenizer, prompts, forced=answers)
@@ -75,4 +76,9 @@ def test_log_likelihoods_are_those_of_one_pass_a_row(name):
             logs = loaded.model(torch.tensor([row])).logits[0].double().log_softmax(-1)
         own = [float(logs[i - 1, row[i]]) for i in range(len(start), len(row))]
         assert value == pytest.approx(sum(own), abs=1e-4)
+        last = own
+    later = answer_log_likelihoods(loaded, prompts, answers, skip=1)
     assert found[1] == 0
+    assert later[0] == found[0]  # a single token counts all the same
+    assert later[2] == pytest.approx(sum(last[1:]), abs=1e-4)
+    assert later[2] != pytest.approx(found[2], abs=1e-2)

@@ -72,6 +72,7 @@ def make_bench(classifier, ready, sides):
             torch.tensor([5]),
             1,
             judge,
+            None,
             "key",
         )
 
@@ -92,9 +93,10 @@ def test_without_a_known_truth_relevance_is_judged_outside_the_edit(make_bench, 
     known = measure_trial(bench, Trial("untouched"))
     assert known.correct["safe"].count(None) == 0  # the truth decides, and nothing else is asked
     sets = {n: tuple(replace(p, answer=None) for p in found) for n, found in bench.sets.items()}
-    asked = []
+    asked, judges = [], []
 
-    def judge(_loaded, prompts, answers):
+    def judge(loaded, prompts, answers):
+        judges.append(loaded)
         asked.append([bool(a) for a in answers])
         return [bool(a) or None for a in answers]
 
@@ -108,6 +110,9 @@ def test_without_a_known_truth_relevance_is_judged_outside_the_edit(make_bench, 
     again = measure_trial(replace(bench, sets=sets, section=section), Trial("no_guard"))
     assert again.correct == found.correct
     assert asked[2:] == [[False] * 4] * 2  # the same answers are not judged twice
+    other = replace(bench, sets=sets, section=section, reference=object(), relevance={})
+    measure_trial(other, Trial("untouched"))
+    assert judges == [bench.loaded] * 4 + [other.reference] * 2
     off = bench.section.model_copy(update={"n_relevance": 0})
     found = measure_trial(replace(bench, sets=sets, section=off), Trial("untouched"))
     assert found.correct["positive"] == (None,) * 6

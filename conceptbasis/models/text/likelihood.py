@@ -12,7 +12,12 @@ from conceptbasis.models.text.forced import encode_forced, last_log_probs
 
 
 def answer_log_likelihoods(
-    loaded: LoadedModel, prompts: list[str], answers: list[str], *, batch_size: int = 32
+    loaded: LoadedModel,
+    prompts: list[str],
+    answers: list[str],
+    *,
+    skip: int = 0,
+    batch_size: int = 32,
 ) -> list[float]:
     """Log-likelihood of each answer after its prompt, in nats, summed over the answer's tokens.
 
@@ -20,6 +25,7 @@ def answer_log_likelihoods(
         loaded: The model.
         prompts: User messages.
         answers: One for each; an empty one has log-likelihood 0.
+        skip: Tokens at the start of an answer that do not count; of a shorter one all do.
         batch_size: Pairs at a time, fewer where memory runs out.
 
     Raises:
@@ -37,8 +43,9 @@ def answer_log_likelihoods(
         rows = [forced.rows[i] for i in chosen]
         logs = last_log_probs(loaded, rows, longest + 1)[:, :-1]
         for i, row, n, log in zip(chosen, rows, lengths, logs, strict=True):
-            said = torch.tensor(row[len(row) - n :], dtype=torch.long, device=log.device)
-            found[i] = float(log[longest - n :].gather(-1, said[:, None]).double().sum())
+            kept = n - skip if n > skip else n
+            said = torch.tensor(row[len(row) - kept :], dtype=torch.long, device=log.device)
+            found[i] = float(log[longest - kept :].gather(-1, said[:, None]).double().sum())
 
     with torch.no_grad():
         run_batches(forced.by_length, batch_size, read)
