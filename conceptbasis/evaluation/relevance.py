@@ -56,6 +56,8 @@ def _likelihoods(
     loaded: LoadedModel, asked: Sequence[Sequence[str]], answers: Sequence[str]
 ) -> list[list[float]]:
     """Log-likelihood of each answer after each of its own prompts."""
+    if not asked:
+        return []
     flat = [text for texts in asked for text in texts]
     said = [answer for texts, answer in zip(asked, answers, strict=True) for _ in texts]
     scores = iter(answer_log_likelihoods(loaded, flat, said, skip=1))

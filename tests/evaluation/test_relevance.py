@@ -82,3 +82,8 @@ def test_log_likelihoods_are_those_of_one_pass_a_row(name):
     assert later[0] == found[0]  # a single token counts all the same
     assert later[2] == pytest.approx(sum(last[1:]), abs=1e-4)
     assert later[2] != pytest.approx(found[2], abs=1e-2)
+
+
+def test_without_an_answer_to_read_there_is_no_verdict():
+    """A set that is refused throughout, judged by a real model."""
+    assert judge_relevance(make_loaded("llama"), PROMPTS, ["", " "]) == [None, None]
