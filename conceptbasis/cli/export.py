@@ -1,4 +1,4 @@
-"""`export`: a finished transfer as a file for lm-evaluation-harness's model `steered`."""
+"""`export`: a finished transfer in forms that other programs load."""
 
 from __future__ import annotations
 
@@ -10,41 +10,53 @@ from pathlib import Path
 
 from conceptbasis.cli.command import Command, add_folder
 
+_EPILOG = """\
+One call may ask for several forms. Nothing is written before all of them are known to be possible.
+
+which form holds which run (key replay.mode):
+  --checkpoint  orthogonalise; ablate with replay.scope writers; add where the MLPs have biases
+  --lora        orthogonalise; ablate with replay.scope writers; not mixtures of experts, unless
+                replay.which is attention
+  --json        every run
+  --steered     ablate, affine and add on the stream, where no attention sinks are left alone
+A transfer that is to become a checkpoint or a LoRA is made with
+  conceptbasis transfer A B --set replay.mode=orthogonalise --set replay.scope=writers
+
+examples:
+  conceptbasis export runs/a --checkpoint out/merged            load it as any other model
+  conceptbasis export runs/a --lora out/lora --json out/edit.json
+Formats, a reader of the JSON without conceptbasis, and vLLM: docs/exports.md
+"""
+
 
 def _add(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
     add_folder(parser)
-    parser.add_argument(
-        "--steered",
-        type=Path,
-        required=True,
-        metavar="FILE.pt",
-        help="file for lm-evaluation-harness's model `steered`",
-    )
-    parser.add_argument("--device", default="cpu")
+    forms = parser.add_argument_group("forms, at least one")
+    for name, metavar, text in (
+        ("checkpoint", "FOLDER", "the target with the edit in its weights, its tokenizer, a card"),
+        ("lora", "FOLDER", "the edit as a PEFT adapter of rank one for each matrix, and a card"),
+        ("json", "FILE.json", "the edit alone, for a plugin of an inference server"),
+        ("steered", "FILE.pt", "file for lm-evaluation-harness's model `steered`"),
+    ):
+        forms.add_argument(f"--{name}", type=Path, metavar=metavar, help=text)
+    parser.add_argument("--device", default="cpu", help="where the model is loaded (default: cpu)")
 
 
 def _run(options: argparse.Namespace) -> None:
-    from conceptbasis.cli.finished import open_finished
-    from conceptbasis.edits.intervention import edits_of
-    from conceptbasis.errors import ConfigError
-    from conceptbasis.models.harness import save_steered, steered_entries
-    from conceptbasis.runs.files import check_place
+    from conceptbasis.cli.exported import FORMS, check_request, prepare
 
-    check_place(options.steered)
-    loaded, intervention = open_finished(options)
-    if intervention.mode == "orthogonalise":
-        raise ConfigError(
-            "a weight edit has no hooks to export",
-            expected="a run with replay.mode ablate, affine or add",
-            fix="run the transfer again with --set replay.mode=ablate --set replay.scope=stream",
-        )
-    entries = steered_entries(loaded, edits_of(intervention), intervention.scope)
-    save_steered(options.steered, entries)
-    print(f"{options.steered}: {len(entries)} hook points")
-    if not options.quiet:
-        given = {"pretrained": loaded.name, "steer_path": str(options.steered)}
-        command = ("lm-eval", "run", "--model", "steered", "--model_args", model_args(given))
-        print(shlex.join((*command, "--tasks", "NAME")))
+    check_request(options)
+    target = prepare(options)
+    asked = [(form, getattr(options, name)) for name, form in FORMS if getattr(options, name)]
+    asked = [(form, getattr(options, name)) for name, form in FORMS if getattr(options, name)]
+    writers = [form(target, path) for form, path in asked]
+    for write in writers:
+        told, following = write()
+        print(told)
+        if not options.quiet:
+            print(shlex.join(following) if isinstance(following, tuple) else following)
 
 
 def model_args(given: Mapping[str, str]) -> str:

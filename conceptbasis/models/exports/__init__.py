@@ -1,0 +1,1 @@
+"""Models and adapters as folders that other programs load."""
