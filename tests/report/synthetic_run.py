@@ -489,6 +489,7 @@ def stage_results(summary: Summary) -> dict[str, Any]:
             EXAMPLES,
             {},
             {},
+            tuple(range(5)),
             torch.zeros(1, dtype=torch.int64),
         ),
         "curve": make_curve(),
