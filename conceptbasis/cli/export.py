@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def _run(options: argparse.Namespace) -> None:
         told, following = write()
         print(told)
         if not options.quiet:
-            print(shlex.join(following) if isinstance(following, tuple) else following)
+            print(f"next: {following}", file=sys.stderr)
 
 
 def model_args(given: Mapping[str, str]) -> str:

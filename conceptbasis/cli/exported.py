@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conceptbasis import __version__
+from conceptbasis.cli.command import check_device
 from conceptbasis.cli.export import model_args
 from conceptbasis.cli.finished import open_finished
 from conceptbasis.edits.edit_file import Described, write_edit
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
     from conceptbasis.config.model import ModelConfig
     from conceptbasis.models.loading.loaded import LoadedModel
 
-Written = tuple[str, str | tuple[str, ...]]
-"""What is told of a written form, and what to run next: a command's words, or a sentence."""
+Written = tuple[str, str]
+"""What is told of a written form, and what to run next."""
 _FOLDERS, _FILES = ("checkpoint", "lora"), ("json", "steered")
 
 
@@ -96,6 +98,7 @@ def check_request(options: argparse.Namespace) -> None:
     for name, path in places.items():
         (check_new_folder if name in _FOLDERS else check_place)(path)
     check_run_folder(options.folder)
+    check_device(options.device)
     edit = intervention_of(load_replayed(options.folder))
     for name in set(places) & set(_FOLDERS):
         check_in_weights(edit, adapter=name == "lora")
@@ -156,7 +159,7 @@ def _checkpoint(target: Target, path: Path) -> Callable[[], Written]:
 
     def write() -> Written:
         export_checkpoint(target.loaded, target.edit, path, card)
-        following = ("conceptbasis", "doctor", "--model", str(path))
+        following = shlex.join(("conceptbasis", "doctor", "--model", str(path)))
         return f"{path}: {edited} edited, {dtype}", following
 
     return write
@@ -165,11 +168,11 @@ def _checkpoint(target: Target, path: Path) -> Callable[[], Written]:
 def _lora(target: Target, path: Path) -> Callable[[], Written]:
     adapter = adapter_of(target.loaded, target.edit)
     card = target.card("lora", f"{len(adapter.modules)} matrices")
-    base = Base(target.name, target.config.revision)
+    base = Base(hub_id(target.config.model), target.config.revision)
 
     def write() -> Written:
         export_adapter(adapter, path, card, base)
-        following = f"in Python: model = peft.PeftModel.from_pretrained(model, {str(path)!r})"
+        following = f"peft.PeftModel.from_pretrained(model, {str(path)!r}) in Python"
         return f"{path}: {len(adapter.modules)} matrices of rank one", following
 
     return write
@@ -186,7 +189,7 @@ def _json(target: Target, path: Path) -> Callable[[], Written]:
 
     def write() -> Written:
         n_edits = write_edit(path, target.loaded, target.edit, about)
-        return f"{path}: {n_edits} edited modules", "a reader without conceptbasis: docs/exports.md"
+        return f"{path}: {n_edits} edited modules", "read it without conceptbasis (docs/exports.md)"
 
     return write
 
@@ -198,7 +201,8 @@ def _steered(target: Target, path: Path) -> Callable[[], Written]:
         save_steered(path, entries)
         given = {"pretrained": target.loaded.name, "steer_path": str(path)}
         command = ("lm-eval", "run", "--model", "steered", "--model_args", model_args(given))
-        return f"{path}: {len(entries)} hook points", (*command, "--tasks", "NAME")
+        following = shlex.join((*command, "--tasks", "NAME"))
+        return f"{path}: {len(entries)} hook points", following
 
     return write
 

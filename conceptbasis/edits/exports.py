@@ -25,11 +25,11 @@ class Base:
     """What an adapter says of the model that it belongs to.
 
     Args:
-        name: Its hub id, or its name where it has none.
+        name: Its hub id, None where it has none.
         revision: A branch, tag or commit of the hub.
     """
 
-    name: str
+    name: str | None
     revision: str | None = None
 
 

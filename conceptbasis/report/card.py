@@ -118,8 +118,14 @@ def _opening(summary: Summary) -> str:
         f"A direction of {_noun(summary)} was found in the donor and rebuilt in the base model "
         "by conceptbasis, through latents of sparse autoencoders that fire together in both "
         f"models. No label of {_noun(summary)} in the base model was used (budget "
-        f"{summary.budget}). Nothing was trained."
+        f"{summary.budget}). Nothing was trained. The edit is meant to {_aim(summary)} it."
     )
+
+
+def _aim(summary: Summary) -> str:
+    if summary.mode == "add":
+        return "change"
+    return "strengthen" if view_of(summary).about.strengthens else "remove"
 
 
 def _changes(summary: Summary, folder: Path, exported: Exported) -> list[str]:

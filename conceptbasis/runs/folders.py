@@ -81,11 +81,19 @@ def new_folder(path: Path) -> Iterator[Path]:
             yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
-                    with file.open("rb+") as handle:
-                        os.fsync(handle.fileno())
+                    _settle(file)
             temporary.replace(whole)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _settle(file: Path) -> None:
+    """Brings a file to the disk, readable by whom the umask lets: safetensors 0.8 makes it 0600."""
+    mask = os.umask(0)
+    os.umask(mask)
+    file.chmod(0o666 & ~mask)
+    with file.open("rb+") as handle:
+        os.fsync(handle.fileno())
 
 
 def _nearest(path: Path) -> Path:

@@ -54,10 +54,17 @@ def test_every_section_and_control_is_there_with_n(folder):
     assert "success: refusal fell from 0.99 to 0.02" in card
     assert "at most 12 donor latents a layer" in card
     assert "code_map" in card
-    assert "| random_direction | 10 | 0.98 [0.98, 0.98] | 3,000 |" in card
+    assert "| random_direction | 10 | 0.98 [0.97, 0.98] | 3,000 |" in card
+    assert "| refusal, harmful | 0.99 [0.97, 1.00] | 0.02 [0.01, 0.04] |" in card
+    assert "meant to remove it" in card
     assert "- A note." in card
     assert SECRET not in card
     assert "no figure of its effect exists" not in card
+
+
+def test_an_edit_that_strengthens_says_so(folder):
+    card = model_card(named(gamma=-0.5), folder, Exported("lora", "x", "y"))
+    assert "meant to strengthen it" in card
 
 
 def test_a_run_without_an_evaluation_says_so(folder):

@@ -181,7 +181,9 @@ def test_a_folder_with_files_is_refused_and_left_alone(tmp_path, loaded):
         assert sorted(tmp_path.rglob("*")) == before
     (tmp_path / "out/mine").unlink()
     export_checkpoint(loaded, make_edit(), tmp_path / "out", "")  # an empty one will do
-    assert (tmp_path / "out/config.json").exists()
+    modes = {file.stat().st_mode for file in (tmp_path / "out").iterdir()}
+    assert modes == {(tmp_path / "file").stat().st_mode}  # as the umask has it
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
 @pytest.mark.parametrize(

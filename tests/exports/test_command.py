@@ -47,10 +47,12 @@ def test_several_forms_in_one_call_all_say_what_the_run_does(
     places["json"] = tmp_path / "edit.json"
     asked = [part for name, path in places.items() for part in (f"--{name}", str(path))]
     assert main(["export", str(weight_run), *asked]) == 0
-    told = capsys.readouterr().out
-    assert all(str(path) in told for path in places.values())
-    assert f"conceptbasis doctor --model {places['checkpoint']}" in told
-    assert "PeftModel.from_pretrained" in told
+    told = capsys.readouterr()
+    assert [line.partition(":")[0] for line in told.out.splitlines()] == [
+        str(path) for path in places.values()
+    ]
+    assert f"next: conceptbasis doctor --model {places['checkpoint']}" in told.err
+    assert "PeftModel.from_pretrained" in told.err
     untouched, edited = expected
     loaded = load_model(places["checkpoint"])
     logits, words = answers(loaded)

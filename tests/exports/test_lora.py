@@ -22,8 +22,8 @@ needs_peft = pytest.mark.skipif(
 DENSE = ["llama", "gpt2", "gpt_neox", "qwen2", "qwen3", "smollm3", "phi3", "gemma", "qwen2_vl"]
 
 
-def export(loaded, edit, folder):
-    export_adapter(adapter_of(loaded, edit), folder, "a card", Base("org/base", "main"))
+def export(loaded, edit, folder, base="org/base"):
+    export_adapter(adapter_of(loaded, edit), folder, "a card", Base(base))
     return folder
 
 
@@ -89,7 +89,7 @@ def test_tied_embeddings_are_left_alone_also_when_it_is_merged(tmp_path):
 @needs_peft
 def test_our_own_loader_merges_it(tmp_path):
     loaded = saved(tmp_path / "base", "llama")
-    folder = export(loaded, make_edit(), tmp_path / "lora")
+    folder = export(loaded, make_edit(), tmp_path / "lora", base=None)
     merged = load_model(tmp_path / "base", adapter=str(folder))
     found = outputs(merged.model, loaded.tokenizer)
     assert_same(found, under(loaded, make_edit()))

@@ -116,13 +116,13 @@ def _check_slots(slots: list[WriterSlot]) -> bool:
     return biased.pop()
 
 
-def fill_adapter(adapter: Adapter, folder: Path, *, base: str, revision: str | None) -> None:
+def fill_adapter(adapter: Adapter, folder: Path, *, base: str | None, revision: str | None) -> None:
     """Writes the two files that `PeftModel.from_pretrained` reads.
 
     Args:
         adapter: The change.
         folder: Where they go.
-        base: The model it belongs to, as a hub knows it.
+        base: Hub id of the model it belongs to, None where it has none.
         revision: Its branch, tag or commit.
     """
     config: dict[str, Any] = {
