@@ -25,7 +25,7 @@ from conceptbasis.edits.exports import (
 from conceptbasis.edits.finished import load_replayed
 from conceptbasis.edits.intervention import Intervention, edits_of, intervention_of
 from conceptbasis.errors import ConfigError
-from conceptbasis.models.harness import save_steered, steered_entries
+from conceptbasis.models.harness import check_steered_name, save_steered, steered_entries
 from conceptbasis.report.card import Exported, Form, hub_id, model_card, public_name
 from conceptbasis.runs.files import check_place, check_run_folder
 from conceptbasis.runs.folders import check_new_folder
@@ -106,6 +106,7 @@ def check_request(options: argparse.Namespace) -> None:
     if "lora" in places:
         _check_plain_base(read_settings(options.folder)[0])
     if "steered" in places:
+        check_steered_name(places["steered"])
         _check_hooks(edit)
 
 

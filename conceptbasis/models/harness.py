@@ -176,11 +176,23 @@ def save_steered(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
         InterventionError: Another ending.
         ArtifactError: the place cannot be written.
     """
+    check_steered_name(path)
+    with replacing(path) as temporary:
+        torch.save({name: dict(entry) for name, entry in entries.items()}, temporary)
+
+
+def check_steered_name(path: Path) -> None:
+    """Refuses a file that the harness would not know.
+
+    Args:
+        path: Where the edits are to go.
+
+    Raises:
+        InterventionError: It does not end in .pt.
+    """
     if path.suffix != ".pt":
         raise InterventionError(
             f"{path} does not end in .pt",
             expected="the ending by which the harness knows its file",
             fix="name it, for example, steered.pt",
         )
-    with replacing(path) as temporary:
-        torch.save({name: dict(entry) for name, entry in entries.items()}, temporary)

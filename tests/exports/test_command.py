@@ -124,6 +124,13 @@ def test_a_weight_edit_has_no_steered_file_and_nothing_else_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_the_harness_does_not_know_costs_no_other_form(finished, tmp_path, capsys):
+    asked = ["--json", str(tmp_path / "a.json"), "--steered", str(tmp_path / "a.txt")]
+    assert main(["export", str(finished.folder), *asked]) == 2
+    assert "does not end in .pt" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("second", ["same", "same/inside.json"])
 def test_two_forms_in_one_place_are_refused(weight_run, tmp_path, capsys, second):
     asked = ["--checkpoint", str(tmp_path / "same"), "--json", str(tmp_path / second)]
