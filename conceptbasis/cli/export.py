@@ -50,7 +50,6 @@ def _run(options: argparse.Namespace) -> None:
     check_request(options)
     target = prepare(options)
     asked = [(form, getattr(options, name)) for name, form in FORMS if getattr(options, name)]
-    asked = [(form, getattr(options, name)) for name, form in FORMS if getattr(options, name)]
     writers = [form(target, path) for form, path in asked]
     for write in writers:
         told, following = write()
