@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat, field_validator, model_validator
 from conceptbasis.config.base import SINK_RATIO, Section
 from conceptbasis.config.budgets import TextClassName
 
-Mode = Literal["ablate", "affine", "add", "raise", "orthogonalise"]
+Mode = Literal["ablate", "affine", "cap", "add", "raise", "orthogonalise"]
 Scope = Literal["stream", "writers"]
 Centre = Literal["ends", "all"]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -141,7 +141,7 @@ class ReplaySection(Section):
     def _weights_are_writers(self) -> ReplaySection:
         if self.mode == "orthogonalise" and self.scope != "writers":
             raise ValueError("mode orthogonalise edits weights: set replay.scope to writers")
-        if self.mode in ("add", "affine", "raise") and self.scope != "stream":
+        if self.mode in ("add", "affine", "cap", "raise") and self.scope != "stream":
             # Each writer would add the amount, or be set to the mean of the whole stream.
             raise ValueError(
                 f"mode {self.mode} edits the stream: set replay.scope to stream, "
@@ -154,6 +154,8 @@ class ReplaySection(Section):
             )
         if self.mode == "raise" and self.gamma != "auto" and self.gamma >= 0:
             raise ValueError("mode raise strengthens: set replay.gamma to auto, or below 0")
+        if self.mode == "cap" and self.gamma != "auto" and self.gamma <= 0:
+            raise ValueError("mode cap removes: set replay.gamma above 0")
         if self.which == "attention" and self.mode != "orthogonalise":
             raise ValueError("replay.which: attention needs mode orthogonalise")
         return self

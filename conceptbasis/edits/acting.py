@@ -56,9 +56,9 @@ def apply_proved(
 def _acts(model: Any, loaded: LoadedModel, edit: Intervention, before: Tensor) -> bool:
     if edit.gamma == 0 or (edit.mode == "add" and not any(edit.amounts)):
         return True  # it is meant to do nothing
-    if edit.mode != "raise":
+    if edit.mode not in ("cap", "raise"):
         return not torch.equal(_logits(model, loaded), before)
-    ran: list[int] = []  # these tokens may lie below every threshold
+    ran: list[int] = []  # these tokens may lie below every threshold or mean
     with reading_hook(loaded.architecture.blocks[edit.layers[-1]], lambda h: ran.append(h.ndim)):
         _logits(model, loaded)
     return bool(ran)

@@ -58,7 +58,7 @@ def write_edit(path: Path, loaded: LoadedModel, edit: Intervention, about: Descr
         How many modules are edited.
 
     Raises:
-        InterventionError: `affine` has no means, or `raise` no gates.
+        InterventionError: `affine` or `cap` has no means, or `raise` no gates.
         ArtifactError: The file cannot be written.
     """
     rows = list(_rows(loaded, edit))

@@ -15,7 +15,7 @@ from conceptbasis.core.edits.gates import Gate, fit_gate
 from conceptbasis.errors import InterventionError
 from conceptbasis.models.loading.load import LoadedModel
 from conceptbasis.models.stream.edit_report import EditReport
-from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.stream.hooks import Edit, EditMode, intervene
 from conceptbasis.models.stream.weights import orthogonalise_weights
 from conceptbasis.results.edit import Replayed
 from conceptbasis.results.layers import LayerPlan
@@ -33,8 +33,9 @@ class Intervention:
         scope: `stream` or `writers`.
         gamma: Strength of every mode but `add`: 1 removes, 2 reflects, below 0 strengthens.
         amounts: What `add` adds along each direction.
-        means: Where `affine` sets the component to: by each layer, the mean where benign requests
-            end, moved against the direction by `replay.offset`; where the reading of `raise` is 0.
+        means: Where `affine` sets the component to, `cap` at most: by each layer, the mean where
+            benign requests end, or all benign positions, moved against the direction by
+            `replay.offset`; where the reading of `raise` is 0.
         which: Whether a weight edit covers all writers or attention only.
         gates: What `raise` reads.
         thresholds: Above which reading `raise` acts.
@@ -115,19 +116,20 @@ def edits_of(intervention: Intervention) -> list[Edit]:
     """The hooks of an intervention that is no weight edit.
 
     Raises:
-        InterventionError: if `affine` has no means, or `raise` no gates.
+        InterventionError: if `affine` or `cap` has no means, or `raise` no gates.
     """
     edits = []
     for i, (layer, r) in enumerate(zip(intervention.layers, intervention.directions, strict=True)):
-        if intervention.mode == "affine":
+        if intervention.mode in ("affine", "cap"):
             if intervention.means is None:
                 raise InterventionError(
-                    "mode affine without benign means",
+                    f"mode {intervention.mode} without benign means",
                     expected="one mean per edited layer",
                     fix="run the replay stage, which measures them",
                 )
             mean = intervention.means[i]
-            edits.append(Edit(layer, r, "affine", mean=mean, gamma=intervention.gamma))
+            mode: EditMode = "affine" if intervention.mode == "affine" else "cap"
+            edits.append(Edit(layer, r, mode, mean=mean, gamma=intervention.gamma))
         elif intervention.mode == "raise":
             edits.append(_raising(intervention, i))
         elif intervention.mode == "add":
@@ -167,7 +169,8 @@ def plan_intervention(
 
     Amounts are in standard deviations over all benign sites. Means are those at the ends of benign
     requests, so that `affine` leaves a request it ought to answer where such requests are, or at
-    all benign sites, so that it leaves words where words are (`replay.centre`); a run
+    all benign sites, so that it leaves words where words are (`replay.centre`). `cap` moves only
+    what lies above them. A run
     that removes a direction goes on by `replay.offset` standard deviations of these requests,
     which makes up for what a rebuilt direction misses and is where many of them lie anyway. Gates
     and thresholds of `raise` are those of benign requests of the `fit` split; γ `auto` is planned
@@ -221,7 +224,7 @@ def _means(
             for layer in plan.layers
         ]
     )
-    if section.mode != "affine" or section.gamma == "auto" or section.gamma <= 0:
+    if section.mode not in ("affine", "cap") or section.gamma == "auto" or section.gamma <= 0:
         return means
     spreads = torch.stack([(x @ r).std() for x, r in zip(ends, directions, strict=True)])
     return means - section.offset * spreads[:, None] * directions

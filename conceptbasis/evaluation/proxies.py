@@ -107,7 +107,7 @@ class _ProxyRoute:
     def _edits(self, directions: Mapping[int, Tensor]) -> list[Edit]:
         source = self.mapped.source
         sites, replay = self.rebuilder.sites, self.study.config.replay
-        centred = replay.mode == "affine"
+        centred = replay.mode in ("affine", "cap")
         return [
             Edit(
                 layer,

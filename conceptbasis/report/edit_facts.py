@@ -9,6 +9,7 @@ from conceptbasis.results.summary import Summary
 _WORDS = {
     "ablate": "the component along the direction is removed",
     "affine": "the component along the direction is set to its mean where benign requests end",
+    "cap": "the component along the direction is brought down to its benign mean if it is larger",
     "add": "the direction is added",
     "raise": "what lies above most benign requests is pushed further along the direction",
     "orthogonalise": "what the weights write along the direction is removed",
@@ -56,6 +57,6 @@ def _edit(summary: Summary, offset: object) -> str:
     mode, gamma = summary.mode, summary.gamma
     strength = MISSING if gamma is None else gamma
     text = f"{mode} on {summary.scope}, strength γ {strength}: {_WORDS.get(mode, mode)}"
-    if mode == "affine" and (gamma or 0) > 0 and offset is not None:
+    if mode in ("affine", "cap") and (gamma or 0) > 0 and offset is not None:
         text += f", less an offset of {offset} of their standard deviation"
     return f"{text}."

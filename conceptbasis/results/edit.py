@@ -127,7 +127,7 @@ class Replayed:
 
     Args:
         plan: The edited layers, and whose direction each gets.
-        mode: `ablate`, `affine`, `add`, `raise` or `orthogonalise`.
+        mode: `ablate`, `affine`, `cap`, `add`, `raise` or `orthogonalise`.
         scope: `stream` or `writers`.
         gamma: Strength of every mode but `add`.
         which: Whether a weight edit covers all writers or attention only.

@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from conceptbasis.core.edits.projection import ablate, add, affine, orthogonalise, raise_above
+from conceptbasis.core.edits.projection import (
+    ablate,
+    add,
+    affine,
+    cap,
+    orthogonalise,
+    raise_above,
+)
 
 
 @pytest.fixture
@@ -54,6 +61,20 @@ def test_adding_moves_by_the_amount_and_back(world):
     assert torch.allclose((moved - h) @ r, torch.full((3, 5), 1.5, dtype=torch.float64))
     assert torch.allclose(add(moved, r, -1.5), h, atol=1e-12)
     assert not torch.allclose(add(moved, other, -1.5), h, atol=1e-3)
+
+
+def test_capping_brings_down_what_lies_above_the_mean_and_leaves_the_rest_to_the_bit(world):
+    h, r, mean = world
+    above = (h - mean) @ r > 0
+    assert above.any()
+    assert not above.all()
+    capped = cap(h, r, mean)
+    assert torch.equal(capped[~above], h[~above])
+    assert torch.allclose(capped[above], affine(h, r, mean)[above], atol=1e-12)
+    assert torch.allclose(cap(capped, r, mean), capped, atol=1e-12)
+    half = cap(h, r, mean, gamma=0.5)
+    assert torch.allclose(half, (h + capped) / 2, atol=1e-12)
+    assert (affine(h, r, mean)[~above] - h[~above]).abs().max() > 0.01
 
 
 def test_what_lies_below_the_threshold_stays_to_the_bit_and_what_lies_above_is_pushed(world):

@@ -52,6 +52,7 @@ MODES = [
     {"mode": "ablate"},
     {"mode": "ablate", "scope": "writers"},
     {"mode": "affine"},
+    {"mode": "cap"},
     {"mode": "add"},
     {"mode": "raise", "gamma": -1.0},
     {"mode": "orthogonalise", "scope": "writers"},
@@ -181,6 +182,18 @@ def test_affine_keeps_the_benign_mean(sites, sides):
     edited = x - (x @ r[0])[:, None] * r[0] + (planned.means[0] @ r[0]) * r[0]
     assert torch.allclose((edited @ r[0]), (planned.means[0] @ r[0]).expand(len(x)), atol=1e-4)
     assert float((planned.means[0] @ r[0]).abs()) > 1e-3
+
+
+def test_cap_takes_no_other_sign():
+    for gamma in (0.0, -1.0):
+        with pytest.raises(ValueError, match="mode cap removes"):
+            ReplaySection(mode="cap", gamma=gamma)
+
+
+def test_cap_lies_at_the_mean_of_affine(sites):
+    r = directions(40, 1)
+    affine, cap = (along(sites, [1], r, ReplaySection(mode=mode)) for mode in ("affine", "cap"))
+    assert torch.equal(affine.means, cap.means)
 
 
 @pytest.mark.parametrize(("gamma", "moved"), [(1.0, True), (-1.0, False)])

@@ -22,6 +22,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "exports.md").read_text(encoding="u
 EDITS = {
     "affine": make_edit("affine", "stream"),
     "affine, sinks": make_edit("affine", "stream", max_norms=(4.0, None)),
+    "cap": make_edit("cap", "stream", gamma=0.8, max_norms=(4.0, None)),
     "ablate": make_edit("ablate", "stream", gamma=2.0),
     "add": make_edit("add", "stream", max_norms=(None, 6.0)),
     "raise": make_edit("raise", "stream", gamma=-1.5),

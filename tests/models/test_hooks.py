@@ -110,6 +110,11 @@ def test_modes_and_their_order(llama, batch):
     with intervene(llama, [Edit(1, r, "affine", mean=mean)]):
         component = _capture(llama, batch)[1] @ r
     torch.testing.assert_close(component, (mean @ r).expand_as(component), rtol=1e-4, atol=1e-4)
+    with intervene(llama, [Edit(1, r, "cap", mean=mean)]):
+        component = _capture(llama, batch)[1] @ r
+    assert (plain @ r > mean @ r).any()
+    assert (plain @ r < mean @ r).any()
+    torch.testing.assert_close(component, (plain @ r).clamp(max=mean @ r), rtol=1e-4, atol=1e-4)
     both = [Edit(1, r), Edit(1, r, "add", amount=1.5)]
     with intervene(llama, both):
         component = _capture(llama, batch)[1] @ r

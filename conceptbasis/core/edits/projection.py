@@ -57,6 +57,34 @@ def affine(
     return torch.addcmul(wide, along[..., None], unit, value=-gamma).to(h.dtype)
 
 
+def cap(
+    h: Float[Tensor, "*batch d_model"],
+    r: Float[Tensor, " d_model"],
+    mean: Float[Tensor, " d_model"],
+    *,
+    gamma: float = 1.0,
+) -> Float[Tensor, "*batch d_model"]:
+    """Take back what activations exceed a reference mean by along a direction, by the share γ.
+
+    Formula: h − γ r max(0, rᵀ(h − μ)): with γ = 1 no component is larger than the mean's, and those
+    that are smaller stay. `affine` raises the smaller ones to the mean too.
+
+    Args:
+        h: Activations.
+        r: Direction, not zero.
+        mean: Benign mean activation of the same layer.
+        gamma: γ.
+
+    Returns:
+        The changed activations, in the dtype of h.
+
+    Source: activation capping, Lu et al. 2026 (2601.10387).
+    """
+    wide, unit = _widened(h, r)
+    excess = ((wide - mean.to(wide)) @ unit).relu()
+    return torch.addcmul(wide, excess[..., None], unit, value=-gamma).to(h.dtype)
+
+
 def raise_above(
     h: Float[Tensor, "*batch d_model"],
     r: Float[Tensor, " d_model"],

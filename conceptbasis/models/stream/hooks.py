@@ -26,7 +26,7 @@ from conceptbasis.models.stream.edit_report import (
 )
 from conceptbasis.models.stream.hook_points import replacing_hook
 
-EditMode = Literal["ablate", "affine", "add", "raise"]
+EditMode = Literal["ablate", "affine", "cap", "add", "raise"]
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,10 @@ class Edit:
     Args:
         layer: Index of the block.
         direction: Unit vector r.
-        mode: `ablate` h - gamma r rᵀh, `affine` h - gamma r rᵀ(h - mean), `add` h + amount r,
-            `raise` h - gamma r max(0, gateᵀ(h - mean) - threshold).
-        mean: The mean of `affine` and `raise`.
+        mode: `ablate` h - gamma r rᵀh, `affine` h - gamma r rᵀ(h - mean), `cap`
+            h - gamma r max(0, rᵀ(h - mean)), `add` h + amount r, `raise`
+            h - gamma r max(0, gateᵀ(h - mean) - threshold).
+        mean: The mean of `affine`, `cap` and `raise`.
         amount: The amount of `add`.
         gamma: The strength of every mode but `add`.
         gate: What `raise` reads.
@@ -150,15 +151,15 @@ def _formula(edit: Edit, architecture: Architecture) -> Callable[[Tensor], Tenso
         return lambda h: formulas.ablate(h, r.to(h.device), gamma=edit.gamma)
     if edit.mode == "add":
         return lambda h: formulas.add(h, r.to(h.device), edit.amount)
-    if edit.mode == "affine" and edit.mean is not None:
-        mean = edit.mean.to(device)
-        return lambda h: formulas.affine(h, r.to(h.device), mean.to(h.device), gamma=edit.gamma)
+    if edit.mode in ("affine", "cap") and edit.mean is not None:
+        mean, move = edit.mean.to(device), getattr(formulas, edit.mode)
+        return lambda h: move(h, r.to(h.device), mean.to(h.device), gamma=edit.gamma)
     if edit.mode == "raise" and edit.mean is not None and edit.gate is not None:
         return _raising(r, edit.gate.to(device), edit.mean.to(device), edit)
     given = ["given" if x is not None else "None" for x in (edit.mean, edit.gate)]
     raise InterventionError(
         f"mode {edit.mode!r} at {where} with mean {given[0]} and gate {given[1]}",
-        expected="ablate, add, affine with a mean, or raise with a mean and a gate",
+        expected="ablate, add, affine or cap with a mean, or raise with a mean and a gate",
         fix="name one of the modes, and give it what it reads",
     )
 
