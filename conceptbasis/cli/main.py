@@ -44,6 +44,7 @@ COMMANDS = (
         "Measure a model's own direction of the behavior, weakened and strengthened.",
     ),
     ("inspect", "inspection:INSPECT", "Show what the atoms of a recipe stand for."),
+    ("intervene", "intervene:INTERVENE", "Show what one latent of a recipe does by itself."),
     ("replay", "replay:REPLAY", "Show the target's answers before and after a transfer."),
     (
         "capability",

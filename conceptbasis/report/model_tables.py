@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from conceptbasis.behaviors import find_behavior
 from conceptbasis.report.table import Column, Row, Table, columns
 from conceptbasis.results.audit import Audit
 from conceptbasis.results.capability import Capability
 from conceptbasis.results.summary import SaeQuality
+
+if TYPE_CHECKING:
+    from conceptbasis.evaluation.latent import Latent, LatentEffect
 
 
 def quality_table(name: str, quality: Sequence[SaeQuality], left_out: float = 0.0) -> Table:
@@ -49,6 +53,27 @@ def audit_tables(audit: Audit) -> list[Table]:
         swept,
     )
     return [Table(f"Directions of {audit.model}", head, rows), sweep]
+
+
+def latent_table(which: Latent, effects: Sequence[LatentEffect]) -> Table:
+    """Answers with one latent taken out, put in, and beside another latent.
+
+    Args:
+        which: The latent.
+        effects: A row for each set of prompts and intervention.
+    """
+    rows: list[Row] = [
+        (
+            effect.prompts,
+            effect.intervention,
+            effect.rate.interval,
+            "  ".join(f"{word} {share:.2f}" for word, share in effect.first_words),
+        )
+        for effect in effects
+    ]
+    names = ("prompts", "latent", "rate", "first words")
+    title = f"Latent {which.latent} of {which.side} layer {which.layer}"
+    return Table(title, columns(*names, words=("prompts", "latent", "first words")), rows)
 
 
 def answers_table(

@@ -1,0 +1,162 @@
+"""What one latent does by itself: answers with it taken out, with it put in, and a control."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from conceptbasis.behaviors import find_behavior
+from conceptbasis.config.base import load_yaml, parse_config
+from conceptbasis.config.model import ModelConfig
+from conceptbasis.config.run import RunConfig
+from conceptbasis.core.statistics.interval import Rate
+from conceptbasis.core.statistics.intervals import rate
+from conceptbasis.errors import ConfigError
+from conceptbasis.evaluation.trials import prompts_by_set
+from conceptbasis.judges import find_judge
+from conceptbasis.judges.base import Answers
+from conceptbasis.models.stream.hooks import Edit, intervene
+from conceptbasis.models.text.generation import generate
+from conceptbasis.results.atoms import Atoms, Evidence
+from conceptbasis.results.harvest import Harvest, SideName
+from conceptbasis.runs.files import CONFIG
+from conceptbasis.runs.graph import load_result
+from conceptbasis.runs.seeds import generator
+from conceptbasis.study.opening import load_prompts, open_side
+
+if TYPE_CHECKING:
+    from conceptbasis.runs.progress import Reporter
+    from conceptbasis.study.study import Side
+
+N_WORDS = 3
+"""First words that are named."""
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Which latent, and how strongly it is put in.
+
+    Args:
+        side: `donor` or `target`.
+        layer: Its layer.
+        latent: Its number in the SAE.
+        times: What is put in, in multiples of its highest activation in the run's evidence.
+    """
+
+    side: SideName
+    layer: int
+    latent: int
+    times: float = 1.0
+
+
+@dataclass(frozen=True)
+class LatentEffect:
+    """Answers to one set of prompts under one intervention.
+
+    Args:
+        prompts: Short name of the set.
+        intervention: What was done.
+        rate: Of the behavior, by its judge.
+        first_words: The commonest first words of answers with their shares.
+    """
+
+    prompts: str
+    intervention: str
+    rate: Rate
+    first_words: tuple[tuple[str, float], ...]
+
+
+def intervene_on_latent(
+    folder: Path, which: Latent, *, n_prompts: int, device: str, reporter: Reporter
+) -> list[LatentEffect]:
+    """Takes one latent out of the stream after its layer, or puts it in, and nothing else.
+
+    The control is another latent of the same SAE, drawn among those that no evidence names, put in
+    to the same length. Attention sinks are left alone, as by every edit.
+
+    Args:
+        folder: A finished run.
+        which: The latent.
+        n_prompts: Held-out prompts of each set.
+        device: A torch device.
+        reporter: Told the progress.
+
+    Raises:
+        ConfigError: The run holds no evidence of that latent.
+        ArtifactError: The run is not finished, or its files are corrupt.
+    """
+    known = _evidence(folder, which)
+    peak = next((e.contexts[0].peak for e in known if e.latent == which.latent and e.contexts), 0)
+    if not peak:
+        raise _unknown(which, known)
+    values = load_yaml(folder / CONFIG)
+    config = parse_config(RunConfig, {**values["run"], "device": device}, CONFIG)
+    suite = load_prompts(config, reporter)
+    side = open_side(parse_config(ModelConfig, values[which.side], CONFIG), config, suite, reporter)
+    bound = load_result(folder, "harvest", Harvest, tensors=False).norms[which.side][which.layer]
+    sinks = bound.bound(config.replay.sink_ratio)
+    edits = _edits(side, which, which.times * peak, {e.latent for e in known}, sinks)
+    behavior = find_behavior(config.behavior)
+    sets = prompts_by_set(behavior, suite, n_prompts)
+    judge, found = find_judge(behavior.judge), []
+    with reporter.bar("answers") as advance:
+        for name, prompts in sets.items():
+            texts = [p.text for p in prompts]
+            for what, edit in edits.items():
+                with nullcontext() if edit is None else intervene(side.loaded, [edit]):
+                    said = generate(
+                        side.loaded, texts, max_new_tokens=config.evaluate.max_new_tokens
+                    )
+                shown = rate(judge.verdicts(Answers(texts, said)))
+                found.append(LatentEffect(name, what, shown, _first_words(said)))
+                advance(len(found), len(sets) * len(edits), name)
+    return found
+
+
+def _evidence(folder: Path, which: Latent) -> list[Evidence]:
+    atoms = load_result(folder, "atoms", Atoms, tensors=False)
+    here = [row for row in atoms.layers if getattr(row, which.side) == which.layer]
+    return [e for row in here for e in getattr(row, f"{which.side}_latents")]
+
+
+def _unknown(which: Latent, known: list[Evidence]) -> ConfigError:
+    some = ", ".join(str(e.latent) for e in known[:8])
+    return ConfigError(
+        f"the run has no evidence of latent {which.latent} at {which.side} layer {which.layer}",
+        expected=f"a latent of its recipe, such as {some}"
+        if some
+        else f"a {which.side} layer that the run maps",
+        fix="see conceptbasis inspect DIR for the latents of every layer",
+    )
+
+
+def _edits(
+    side: Side, which: Latent, amount: float, named: set[int], sinks: float | None
+) -> dict[str, Edit | None]:
+    """Nothing, the latent out, the latent in, and another one in."""
+    rows = side.sae(which.layer).W_dec.float()
+    row, length = _unit(rows[which.latent])
+    others = [i for i in range(len(rows)) if i not in named]
+    drawn = int(torch.randint(len(others), (1,), generator=generator(0, "latent", which.latent)))
+    other, _ = _unit(rows[others[drawn]])
+    put, layer = amount * length, which.layer
+    return {
+        "untouched": None,
+        "taken out": Edit(layer, row, max_norm=sinks),
+        f"put in, {put:.3g}": Edit(layer, row, "add", amount=put, max_norm=sinks),
+        f"another one, {others[drawn]}": Edit(layer, other, "add", amount=put, max_norm=sinks),
+    }
+
+
+def _unit(row: torch.Tensor) -> tuple[torch.Tensor, float]:
+    return row / row.norm(), float(row.norm())
+
+
+def _first_words(answers: list[str]) -> tuple[tuple[str, float], ...]:
+    first = Counter((answer.split() or ["(empty)"])[0] for answer in answers)
+    return tuple((word, n / len(answers)) for word, n in first.most_common(N_WORDS))
