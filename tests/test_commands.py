@@ -120,7 +120,7 @@ def test_a_device_that_is_not_there_is_said_and_the_model_is_not_blamed(
     (tmp_path / "text.txt").write_text("salt\n")
     more = {"capability": ["--text", str(tmp_path / "text.txt")], "export": ["--steered", "x.pt"]}
     given = [command, str(folder), *more.get(command, [])]
-    for device in ("cuda:7", "nonsense"):
+    for device in ("cuda:7", "nonsense", "meta"):
         assert main([*given, "--device", device]) == 2
         assert f"device '{device}' cannot be used" in capsys.readouterr().err
     assert main([*given, "--device", "cpu"]) == 2  # the control: it goes on to the model

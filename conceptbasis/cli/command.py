@@ -117,17 +117,7 @@ def check_device(device: str) -> None:
     Raises:
         ConfigError: in that case.
     """
-    if device == "cpu":
-        return
-    import torch
+    if device != "cpu":
+        from conceptbasis.models.loading import devices
 
-    from conceptbasis.errors import ConfigError
-
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device {device!r} cannot be used: {str(error).splitlines()[0]}",
-            expected="cpu, or cuda where a CUDA build of torch finds a GPU",
-            fix="use --device cpu, or install torch for your accelerator",
-        ) from error
+        devices.check_device(device)
