@@ -64,7 +64,11 @@ def console() -> Any:
     """Where results are printed: 80 columns of plain text when they are piped."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 80, soft_wrap=False)
+    class _Results(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # rich would end with 1; `main` knows what a reader that has enough means
+
+    return _Results(width=None if sys.stdout.isatty() else 80, soft_wrap=False)
 
 
 def say_next(options: argparse.Namespace, what: str, *command: object) -> None:

@@ -100,7 +100,9 @@ def save_torch(path: Path, value: Any) -> None:
             torch.save(value, handle)
         except RuntimeError as error:
             # torch speaks of positions in the file; the system's own error stands behind that.
-            raise error.__context__ if isinstance(error.__context__, OSError) else error
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def _is_folder() -> OSError:

@@ -53,7 +53,7 @@ _HINTS = (
     (re.compile(r"(?:crosscoder|clt|transcoder)(?:_all)?(?=/)"), "transcoder"),
     (re.compile(r"layer(?:_\d+){2,}_width_\w+(?=/)"), "crosscoder of several layers"),
 )
-"""Names, with the slash above a variant, that publishers give and that a user may give by chance."""
+"""Names, with the slash above a variant, of publishers, which a user may also give by chance."""
 
 
 def parse_hook_name(hook_name: str) -> tuple[int, str] | None:

@@ -99,7 +99,7 @@ def test_other_errors_of_another_library_are_left_alone(tmp_path):
     said = ArtifactError("no file (os error 28)", expected="x", fix="y")
     with pytest.raises(ArtifactError, match="no file"), files.writing(tmp_path):
         raise said
-    with pytest.raises(AttributeError, match="pickle|local"):
+    with pytest.raises(AttributeError, match=r"pickle|local"):
         files.save_torch(tmp_path / "a", lambda: None)
     assert names(tmp_path) == []
 
@@ -223,9 +223,9 @@ def test_every_writer_refuses_a_folder_without_a_name_of_its_own(tmp_path, monke
     (tmp_path / "in").mkdir()
     monkeypatch.chdir(tmp_path / "in")
     for place in ("", ".", "./", "/", ".."):
-        with pytest.raises(ArtifactError, match="cannot write .*: Is a directory"):
+        with pytest.raises(ArtifactError, match=r"cannot write .*: Is a directory"):
             WRITERS[name](Path(place))
-        with pytest.raises(ArtifactError, match="cannot write .*: Is a directory"):
+        with pytest.raises(ArtifactError, match=r"cannot write .*: Is a directory"):
             files.check_place(Path(place))
     assert names(tmp_path) == []
     WRITERS[name](Path("a"))

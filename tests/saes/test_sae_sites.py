@@ -156,7 +156,6 @@ def test_the_users_own_folders_are_no_evidence(tmp_path, build, place):
 HINTS = [
     (dictionary, "pythia-70m/embed/10_32768", "embedding"),
     (dictionary, "saebench/mlp_out_layer_1_trainer_0", "mlp_out_layer_1"),
-    (dictionary, "saebench/resid_post_layer_3_trainer_0", r"blocks\.3\.hook_resid_post"),
     (gemma_2, "gemma-scope-2-1b-it/clt/width_262k_l0_big_affine", "transcoder"),
     (gemma_2, "crosscoder/width_65k_l0_medium", "transcoder"),
     (gemma_2, "x/layer_16_22_31_40_width_65k_l0_medium", "crosscoder of several layers"),
