@@ -203,7 +203,7 @@ def check_placement(placement: Placement) -> None:
         require_package("bitsandbytes", f"quantization: {placement.quantization}")
     if placement.quantization is not None or placement.device_map is not None:
         require_package("accelerate", "device_map")
-    places = {placement.device: placement.device}
+    places: Mapping[str, Place] = {"": placement.device}
     if placement.device_map is not None:
         places = placement.device_map if isinstance(placement.device_map, Mapping) else {}
     for place in set(places.values()) - {"disk"}:
