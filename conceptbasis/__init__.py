@@ -74,7 +74,8 @@ def replay(
     """Applies a finished transfer to its target for the duration of a `with` block.
 
     Args:
-        model: The target, a transformers causal language model; also compiled, or wrapped by PEFT.
+        model: The target, a transformers causal language model; also compiled, or wrapped by
+            PEFT or for several devices.
         folder: The run folder.
         check: Whether the model's weights must be those of the target.
 

@@ -112,6 +112,20 @@ def test_the_same_state_is_logged_once_and_a_new_one_again(
     assert len(logged(tmp_path)) == 3
 
 
+def test_mode_and_group_of_the_settings_make_no_other_log(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "OFFLINE")
+    for more in ("tracking.mode=auto", "tracking.mode=offline", "tracking.group=g"):
+        assert main([*arguments, "--set", more]) == 0
+        assert len(logged(tmp_path)) == 1
+    monkeypatch.delenv("WANDB_MODE")
+    assert main([*arguments, "--wandb", "offline"]) == 0
+    assert len(logged(tmp_path)) == 1
+    assert main([*arguments, "--set", "tracking.entity=team"]) == 0  # the control
+    assert len(logged(tmp_path)) == 2
+
+
 @pytest.mark.parametrize("command", ["replay", "capability", "export"])
 def test_a_device_that_is_not_there_is_said_and_the_model_is_not_blamed(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -120,11 +134,20 @@ def test_a_device_that_is_not_there_is_said_and_the_model_is_not_blamed(
     (tmp_path / "text.txt").write_text("salt\n")
     more = {"capability": ["--text", str(tmp_path / "text.txt")], "export": ["--steered", "x.pt"]}
     given = [command, str(folder), *more.get(command, [])]
-    for device in ("cuda:7", "nonsense"):
+    for device in ("cuda:7", "nonsense", "meta"):
         assert main([*given, "--device", device]) == 2
         assert f"device '{device}' cannot be used" in capsys.readouterr().err
     assert main([*given, "--device", "cpu"]) == 2  # the control: it goes on to the model
     assert "cannot be used" not in capsys.readouterr().err
+
+
+def test_export_to_no_file_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_run(tmp_path / "run")
+    for place in ("", ".", "/"):
+        assert main(["export", str(folder), "--steered", place]) == 2
+        assert "Is a directory" in capsys.readouterr().err
 
 
 def test_off_logs_nothing(arguments: list[str], tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ class Run:
 
         Args:
             model: The target, a transformers causal language model; also compiled, or wrapped by
-                PEFT.
+                PEFT or for several devices.
             gamma: Strength in place of the run's: 1 removes, 2 reflects, below 0 strengthens. In
                 mode `add`, a multiple of what the run adds.
             layers: Some of the edited layers; all by default.

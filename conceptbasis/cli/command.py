@@ -64,7 +64,11 @@ def console() -> Any:
     """Where results are printed: 80 columns of plain text when they are piped."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 80, soft_wrap=False)
+    class _Results(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # rich would end with 1; `main` knows what a reader that has enough means
+
+    return _Results(width=None if sys.stdout.isatty() else 80, soft_wrap=False)
 
 
 def say_next(options: argparse.Namespace, what: str, *command: object) -> None:
@@ -117,17 +121,7 @@ def check_device(device: str) -> None:
     Raises:
         ConfigError: in that case.
     """
-    if device == "cpu":
-        return
-    import torch
+    if device != "cpu":
+        from conceptbasis.models.loading import devices
 
-    from conceptbasis.errors import ConfigError
-
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device {device!r} cannot be used: {str(error).splitlines()[0]}",
-            expected="cpu, or cuda where a CUDA build of torch finds a GPU",
-            fix="use --device cpu, or install torch for your accelerator",
-        ) from error
+        devices.check_device(device)

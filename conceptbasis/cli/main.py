@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 from conceptbasis import __version__
 
@@ -98,12 +98,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_anywhere() -> None:
-    """Lets a terminal whose encoding lacks a sign, such as Σ or →, show `?` in its place."""
+    """Lets a terminal whose encoding lacks a sign, such as Σ or →, show `?` in its place.
+
+    Where standard error cannot be written, nothing fails for it.
+    """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed by the shell
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
+    if not isinstance(sys.stderr, _Aside):
+        sys.stderr = cast(TextIO, _Aside(sys.stderr))
+
+
+class _Aside:
+    """Standard error; where it cannot be written, work and results go on without it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _drop_output(*streams: TextIO) -> None:
@@ -158,6 +182,9 @@ class _Parser(argparse.ArgumentParser):
         given = rest.partition(" (")[0].strip("'")
         near = get_close_matches(given, [name for name, _, _ in COMMANDS], n=1) if found else []
         super().error(message + "".join(f"; did you mean {name!r}?" for name in near))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (file or sys.stderr).write(message)  # argparse keeps to itself that this fails
 
 
 def build_parser(given: Sequence[str]) -> argparse.ArgumentParser:

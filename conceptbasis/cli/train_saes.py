@@ -41,12 +41,11 @@ def _run(options: argparse.Namespace) -> None:
     config, model = read_run_config(options), as_model_config(options.model_config)
     reporter = open_reporter(options, "" if sys.stderr.isatty() else model.name)
     log_folder = options.logs or options.out or Path("runs") / f"saes-{model.name}"
-    # A mode that cannot be is said before the work.
-    log = SaeLog(config.tracking, log_folder, model, mode=options.wandb)
+    # A mode or a folder that cannot be is said before the work.
+    log = SaeLog(config.tracking, log_folder, model, mode=options.wandb, reused=True)
     suite = load_prompts(config, reporter)
     loaded = open_model(model, config.device, reporter)
     with log:
-        log.begin()
         saes = add_saes(model, loaded, suite, reporter, out=options.out, log=log).saes
     if not options.quiet:
         console().print(terminal(quality_table(model.name, saes.quality, saes.left_out)))

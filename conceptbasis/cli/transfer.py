@@ -120,9 +120,9 @@ def _log(folder: Path, configs: _Configs, report: Path, mode: str | None) -> Non
     from conceptbasis.evaluation.metrics import view_of
     from conceptbasis.report.artifacts import RunFolder
     from conceptbasis.report.logged import layer_series, logged_tables
-    from conceptbasis.runs.files import versions
+    from conceptbasis.runs.files import file_hash, versions
     from conceptbasis.runs.storage import to_json
-    from conceptbasis.runs.summary import read_summary
+    from conceptbasis.runs.summary import SUMMARY, read_summary
     from conceptbasis.tracking.log import Tracker
     from conceptbasis.tracking.mode import resolve_mode, with_environment
     from conceptbasis.tracking.once import is_logged, remember_logged, tracked_as
@@ -134,7 +134,7 @@ def _log(folder: Path, configs: _Configs, report: Path, mode: str | None) -> Non
     tags = [about.budget, about.route, about.mode, about.verdict.word]
     group = f"{about.donor}-to-{about.target}"
     # A run that is logged as it is needs no second one.
-    known = tracked_as(folder, section, resolve_mode(mode, section.mode))
+    known = tracked_as(file_hash(folder / SUMMARY), section, resolve_mode(mode, section.mode))
     if is_logged(folder, known):
         return
     with Tracker(section, folder, mode=mode, group=group, tags=tags) as tracker:

@@ -79,8 +79,12 @@ def _section(kind: type[Section], section: tuple[Any, ...]) -> type[Section]:
     return kind
 
 
+class GivenTwice(yaml.MarkedYAMLError):
+    """A mapping holds a key twice, of which YAML takes the last."""
+
+
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML takes the last."""
+    """Refuses a key that is given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping whose keys differ; what is merged by `<<` may stand behind a key of its own."""
@@ -88,11 +92,20 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             name = (key.tag, str(key.value))
             if name in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.MarkedYAMLError(
+                raise GivenTwice(
                     problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
                 )
             seen.add(name)
         return super().construct_mapping(node, deep=deep)
+
+
+def parse_yaml(text: str) -> Any:
+    """What a text in YAML says.
+
+    Raises:
+        yaml.YAMLError: if it is none; `GivenTwice` if it gives a key twice.
+    """
+    return yaml.load(text, _Loader)
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -102,7 +115,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         ConfigError: if the file is missing, is not YAML, gives a key twice, or is no mapping.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        values = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(
             f"no configuration at {path}",

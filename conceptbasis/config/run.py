@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, field_validator
 
-from conceptbasis.config.base import Section, load_yaml, parse_config
+from conceptbasis.config.base import GivenTwice, Section, load_yaml, parse_config, parse_yaml
 from conceptbasis.config.budgets import BudgetName
 from conceptbasis.config.evaluation import (
     AtomsSection,
@@ -108,7 +108,13 @@ def load_run_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConf
 
 def _value(text: str, item: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
+    except GivenTwice as error:
+        raise ConfigError(
+            f"--set {item!r}: {error.problem}",
+            expected="each key once",
+            fix="leave one of the two out",
+        ) from error
     except yaml.YAMLError as error:
         raise ConfigError(
             f"--set {item!r}: the value is not YAML",

@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,12 @@ Row = Mapping[str, Any]
 TABLES = (".jsonl", ".csv", ".parquet")
 """Endings of files with named columns."""
 _DELIMITERS = ",;\t"
+_END = r"(?:\r\n|\r|\n)"
+_BEFORE_HEADER = re.compile(
+    rf'(?:[ ,;\t]*{_END})*(?:"?sep=(?P<sep>[^\r\n"])"?[ ,;\t]*{_END}(?:[ ,;\t]*{_END})*)?',
+    re.IGNORECASE,
+)
+"""Rows without words, and the line by which a spreadsheet states what stands between cells."""
 
 
 def read_file(path: Path) -> list[Row]:
@@ -40,7 +46,7 @@ def read_file(path: Path) -> list[Row]:
         )
     try:
         return list(readers[ending](path))
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError) as error:
         raise PromptError(
             f"{path} cannot be read: {reason(error)}",
             expected=f"a readable {ending} file in UTF-8",
@@ -54,7 +60,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         PromptError: the file is missing or not in UTF-8.
     """
-    text = _read_text(path).replace("\r\n", "\n").replace("\r", "\n")
+    text = read_text(path)
     return ((i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip())
 
 
@@ -109,7 +115,16 @@ def check_characters(text: str, where: str) -> None:
         ) from error
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A text file in UTF-8; the ends of its lines become `\\n`.
+
+    Raises:
+        PromptError: the file is missing or not in UTF-8.
+    """
+    return _decoded(path).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decoded(path: Path) -> str:
     """A file's text; byte order marks are dropped, at the start of any line, as of joined files."""
     try:
         data = path.read_bytes()
@@ -140,24 +155,45 @@ def _other_encoding(path: Path, line: int, guess: str) -> PromptError:
 
 def _read_csv(path: Path) -> Iterator[Row]:
     """Rows by the names of the header; commas, semicolons or tabs between cells."""
-    text = _read_text(path)
-    header = re.sub('"[^"]*"', "", re.split("[\r\n]", text.lstrip())[0])
-    delimiter = max(_DELIMITERS, key=header.count)
+    text = _decoded(path)
+    before = _BEFORE_HEADER.match(text)
+    assert before is not None  # it matches nothing at all
+    text, above = text[before.end() :], len(re.findall(_END, before[0]))
+    header = re.sub('"[^"]*"', "", re.split("[\r\n]", text)[0])
+    delimiter = before["sep"] or max(_DELIMITERS, key=header.count)
     rows = csv.DictReader(
         io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
     )
-    rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
-    twice = [name for name, n in Counter(rows.fieldnames).items() if n > 1]
+    begun = above + 1
+    try:
+        rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+        _check_header(rows.fieldnames)
+        begun = above + rows.line_num + 1
+        for row in rows:
+            if None in row:
+                raise _too_many_cells(path, above + rows.line_num, rows.fieldnames, delimiter)
+            yield row
+            begun = above + rows.line_num + 1
+    except csv.Error as error:
+        raise PromptError(
+            f"{path}, line {begun}: {error}",
+            expected="cells that are quoted as a whole, with each quote inside them doubled",
+            fix='close the quote, or write "say ""plum"", please"',
+        ) from error
+
+
+def _check_header(names: Sequence[str]) -> None:
+    twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
         raise ValueError(f"its header names the column {twice[0]!r} twice")
-    for row in rows:
-        if None in row:
-            raise PromptError(
-                f"{path}, line {rows.line_num}: more cells than the header has names",
-                expected=f"{len(rows.fieldnames)} cells, with {delimiter!r} between them",
-                fix='put cells that hold a comma between quotes: "salt, pepper"',
-            )
-        yield row
+
+
+def _too_many_cells(path: Path, line: int, names: Sequence[str], delimiter: str) -> PromptError:
+    return PromptError(
+        f"{path}, line {line}: more cells than the header has names",
+        expected=f"{len(names)} cells, with {delimiter!r} between them",
+        fix='put cells that hold a comma between quotes: "salt, pepper"',
+    )
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:

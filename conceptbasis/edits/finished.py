@@ -36,7 +36,7 @@ def replay_folder(
     """The context in which a transformers model runs under a finished transfer.
 
     Args:
-        model: The target, compiled or wrapped by PEFT or neither.
+        model: The target, also compiled, or wrapped by PEFT or for several devices.
         folder: The run folder.
         gamma: Strength in place of the run's; in mode `add`, a multiple of what the run adds.
         layers: Some of the edited layers; all by default.

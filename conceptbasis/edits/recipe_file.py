@@ -96,7 +96,8 @@ class PortableRecipe:
         """Edits a model for the duration of a `with` block and restores it exactly.
 
         Args:
-            model: The target, compiled or wrapped by PEFT or neither, in any dtype.
+            model: The target in any dtype, also compiled, or wrapped by PEFT or for several
+                devices.
             gamma: Strength in place of the recipe's; in mode `add`, a multiple of what it adds.
             layers: Some of the edited layers; all by default.
             check: Whether the model's weights must be those of the target.

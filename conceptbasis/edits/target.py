@@ -13,7 +13,7 @@ from conceptbasis.errors import InterventionError
 from conceptbasis.models.architecture.binding import resolve
 from conceptbasis.models.architecture.table import parse_row
 from conceptbasis.models.loading.loaded import LoadedModel
-from conceptbasis.models.loading.wrapped import adapters_in, hash_weights, unwrap
+from conceptbasis.models.loading.wrapped import adapters_in, hash_weights, same_weights, unwrap
 from conceptbasis.models.stream.edit_report import EditReport
 
 
@@ -40,16 +40,19 @@ def edit_target(
     """The context in which a transformers model runs under an edit that is proved to act.
 
     Args:
-        model: The target, compiled or wrapped by PEFT or neither, in any dtype.
+        model: The target in any dtype, also compiled, or wrapped by PEFT or for several devices.
         intervention: The edit.
         belongs: Which model it is for.
         check: Whether the model's weights must be those of the target.
 
     Raises:
         InterventionError: if the model's weights are not those of the target (unless `check` is
-            off), an adapter would escape an edit of weights, or the edit does not act.
+            off), an adapter would escape an edit of weights, the edit does not act, or the model
+            is wrapped in something unknown.
     """
     inner = unwrap(model)
+    if not hasattr(inner, "config"):
+        raise _no_transformers_model(inner)
     if check:
         _check_weights(model, inner, belongs)
     row = None if belongs.architecture is None else parse_row(belongs.architecture)
@@ -63,13 +66,24 @@ def edit_target(
     return apply_proved(model, loaded, intervention)
 
 
+def _no_transformers_model(inner: Any) -> InterventionError:
+    held = [name for name, _ in inner.named_children()] if hasattr(inner, "named_children") else []
+    places = f" (it holds {', '.join(held)})" if held else ""
+    return InterventionError(
+        f"a {type(inner).__name__} is no transformers model",
+        expected="a causal language model of transformers, also compiled, or wrapped by PEFT, "
+        "DataParallel or another module that holds nothing but it as `module`",
+        fix=f"pass the model inside it{places}; hooks on it act wherever it is called",
+    )
+
+
 def _check_weights(model: Any, inner: Any, belongs: Belongs) -> None:
     found = hash_weights(model)
-    if found == belongs.weights["target"]:
+    if same_weights(found, belongs.weights["target"]):
         return
     name = getattr(inner, "name_or_path", "") or type(inner).__name__
     what = f"{name} is not the target of {belongs.edit} (its weights differ)"
-    if found == belongs.weights["donor"]:
+    if same_weights(found, belongs.weights["donor"]):
         what = f"{name} is the donor of {belongs.edit}; the edit is for its target"
     adapted = ", without an adapter of its own" if adapters_in(inner) else ""
     raise InterventionError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from conceptbasis.models.text.thoughts import CLOSES, OPENS
+from conceptbasis.models.text.thoughts import CLOSES, OPENS, leaves_open, without_quoted_tags
 
 MIN_WORDS = 24
 """Shorter answers are too short to be called degenerate."""
@@ -23,7 +23,6 @@ _THOUGHTS = (
     # A template that opens the block itself may leave its end only.
     re.compile(rf"\A.*?(?:{CLOSES})", re.DOTALL | re.IGNORECASE),
 )
-_OPEN_THOUGHT = re.compile(rf"(?i:{OPENS})|\Aanalysis(?=[A-Z])")
 _TAGS = re.compile(r"<\|[^|>]*\|>(?:final|assistant)?|</?s>|<(?:start|end)_of_turn>")
 _SINGLE = dict.fromkeys("\u2018\u2019\u201b\u02bc\u2032\u00b4", "'")
 _DOUBLE = dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033", '"')
@@ -53,10 +52,10 @@ def without_thoughts(answer: str) -> str | None:
     Returns:
         What is left, None where the thoughts do not end within the completion.
     """
-    text = answer
+    text = without_quoted_tags(answer)
     for pattern in _THOUGHTS:
         text = pattern.sub(" ", text)
-    if _OPEN_THOUGHT.search(text):
+    if leaves_open(text):
         return None
     return _TAGS.sub(" ", text)
 

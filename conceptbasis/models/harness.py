@@ -14,7 +14,7 @@ from conceptbasis.core.edits import projection as formulas
 from conceptbasis.errors import ConfigError, InterventionError, reason
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.stream.hooks import Edit
-from conceptbasis.runs.files import replacing
+from conceptbasis.runs.files import save_torch
 
 OLDEST = "0.4.12"
 """The first version that runs tasks of one's own and the file `steered` beside transformers 5."""
@@ -177,8 +177,7 @@ def save_steered(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
         ArtifactError: the place cannot be written.
     """
     check_steered_name(path)
-    with replacing(path) as temporary:
-        torch.save({name: dict(entry) for name, entry in entries.items()}, temporary)
+    save_torch(path, {name: dict(entry) for name, entry in entries.items()})
 
 
 def check_steered_name(path: Path) -> None:

@@ -92,7 +92,7 @@ def build_organism(spec: Spec, folder: Path, reporter: Reporter) -> Path:
     Raises:
         OrganismError: if the organism is not valid; nothing is left behind.
     """
-    family = find_family(spec.family)
+    family, folder = find_family(spec.family), folder.absolute()  # `.` has no name of its own
     check_folder(folder)
     with folder_lock(folder.parent / f".{folder.name}.building"), _one_thread():
         tokenizer = tokenizers.fit_tokenizer(family, corpus.all_texts())

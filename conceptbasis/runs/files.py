@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from conceptbasis.errors import ArtifactError
+from conceptbasis.errors import ArtifactError, ConceptBasisError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,12 +45,14 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         ArtifactError: if the disk is full or the place cannot be written.
     """
+    if not path.name:  # the folder itself, as `.`, `/` and an empty name say it
+        raise _cannot_write(path, _is_folder())
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+                raise _is_folder()
             temporary.open("wb").close()
             yield temporary
             with temporary.open("rb+") as handle:
@@ -85,18 +87,40 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def save_torch(path: Path, value: Any) -> None:
+    """Writes atomically what `torch.load` reads, without a second copy of it in memory.
+
+    Raises:
+        ArtifactError: if the disk is full or the place cannot be written.
+    """
+    import torch
+
+    with replacing(path) as temporary, temporary.open("wb") as handle:
+        try:
+            torch.save(value, handle)
+        except RuntimeError as error:
+            # torch speaks of positions in the file; the system's own error stands behind that.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
+
+
+def _is_folder() -> OSError:
+    return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+
+
 def _cannot_write(path: Path, error: OSError) -> ArtifactError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ArtifactError(
             f"the disk is full while writing {path}",
-            expected="free space for the run folder",
-            fix="free some space or choose another --out, then run the same command again; "
+            expected="free space there",
+            fix="free some space or choose another place, then run the same command again; "
             "finished stages are reused",
         )
     return ArtifactError(
         f"cannot write {path}: {error.strerror}",
-        expected="a folder that can be written",
-        fix="check its permissions or choose another --out",
+        expected="a file in a folder that can be written",
+        fix="check its permissions or choose another place",
     )
 
 
@@ -107,23 +131,16 @@ def writing(path: Path) -> Iterator[None]:
     Raises:
         ArtifactError: if the disk is full or the folder cannot be written.
     """
-    from safetensors import SafetensorError
-
     try:
         yield
     except OSError as error:
         raise _cannot_write(path, error) from error
-    except SafetensorError as error:
-        # It carries the number of the system's error in its words only.
+    except Exception as error:
+        # safetensors and tokenizers carry the number of the system's error in their words only.
         found = re.search(r"\(os error (\d+)\)", str(error))
-        if found is None:
+        if found is None or isinstance(error, ConceptBasisError):
             raise
-        raise _cannot_write(path, OSError(int(found[1]), str(error))) from error
-    except RuntimeError as error:
-        # torch keeps the reason to itself, and says a position in the file.
-        if not re.search("PytorchStreamWriter|inline_container", str(error)):
-            raise
-        raise _cannot_write(path, OSError(errno.ENOSPC, str(error))) from error
+        raise _cannot_write(path, OSError(int(found[1]), os.strerror(int(found[1])))) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from conceptbasis.errors import SaeError
-from conceptbasis.saes.hook_names import Settings, is_residual, settle_hook
+from conceptbasis.saes.hook_names import Settings, is_residual, settle_hook, states_residual
 
 Components = tuple[Settings, dict[str, Tensor]]
 """A sae-lens configuration (of before version 6, which is the form it converts) and weights."""
@@ -100,7 +100,7 @@ def read_sparsify(path: str | Path, device: str = "cpu", cfg_overrides: Any = No
     from safetensors.torch import load_file
 
     path = Path(os.path.abspath(path))
-    settings = json.loads((path / "cfg.json").read_text(encoding="utf-8"))
+    settings = json.loads((path / "cfg.json").read_text(encoding="utf-8-sig"))
     run = _settings_above(path)
     odd = [key for key in ("transcode", "skip_connection", "signed") if settings.get(key)]
     odd += [f"activation {a}" for a in (settings.get("activation", "topk"),) if a != "topk"]
@@ -132,7 +132,7 @@ def read_sparsify(path: str | Path, device: str = "cpu", cfg_overrides: Any = No
 def _settings_above(path: Path) -> dict[str, Any]:
     """The settings of a sparsify training, which lie beside the folders of its hook points."""
     try:
-        found = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+        found = json.loads((path.parent / "config.json").read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) and "hookpoints" in found else {}
@@ -164,7 +164,7 @@ def read_gemma_scope(
     wanted = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
     config = _settings("jumprelu", named["W_enc"].shape, apply_b_dec_to_input=False)
     if (path / "config.json").is_file():
-        said = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        said = json.loads((path / "config.json").read_text(encoding="utf-8-sig"))
         names = {"hook_name": "hf_hook_point_in", "hook_name_out": "hf_hook_point_out"}
         config |= {ours: said[theirs] for ours, theirs in names.items() if said.get(theirs)}
     if "affine_skip_connection" in named:
@@ -187,7 +187,7 @@ def read_dictionary_learning(
         SaeError: A class that is not known, or weights that are missing.
     """
     path = Path(path)
-    settings = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    settings = json.loads((path / "config.json").read_text(encoding="utf-8-sig"))
     trainer, buffer = settings["trainer"], settings.get("buffer") or {}
     kind = trainer["dict_class"]
     if kind not in _DICTIONARIES:
@@ -226,7 +226,10 @@ def _dictionary_hook(trainer: Mapping[str, Any], buffer: Mapping[str, Any]) -> s
         return f"an input to {module or 'a module'}, resid_pre or other"
     if module is not None and not is_residual(str(module)):
         return str(module)
-    return None if layer is None else f"blocks.{layer}.hook_resid_post"
+    if layer is None:
+        return None
+    stated = module is not None and states_residual(str(module))
+    return f"blocks.{layer}.hook_resid_post" if stated else f"blocks.{layer}"
 
 
 def _named(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ _MODULE_SITES = {
 }
 _WORDS = {
     "transcoder": "transcod|crosscod|clt$",
-    "mlp": "mlp|ffn|feedforward",
+    "mlp": "mlp|ffn|ff$|feedforward",
     "attention": "attn|attention|att$",
     RESIDUAL: "resid|res$",
     "embedding": "embed",
@@ -45,6 +46,14 @@ _BELOW = re.compile(r"width_\w+|average_l0_\d+|canonical|trainer_\d+|\d+_\d+")
 """Folders below the folder of one place."""
 _SITE_FOLDERS = re.compile(r"(resid_post|attn_out|mlp_out|transcoder|crosscoder|clt)(_all)?")
 """Folders above it in Gemma Scope 2."""
+_LAYER_ONLY = re.compile(r"blocks\.(\d+)")
+"""The hook of a configuration that states a layer and leaves the site open."""
+_HINTS = (
+    (re.compile(r"embed(?=/)"), "embedding"),
+    (re.compile(r"(?:crosscoder|clt|transcoder)(?:_all)?(?=/)"), "transcoder"),
+    (re.compile(r"layer(?:_\d+){2,}_width_\w+(?=/)"), "crosscoder of several layers"),
+)
+"""Names, with the slash above a variant, of publishers, which a user may also give by chance."""
 
 
 def parse_hook_name(hook_name: str) -> tuple[int, str] | None:
@@ -72,6 +81,13 @@ def is_residual(hook_name: str) -> bool:
     if (found := parse_hook_name(hook_name)) is not None:
         return found[1] == RESIDUAL
     return not _INSIDE.search(hook_name) and _site_of(hook_name) in (RESIDUAL, None)
+
+
+def states_residual(hook_name: str) -> bool:
+    """Whether a name says that it is the residual stream, and not merely nothing else."""
+    return is_residual(hook_name) and (
+        parse_hook_name(hook_name) is not None or _site_of(hook_name) == RESIDUAL
+    )
 
 
 def _site_of(name: str) -> str | None:
@@ -112,10 +128,26 @@ def hook_of_place(place: str | Path, repository: str = "") -> str | None:
     return f"blocks.{int(layer)}.hook_{RESIDUAL}"
 
 
+def hint_of_place(place: str | Path) -> str | None:
+    """What the folder's name says where the configuration leaves the site open.
+
+    Args:
+        place: The folder of one SAE.
+    """
+    parts = Path(os.path.abspath(place)).parts
+    if trainer := re.fullmatch(r"(\w+_layer_?\d+)_trainer_\d+", parts[-1]):
+        return hook_of_place(Path(*parts[:-1], trainer[1]))
+    n_below = sum(1 for _ in itertools.takewhile(_BELOW.fullmatch, reversed(parts)))
+    name = parts[-1 - n_below] + "/" * bool(n_below or "_width_" in parts[-1])
+    found = next((site for form, site in _HINTS if form.match(name)), None)
+    return f"{found} (by the folder's name {name.rstrip('/')})" if found else None
+
+
 def settle_hook(config: Settings, place: str | Path, repository: str = "") -> Settings:
     """A configuration of sae-lens with the hook that it, the folder and the repository state.
 
-    Where they differ, what is not the residual stream stands, so that the SAE is refused.
+    Where they differ, what is not the residual stream stands, so that the SAE is refused. A mere
+    hint of the folder counts only where the configuration leaves the site open.
 
     Args:
         config: Of any version; from version 6 on the hook stands under `metadata`.
@@ -127,7 +159,11 @@ def settle_hook(config: Settings, place: str | Path, repository: str = "") -> Se
     hook = about.get("hook_name") or about.pop("hook_point", None)
     out = about.get("hook_name_out")
     hook = f"{hook} to {out}" if out and out != hook else hook
-    said = [n for n in (hook, about.get("hf_hook_name"), hook_of_place(place, repository)) if n]
+    layer = _LAYER_ONLY.fullmatch(hook or "")
+    hint = hint_of_place(place) if layer or not hook else None
+    hook = f"blocks.{layer[1]}.hook_{RESIDUAL}" if layer else hook
+    names = (hook, about.get("hf_hook_name"), hook_of_place(place, repository), hint)
+    said = [name for name in names if name]
     wrong = [name for name in said if " to " in name or not is_residual(name)]
     about.pop("hook_name", None)
     if said:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from conceptbasis.behaviors import Behavior, find_behavior
+from conceptbasis.behaviors import find_behavior
 from conceptbasis.config.budgets import budget_allows, budget_names
 from conceptbasis.config.model import ModelConfig
 from conceptbasis.config.run import RunConfig
-from conceptbasis.data.prompts import Prompt, PromptSuite
+from conceptbasis.data.prompts import PromptSuite
 from conceptbasis.data.roles import PromptSets
 from conceptbasis.errors import ConfigError, PromptError
 from conceptbasis.models.loading.load import LoadedModel
-from conceptbasis.models.text.lengths import fitting_texts
+from conceptbasis.models.text.lengths import check_prompts, fitting_texts
 from conceptbasis.runs.progress import Reporter
 
 _MIN_DIRECTION = 10
@@ -48,19 +48,16 @@ def check_context(models: list[LoadedModel], suite: PromptSuite, config: RunConf
     groups = {f"{name}.jsonl": prompts for name, prompts in suite.prompts.items()}
     for concept in suite.concepts:
         groups[f"concept {concept.name}"] = (*concept.positive, *concept.negative)
+    behavior = find_behavior(config.behavior)
     for loaded in models:
-        if loaded.max_length is None:
-            continue
-        room = loaded.max_length - config.evaluate.max_new_tokens
-        if room < 1:
-            raise PromptError(
-                f"evaluate.max_new_tokens is {config.evaluate.max_new_tokens}",
-                expected=f"less than the context of {loaded.name}, {loaded.max_length}",
-                fix="lower evaluate.max_new_tokens",
-            )
         for where, prompts in groups.items():
-            if prompts:
-                _check_lengths(loaded, where, prompts, room, find_behavior(config.behavior))
+            check_prompts(
+                loaded,
+                [p.text for p in prompts],
+                [f"prompt {i} of {where}, {behavior.redact(p)}," for i, p in enumerate(prompts, 1)],
+                answer=config.evaluate.max_new_tokens,
+                key="evaluate.max_new_tokens",
+            )
 
 
 def leave_out_long_texts(
@@ -75,20 +72,3 @@ def leave_out_long_texts(
         kept = fitting_texts(loaded, kept, reporter)
     gone = set(allowed) - set(kept)
     return replace(suite, texts=tuple(t for t in suite.texts if t not in gone)) if gone else suite
-
-
-def _check_lengths(
-    loaded: LoadedModel, where: str, prompts: tuple[Prompt, ...], room: int, behavior: Behavior
-) -> None:
-    from conceptbasis.models.text.chat import prompt_ids
-
-    rows = prompt_ids(loaded.tokenizer, [p.text for p in prompts])
-    for number, (prompt, row) in enumerate(zip(prompts, rows, strict=True), 1):
-        if len(row) > room:
-            raise PromptError(
-                f"prompt {number} of {where}, {behavior.redact(prompt)}, has {len(row)} tokens",
-                expected=f"at most {room}: the context of {loaded.name}, {loaded.max_length}, "
-                "without evaluate.max_new_tokens",
-                fix="shorten the prompt, lower evaluate.max_new_tokens, or use a model with a "
-                "longer context",
-            )

@@ -9,6 +9,12 @@ from conceptbasis.config.model import ModelConfig
 from conceptbasis.config.run import TrackingSection
 from conceptbasis.results.summary import SideSummary
 from conceptbasis.tracking.log import Histograms, Tracker
+from conceptbasis.tracking.once import (
+    check_log_folder,
+    is_logged,
+    remember_logged,
+    tracked_as,
+)
 
 OpenSaeLog = Callable[[ModelConfig], "SaeLog"]
 """Gives the log of a model's SAEs before it is known whether any are trained."""
@@ -24,15 +30,28 @@ class SaeLog:
         folder: wandb's files go to `wandb/` below it.
         model: The model whose SAEs these are.
         mode: The flag of the command line.
+        reused: Whether SAEs that are reused leave a run too, where they were not logged before.
+
+    Raises:
+        ArtifactError: if reused ones are to be logged and the folder cannot be written.
     """
 
     def __init__(
-        self, section: TrackingSection, folder: Path, model: ModelConfig, *, mode: str | None
+        self,
+        section: TrackingSection,
+        folder: Path,
+        model: ModelConfig,
+        *,
+        mode: str | None,
+        reused: bool = False,
     ) -> None:
         kind = {"name": model.name, "group": model.name, "job_type": "train_sae"}
         self._tracker = Tracker(section, folder, mode=mode, **kind)
         self._model = model
         self._begun = False
+        self._reused = reused and self._tracker.mode != "off"
+        if self._reused:
+            check_log_folder(folder)
 
     def __enter__(self) -> SaeLog:
         return self
@@ -54,7 +73,14 @@ class SaeLog:
         self._tracker.log_sae_training(step, metrics)
 
     def log_outcome(self, described: SideSummary, histograms: Histograms) -> None:
-        """Logs what came of a training that was logged, and nothing of SAEs that were reused."""
-        if self._begun:
-            self._tracker.log_sae_quality(described.saes.quality, histograms)
-            self._tracker.log_saes(described, made_here=True)
+        """Logs what came of a training that was logged, or SAEs that were reused."""
+        tracker, name = self._tracker, f"saes-{self._model.name}"
+        key = tracked_as(described.saes.hash, tracker.section, tracker.mode)
+        if self._reused and not is_logged(tracker.folder, key, name):
+            self.begin()
+        if not self._begun:
+            return
+        tracker.log_sae_quality(described.saes.quality, histograms)
+        tracker.log_saes(described, made_here=True)
+        if tracker.active:
+            remember_logged(tracker.folder, key, name)

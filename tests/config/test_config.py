@@ -305,3 +305,22 @@ def test_strength_is_found_for_mode_raise_only():
             parse({"replay": replay})
     assert parse({"replay": {"mode": "raise", "gamma": "auto"}}).replay.gamma == "auto"
     assert parse({"replay": {"mode": "raise", "gamma": -0.5}}).replay.gamma == -0.5
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "fit={n_atoms: 4, n_atoms: 8}",
+        "prompts.sets={direction_positive: {file: a, file: b}}",
+        'prompts.texts=[{file: a, "file": b}]',
+    ],
+)
+def test_a_key_given_twice_in_an_option_is_refused_as_in_a_file(given):
+    with pytest.raises(ConfigError, match=r"--set .*'(n_atoms|file)' is given twice"):
+        load_run_config(None, [given])
+
+
+def test_a_key_of_two_options_is_that_of_the_last():
+    assert load_run_config(None, ["fit={n_atoms: 4}", "fit.n_atoms=8"]).fit.n_atoms == 8
+    with pytest.raises(ConfigError, match="the value is not YAML"):
+        load_run_config(None, ["fit={n_atoms: 4"])

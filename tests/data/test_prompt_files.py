@@ -31,7 +31,7 @@ def prompts(path, **values):
 
 
 def replayed(path):
-    return _prompts(argparse.Namespace(prompt=None, file=path, folder=None))[0]
+    return [p.text for p in _prompts(argparse.Namespace(prompt=None, file=path, folder=None))]
 
 
 READERS = [(name, read) for name in PLAIN for read in (prompts, replayed)]
@@ -109,6 +109,12 @@ def test_half_of_a_character_is_named(tmp_path):
         "goal;topic;label\nName a plum, please.;fruit;x\n",
         ' goal ,topic ,label\n"Name a plum, please.",fruit,x\n',
         '"goal","topic","label"\n"Name a plum, please.", "fruit", "x"\n',
+        '\n\ngoal,topic,label\n"Name a plum, please.",fruit,x\n',
+        ' \r\n,,\r\ngoal,topic,label\r\n"Name a plum, please.",fruit,x\r\n',
+        "sep=;\ngoal;topic;label\nName a plum, please.;fruit;x\n",
+        'SEP=,\r\n\r\ngoal,topic,label\r\n"Name a plum, please.",fruit,x\r\n',
+        '"sep=|"\ngoal|topic|label\nName a plum, please.|fruit|x\n',
+        "sep=\t\ngoal\ttopic\tlabel\nName a plum, please.\tfruit\tx\n",
     ],
 )
 @pytest.mark.parametrize("name", ["a.csv", "A.CSV"])
@@ -133,6 +139,35 @@ def test_a_table_whose_cells_do_not_fit_its_header_is_named(tmp_path):
         read_file(path)
     path.write_text('goal,topic\n"Mix salt, pepper and oil.",sauce\n')
     assert read_file(path)[0]["goal"] == "Mix salt, pepper and oil."
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('goal,topic\n"Name a plum.,fruit\n', 2),
+        ('goal,topic\nName a plum.,fruit\n"Name a pear.,fruit\nName a fig.,fruit\n', 3),
+        ('\n\ngoal,topic\n"Name a plum.,fruit\n', 4),
+        ('sep=,\ngoal,topic\n"Name" a plum.,fruit\n', 3),
+        ('goal,topic\n"Name\na\nfig.",fruit\n"Name" a plum.,fruit\n', 5),
+        ('"goal,topic\nName a plum.,fruit\n', 1),
+    ],
+)
+def test_a_quote_that_is_wrong_is_named_with_the_line_where_its_row_begins(tmp_path, text, line):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(PromptError, match=rf"a\.csv, line {line}: ") as caught:
+        read_file(path)
+    assert "quote" in caught.value.fix
+
+
+def test_line_numbers_count_what_stands_above_the_header(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("sep=;\n\ngoal;topic\nName a plum.;fruit;x\n")
+    with pytest.raises(PromptError, match=r"a\.csv, line 4: more cells") as caught:
+        read_file(path)
+    assert "';'" in caught.value.expected
+    path.write_text("\n\n")
+    assert read_file(path) == []
 
 
 @pytest.mark.parametrize("key", ["answer", "noun", "kind", "column"])

@@ -13,7 +13,7 @@ from tiny import make_model
 import conceptbasis
 from conceptbasis.edits import finished
 from conceptbasis.errors import InterventionError
-from conceptbasis.models.loading.wrapped import hash_weights, unwrap
+from conceptbasis.models.loading.wrapped import hash_weights, same_weights, unwrap
 from conceptbasis.results.edit import Replayed
 from conceptbasis.results.layers import LayerPlan
 
@@ -87,7 +87,8 @@ def test_the_target_is_edited_and_restored_in_any_dtype(replayed):
     before = logits(model)
     assert not torch.equal(edited_logits(model), before)
     assert torch.equal(logits(model), before)
-    edited_logits(model.to(torch.bfloat16))
+    for dtype in (torch.bfloat16, torch.float16):
+        edited_logits(model_of().to(dtype))
 
 
 def test_the_donor_and_other_models_of_the_same_shape_are_refused(replayed):
@@ -110,10 +111,63 @@ def test_one_changed_weight_in_a_small_model_is_seen():
     assert hash_weights(model) != found
 
 
-def test_another_precision_of_the_same_weights_has_their_hash():
-    found = hash_weights(model_of())
-    assert hash_weights(model_of().to(torch.bfloat16)) == found
-    assert hash_weights(model_of(1).to(torch.bfloat16)) != found
+def nudged(model, factor):
+    """The model with one entry moved by so much of itself."""
+    with torch.no_grad():
+        weight = model.model.layers[1].mlp.down_proj.weight
+        weight[3, 4] = 1.0
+        weight[3, 4] *= factor
+    return model
+
+
+COPIES = [
+    (torch.float16,),
+    (torch.bfloat16,),
+    (torch.float64,),
+    (torch.float16, torch.float32),
+    (torch.float16, torch.bfloat16),
+    (torch.bfloat16, torch.float16),
+]
+
+
+@pytest.mark.parametrize("dtypes", COPIES)
+def test_another_precision_of_the_same_weights_counts_as_them(dtypes):
+    def copied(model):
+        for dtype in dtypes:
+            model = model.to(dtype)
+        return model
+
+    # Values that lie close to the middle between two in bfloat16 are rounded up twice.
+    original, copy = nudged(model_of(), 1 - 2**-9 - 2**-13), nudged(model_of(), 1 - 2**-9 - 2**-13)
+    found, there = hash_weights(original), hash_weights(copied(copy))
+    assert same_weights(found, there)
+    assert same_weights(there, found)
+    for factor in (1 + 2**-6, 1 + 2**-7, 1 - 2**-6):  # one entry, where rounding does not reach
+        other = hash_weights(copied(nudged(model_of(), factor)))
+        assert not same_weights(found, other)
+        assert not same_weights(other, found)
+    assert not same_weights(found, hash_weights(copied(model_of(1))))
+
+
+def test_rounding_twice_is_not_rounding_once():
+    """The control: without the second hash a float16 copy would be another model."""
+    found = hash_weights(model_of()).split()
+    assert len(found) == 2
+    assert hash_weights(model_of().half()) == found[1]
+    assert hash_weights(model_of().bfloat16()).split()[0] == found[0]
+
+
+def test_tiny_values_that_float16_does_not_hold_still_count():
+    one, other = model_of(), model_of()
+    with torch.no_grad():
+        one.model.layers[1].mlp.down_proj.weight[3, 4] = 1e-9
+        other.model.layers[1].mlp.down_proj.weight[3, 4] = 2e-9
+    assert not same_weights(hash_weights(one), hash_weights(other))
+    assert same_weights(hash_weights(one), hash_weights(one.half()))
+
+
+def test_no_hash_is_the_hash_of_nothing():
+    assert not same_weights(hash_weights(model_of()), "")
 
 
 def test_a_tied_head_counts_as_a_weight_of_its_own():
@@ -151,6 +205,55 @@ def test_a_peft_model_is_unwrapped_and_counts_with_its_adapter(replayed):
     found = edited_logits(wrapped)
     assert not torch.equal(found, logits(wrapped))
     assert torch.allclose(found, edited_logits(merged), atol=1e-5)
+
+
+class Holder(torch.nn.Module):
+    """A wrapper of somebody's own."""
+
+    def __init__(self, **held):
+        super().__init__()
+        for name, module in held.items():
+            setattr(self, name, module)
+
+    def forward(self, **given):
+        return self.module(**given)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        torch.nn.DataParallel,
+        lambda model: Holder(module=model),
+        lambda model: torch.nn.DataParallel(Holder(module=model)),
+    ],
+)
+def test_a_wrapper_that_holds_a_model_as_its_module_is_looked_into(replayed, wrap):
+    model = model_of()
+    wrapped = wrap(model)
+    assert unwrap(wrapped) is model
+    before = logits(wrapped)
+    assert not torch.equal(edited_logits(wrapped), before)
+    assert torch.equal(logits(wrapped), before)
+    with pytest.raises(InterventionError, match="not the target of this run"):
+        edited_logits(wrap(model_of(2)))
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_an_unknown_wrapper_is_named_with_what_it_holds(replayed, check):
+    wrapped = Holder(module=model_of(), value_head=torch.nn.Linear(2, 2))
+    with pytest.raises(InterventionError, match="a Holder is no transformers model") as raised:
+        edited_logits(wrapped, check=check)
+    assert "module, value_head" in raised.value.fix
+    edited_logits(wrapped.module, check=check)
+
+
+def test_the_tuner_inside_a_peft_model_is_unwrapped_too(replayed):
+    wrapped = lora(model_of())
+    assert unwrap(wrapped.base_model) is unwrap(wrapped)
+    replayed(weights={"target": hash_weights(wrapped), "donor": ""})
+    assert torch.equal(edited_logits(wrapped.base_model), edited_logits(wrapped))
+    with wrapped.disable_adapter(), pytest.raises(InterventionError, match="not the target"):
+        edited_logits(wrapped.base_model)
 
 
 def test_a_peft_model_with_its_adapter_off_is_its_base(replayed):

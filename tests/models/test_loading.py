@@ -7,8 +7,9 @@ import pytest
 import torch
 from tiny import CHAT_TEMPLATE, make_model, make_tokenizer
 
-from conceptbasis.errors import ModelError, PromptError
+from conceptbasis.errors import ConfigError, ModelError, PromptError
 from conceptbasis.models.coverage import examine_coverage
+from conceptbasis.models.loading.fetching import Placement
 from conceptbasis.models.loading.load import load_model, wrap_model
 from conceptbasis.models.loading.source import Source
 from conceptbasis.models.text.generation import generate, text_nll
@@ -93,6 +94,38 @@ def test_a_template_that_writes_a_token_without_a_row_is_refused_by_loading_and_
     with pytest.raises(ModelError, match=r"chat template of .* writes the token <image>") as caught:
         load_model(folder)
     assert examine_coverage(Source(str(folder))).chat["problem"] == caught.value.what
+
+
+END = "{% if m['role'] == 'assistant' %}<image>{% endif %}"
+SYSTEM = "{% if m['role'] == 'system' %}<image>{% endif %}"
+
+
+@pytest.mark.parametrize("written", [END, SYSTEM, "{% if loop.index > 2 %}<image>{% endif %}"])
+def test_a_template_that_writes_it_around_an_answer_or_a_system_turn_is_refused_too(
+    tmp_path, written
+):
+    body = "{{ m['content'] | trim }}"
+    folder = one_token_more(tmp_path, CHAT_TEMPLATE.replace(body, body + written))
+    with pytest.raises(ModelError, match=r"chat template of .* writes the token <image>") as caught:
+        load_model(folder)
+    assert examine_coverage(Source(str(folder))).chat["problem"] == caught.value.what
+
+
+def test_turns_that_the_template_refuses_are_no_reason_to_refuse_the_model(tmp_path):
+    """The control: as Gemma's, the template takes no system turn."""
+    refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}<image>{% endif %}"
+    loaded = load_model(one_token_more(tmp_path, refuses + CHAT_TEMPLATE))
+    assert len(generate(loaded, ["salt"], max_new_tokens=2)) == 1
+
+
+@pytest.mark.parametrize("device", ["cuda:97", "meta", "nonsense", "hpu"])
+def test_a_device_that_holds_no_values_is_said_and_the_folder_is_not_blamed(folder, device):
+    with pytest.raises(ConfigError, match=f"device '{device}' cannot be used") as caught:
+        load_model(folder, device=device)
+    assert str(folder) not in str(caught.value)
+    with pytest.raises(ConfigError, match=f"device '{device}' cannot be used"):
+        load_model(folder, placement=Placement(device_map={"": device}))
+    assert load_model(folder, device="cpu").device.type == "cpu"
 
 
 def edit(path, **changes):

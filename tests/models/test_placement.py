@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import PROMPTS, make_model, make_tokenizer, unit, without
 
-from conceptbasis.errors import InterventionError, ModelError
+from conceptbasis.errors import ConfigError, InterventionError, ModelError
 from conceptbasis.models.loading.fetching import Placement
 from conceptbasis.models.loading.load import load_model
 from conceptbasis.models.loading.placement import execution_device, iter_parameters
@@ -156,10 +156,11 @@ def test_quantisation_without_its_package_is_a_clear_error(folders):
         ({"dtype": "int8"}, "unknown dtype 'int8'"),
         ({"quantization": "2bit"}, "unknown quantization '2bit'"),
         ({"device_map": "everywhere"}, "unknown device_map 'everywhere'"),
-        ({"device_map": {"": "cuda:97"}}, "no model could be loaded"),
-        ({"device": "cuda:97"}, "no model could be loaded"),
+        ({"device_map": {"": "cuda:97"}}, "device 'cuda:97' cannot be used"),
+        ({"device_map": {"": 97}}, "device 'cuda:97' cannot be used"),
+        ({"device": "cuda:97"}, "device 'cuda:97' cannot be used"),
     ],
 )
 def test_impossible_placements_are_named(folders, changes, message):
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises((ModelError, ConfigError), match=message):
         load_model(folders / "llama", placement=Placement(**changes))

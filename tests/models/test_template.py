@@ -21,8 +21,10 @@ from conceptbasis.models.text.template import (
     apply_chat_options,
     chat_facts,
     end_of_turn_ids,
+    set_template,
     template_variables,
 )
+from conceptbasis.models.text.thoughts import opened_thought
 
 # Short forms of published templates: what they read and write is that of the originals.
 QWEN3 = """{%- if messages[0].role == 'system' %}
@@ -249,11 +251,18 @@ def test_answers_stop_at_the_templates_end_of_turn():
 SEED = """{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}{% endfor %}
 {%- if add_generation_prompt %}{{ '<|assistant|><seed:think>' }}{% endif %}"""
 CHANNEL = SEED.replace("<seed:think>", "<|channel>thought\\n")
+BEGUN = SEED.replace("<seed:think>", "<think>\\nOkay, ")
 
 
 @pytest.mark.parametrize(
     ("template", "tag"),
-    [(R1, "<think>"), (SEED, "<seed:think>"), (CHANNEL, "<|channel>thought"), (QWEN3, "")],
+    [
+        (R1, "<think>"),
+        (SEED, "<seed:think>"),
+        (CHANNEL, "<|channel>thought"),
+        (BEGUN, "<think>"),
+        (QWEN3, ""),
+    ],
 )
 def test_a_thought_that_the_template_opens_belongs_to_the_answer(template, tag):
     tokenizer = make_tokenizer(template=template, special=tuple(SPECIAL))
@@ -266,6 +275,41 @@ def test_a_thought_that_the_template_opens_belongs_to_the_answer(template, tag):
     assert prompt_ids(tokenizer, ["salt ?"], forced=[answer]) == prompt_ids(
         tokenizer, ["salt ?"], forced=[answer.removeprefix(tag)]
     )
+
+
+OPENINGS = {
+    "<|im_start|>assistant\n<longcat_think>\n": "<longcat_think>",
+    "<|assistant_start|><|inner_prefix|>": "<|inner_prefix|>",
+    "<start_of_turn>model\n<unused94>thought\n": "<unused94>thought",
+    "<|begin|>assistant<|think|>": "<|think|>",
+    "<|im_start|>assistant\n<think_fast>": "<think_fast>",
+    "<|start|>assistant<|channel|>analysis<|message|>The user": "<|channel|>analysis<|message|>",
+    "\nASSISTANT: <think>\nOkay, ": "<think>",
+    "assistant<think>": "<think>",
+    "<think>a</think><think>": "<think>",
+    # Closed, or only mentioned.
+    "<|begin|>assistant<|think|><|end|><|begin|>assistant": "",
+    "<|assistant_start|><|inner_prefix|><|inner_suffix|>": "",
+    "<think>\nOkay, let us answer.\n</think>\n\n": "",
+    "\nThoughts stand in <think> tags.\nASSISTANT:": "",
+    "<|start|>assistant": "",
+}
+
+
+@pytest.mark.parametrize("opening", OPENINGS)
+def test_what_a_template_leaves_open(opening):
+    assert opened_thought(opening) == OPENINGS[opening]
+
+
+@pytest.mark.parametrize("template", [BEGUN, SEED.replace("<seed:think>", "")])
+def test_a_tag_in_the_users_words_opens_nothing(template):
+    tokenizer = make_tokenizer(template=template, special=tuple(SPECIAL))
+    tag, forced = opening(tokenizer), "<think>\nOkay, salt"
+    end = tokenizer("\nOkay, salt" if tag else forced, add_special_tokens=False)["input_ids"]
+    ids = prompt_ids(tokenizer, ["salt <think>"], forced=[forced])[0]
+    assert ids[-len(end) :] == end
+    plain = prompt_ids(tokenizer, ["salt <think>"])[0]
+    assert ids[: -len(end)] == plain
 
 
 def test_a_closed_thought_of_the_template_opens_nothing():
@@ -281,3 +325,47 @@ def test_special_tokens_that_mark_thoughts_stay_in_the_answer():
     assert read_answer_tokens(tokenizer, [ids["input_ids"]]) == [
         "<seed:think>salt</seed:think>bread"
     ]
+
+
+# Files of templates
+
+
+def test_a_byte_order_mark_before_a_template_is_no_part_of_it(tmp_path):
+    plain = make_tokenizer(template=CHAT_TEMPLATE)
+    wanted = prompt_ids(plain, ["salt"])
+    file = tmp_path / "t.jinja"
+    for data in (CHAT_TEMPLATE.encode(), CHAT_TEMPLATE.encode("utf-8-sig")):
+        file.write_bytes(data)
+        tokenizer = make_tokenizer(template="{{ messages[0].content }}")
+        set_template(tokenizer, ChatOptions(template=str(file)))
+        assert prompt_ids(tokenizer, ["salt"]) == wanted
+    marked = make_tokenizer(template="\ufeff" + CHAT_TEMPLATE)  # as a tokenizer's own file has it
+    assert prompt_ids(marked, ["salt"]) != wanted  # the control: the mark would be a token
+    set_template(marked, ChatOptions())
+    assert prompt_ids(marked, ["salt"]) == wanted
+    several = make_tokenizer(template=CHAT_TEMPLATE)
+    several.chat_template = {"default": "\ufeff" + CHAT_TEMPLATE, "rag": "x"}
+    set_template(several, ChatOptions())
+    assert several.chat_template == {"default": CHAT_TEMPLATE, "rag": "x"}
+
+
+def test_the_ends_of_lines_of_a_template_do_not_matter(tmp_path):
+    file = tmp_path / "t.jinja"
+    found = []
+    for end in ("\n", "\r\n"):
+        file.write_bytes(QWEN3.replace("\n", end).encode())
+        tokenizer = make_tokenizer(template=CHAT_TEMPLATE)
+        set_template(tokenizer, ChatOptions(template=str(file)))
+        found.append(tokenizer.chat_template)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_a_template_in_another_encoding_is_refused(tmp_path, encoding):
+    file = tmp_path / "t.jinja"
+    file.write_bytes(("é" + CHAT_TEMPLATE).encode(encoding))
+    with pytest.raises(PromptError, match=r"chat\.template: .*t\.jinja, line 1: not in UTF-8") as e:
+        set_template(make_tokenizer(), ChatOptions(template=str(file)))
+    assert "iconv" in e.value.fix
+    with pytest.raises(PromptError, match=r"none\.jinja cannot be read"):
+        set_template(make_tokenizer(), ChatOptions(template=str(tmp_path / "none.jinja")))

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from micro import MICRO_LLAMA, MICRO_MIXTRAL, QUIET, cut_mixture
 
 from conceptbasis.data.prompts import Text
-from conceptbasis.errors import OrganismError
+from conceptbasis.errors import ArtifactError, OrganismError
 from conceptbasis.models.architecture.binding import resolve
 from conceptbasis.models.loading.load import load_model
 from conceptbasis.organisms import build, corpus, keeping, tokenizers, training
@@ -152,6 +153,23 @@ def test_same_seed_gives_the_same_weights(micro_family, monkeypatch, tmp_path):
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert not any(torch.equal(a[k], c[k]) for k in a if "proj" in k)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("limit", [10, 1000, 12_000])
+def test_a_disk_that_fills_up_is_an_error_whoever_writes(
+    micro_family, monkeypatch, tmp_path, file_limit, limit
+):
+    monkeypatch.setattr(build, "check_validity", lambda *_, **__: PASSED)
+    with file_limit(limit), pytest.raises(ArtifactError, match=r"cannot write .*File too large"):
+        build.build_organism(Spec(micro_family, 0), tmp_path / "a", QUIET)
+    assert [p.name for p in tmp_path.iterdir() if not p.name.endswith(".building")] == []
+
+
+def test_an_organism_may_go_to_the_folder_one_is_in(micro_family, monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "check_validity", lambda *_, **__: PASSED)
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    assert build.is_complete(build.build_organism(Spec(micro_family, 0), Path("."), QUIET))
 
 
 # Training

@@ -85,6 +85,7 @@ def test_folder_that_is_no_run_is_named(tmp_path):
     [
         OSError(errno.ENOSPC, "No space left on device"),
         SafetensorError("I/O error: No space left on device (os error 28)"),
+        Exception("No space left on device (os error 28)"),  # as tokenizers has it
     ],
 )
 def test_full_disk_under_another_library(tmp_path, error):
@@ -95,6 +96,12 @@ def test_full_disk_under_another_library(tmp_path, error):
 def test_other_errors_of_another_library_are_left_alone(tmp_path):
     with pytest.raises(SafetensorError, match="shape"), files.writing(tmp_path):
         raise SafetensorError("shape")
+    said = ArtifactError("no file (os error 28)", expected="x", fix="y")
+    with pytest.raises(ArtifactError, match="no file"), files.writing(tmp_path):
+        raise said
+    with pytest.raises(AttributeError, match=r"pickle|local"):
+        files.save_torch(tmp_path / "a", lambda: None)
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [1, {"a": float("-inf")}]])
@@ -174,28 +181,27 @@ def save_checkpoint(path):
     (path.parent / "training.safetensors").replace(path)
 
 
-def save_torch(path):
-    with files.replacing(path) as temporary:
-        torch.save({"x": torch.ones(100_000)}, temporary)
-
-
 WRITERS = {
     "bytes": lambda path: files.write_bytes(path, b"x" * 100_000),
     "json": lambda path: files.write_json(path, list(range(50_000))),
     "tensors": lambda path: files.save_tensors(path, {"x": torch.ones(100_000)}),
-    "torch": save_torch,
+    "torch": lambda path: files.save_torch(path, {"x": torch.ones(100_000)}),
+    "torch, small tensors": lambda path: files.save_torch(
+        path, {str(i): torch.ones(1000) for i in range(50)}
+    ),
     "checkpoint": save_checkpoint,
 }
 
 
+@pytest.mark.parametrize("limit", [1, 512, 2048, 20_000])
 @pytest.mark.parametrize("name", WRITERS)
-def test_every_writer_is_atomic_and_cleans_up(tmp_path, file_limit, name):
+def test_every_writer_is_atomic_and_cleans_up(tmp_path, file_limit, name, limit):
     path = tmp_path / "new" / "a"
     WRITERS[name](path)
     whole = path.read_bytes()
     path.write_bytes(b"old")
     with (
-        file_limit(20_000),
+        file_limit(limit),
         pytest.raises(ArtifactError, match=r"while writing|cannot write") as caught,
     ):
         WRITERS[name](path)
@@ -203,6 +209,27 @@ def test_every_writer_is_atomic_and_cleans_up(tmp_path, file_limit, name):
     assert (names(tmp_path), path.read_bytes()) == (["a"], b"old")
     WRITERS[name](path)
     assert len(path.read_bytes()) == len(whole)
+
+
+def test_only_the_one_writer_saves_with_torch():
+    """torch alone hides why a disk refuses."""
+    sources = Path(files.__file__).parents[1].rglob("*.py")
+    found = [p.name for p in sources if "torch.save(" in p.read_text(encoding="utf-8")]
+    assert found == ["files.py"]
+
+
+@pytest.mark.parametrize("name", ["bytes", "json", "tensors", "torch"])
+def test_every_writer_refuses_a_folder_without_a_name_of_its_own(tmp_path, monkeypatch, name):
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    for place in ("", ".", "./", "/", ".."):
+        with pytest.raises(ArtifactError, match=r"cannot write .*: Is a directory"):
+            WRITERS[name](Path(place))
+        with pytest.raises(ArtifactError, match=r"cannot write .*: Is a directory"):
+            files.check_place(Path(place))
+    assert names(tmp_path) == []
+    WRITERS[name](Path("a"))
+    assert names(tmp_path) == ["a"]
 
 
 @pytest.mark.parametrize("name", ["bytes", "json", "tensors", "torch"])

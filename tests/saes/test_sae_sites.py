@@ -89,6 +89,7 @@ def test_sparsify_folders_of_one_part_and_the_name_above(tmp_path, monkeypatch):
         ({"submodule_name": "attention_1"}, {}, "attention_1"),
         ({"submodule_name": "model.layers.1.mlp"}, {}, "model.layers.1.mlp"),
         ({"submodule_name": "resid_pre_layer_1"}, {}, "resid_pre"),
+        ({"submodule_name": "ff_out"}, {}, "ff_out"),
         ({}, {"io": "in"}, "an input to"),
         ({"submodule_name": "x"}, {"io": "in_and_out"}, "an input to x"),
     ],
@@ -150,6 +151,58 @@ FITTING = [
 def test_the_users_own_folders_are_no_evidence(tmp_path, build, place):
     made_up = sparsify(tmp_path, weights()) if build is sparsify else build(tmp_path)
     load_sae_folder(placed(tmp_path, made_up, place), WANTED)
+
+
+HINTS = [
+    (dictionary, "pythia-70m/embed/10_32768", "embedding"),
+    (dictionary, "saebench/mlp_out_layer_1_trainer_0", "mlp_out_layer_1"),
+    (gemma_2, "gemma-scope-2-1b-it/clt/width_262k_l0_big_affine", "transcoder"),
+    (gemma_2, "crosscoder/width_65k_l0_medium", "transcoder"),
+    (gemma_2, "x/layer_16_22_31_40_width_65k_l0_medium", "crosscoder of several layers"),
+]
+
+
+def stating(build, tmp_path):
+    """An SAE whose configuration says that it is of the stream."""
+    made_up = build(tmp_path)
+    path = made_up.folder / "config.json"
+    if build is gemma_2:
+        path.write_text(json.dumps({"hf_hook_point_in": f"model.layers.{LAYER}.output"}))
+    else:
+        config = json.loads(path.read_text())
+        config["trainer"]["submodule_name"] = f"resid_post_layer_{LAYER}"
+        path.write_text(json.dumps(config))
+    return made_up
+
+
+@pytest.mark.parametrize(("build", "place", "said"), HINTS)
+def test_a_folder_that_only_hints_counts_where_the_configuration_says_nothing(
+    tmp_path, build, place, said
+):
+    refused(placed(tmp_path / "silent", build(tmp_path / "a"), place), said)
+    load_sae_folder(placed(tmp_path / "stated", stating(build, tmp_path / "b"), place), WANTED)
+
+
+@pytest.mark.parametrize(
+    ("build", "place"),
+    [
+        (dictionary, "embed/my-sae"),
+        (dictionary, "embeddings/10_32768"),
+        (dictionary, "resid_post_layer_1_trainer_0"),
+        (gemma_2, "clt/my-sae"),
+        (gemma_2, "my-crosscoder/width_65k"),
+        (gemma_2, "layer_1_width_16k_l0_small"),
+    ],
+)
+def test_other_folders_hint_at_nothing(tmp_path, build, place):
+    load_sae_folder(placed(tmp_path, build(tmp_path), place), WANTED)
+
+
+def test_a_byte_order_mark_hides_no_configuration(tmp_path):
+    folder = sparsify(tmp_path, weights()).folder
+    run = json.dumps({"hookpoints": [folder.name], "hook_mode": "input", "model": "m"})
+    (tmp_path / "config.json").write_text(run, encoding="utf-8-sig")
+    refused(folder, "hook_mode input")
 
 
 @pytest.mark.parametrize(

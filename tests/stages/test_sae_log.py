@@ -104,3 +104,36 @@ def test_the_command_logs_where_it_is_told_also_saes_that_are_reused(ready, tmp_
         assert any("layer_00/losses/overall_loss" in row for row in run.history) == has_curves
         assert run.summary["layer_00/quality/l0"] > 0
     assert "SAEs of micro-llama" in capsys.readouterr().out
+
+
+def test_the_command_logs_the_same_saes_once(ready, tmp_path, monkeypatch):
+    file = tmp_path / "micro.yaml"
+    file.write_text(json.dumps(ready.donor_config(**FEW).model_dump(mode="json")))
+    command = ["train-saes", str(file), "--logs", str(tmp_path / "run"), "--quiet"]
+    command += ["--set", f"prompts.path={ready.prompts}", "--out", str(tmp_path / "saes")]
+
+    def n_logged(*more):
+        assert main([*command, *more]) == 0
+        return len(list((tmp_path / "run").glob("wandb/offline-run-*/*.wandb")))
+
+    assert n_logged("--wandb", "off") == 0
+    assert n_logged("--wandb", "offline") == 1  # reused, and not logged before
+    assert n_logged("--wandb", "offline") == 1
+    assert n_logged("--wandb", "offline", "--set", "tracking.group=g") == 1
+    assert n_logged("--wandb", "offline", "--set", "tracking.project=other") == 2
+    shutil.rmtree(tmp_path / "saes")
+    assert n_logged("--wandb", "offline") == 3  # trained anew
+
+
+def test_a_folder_for_logs_that_cannot_be_is_said_before_the_work(
+    ready, tmp_path, monkeypatch, capsys
+):
+    file = tmp_path / "micro.yaml"
+    file.write_text(json.dumps(ready.donor_config(**FEW).model_dump(mode="json")))
+    (tmp_path / "afile").touch()
+    monkeypatch.setattr("conceptbasis.study.opening.open_model", None)
+    command = ["train-saes", str(file), "--logs", str(tmp_path / "afile" / "x")]
+    assert main([*command, "--wandb", "offline"]) == 2
+    assert f"cannot write {tmp_path / 'afile' / 'x'}" in capsys.readouterr().err
+    with pytest.raises(TypeError, match="NoneType"):  # the control: nothing is to be written
+        main([*command, "--wandb", "off", "--set", f"prompts.path={ready.prompts}"])

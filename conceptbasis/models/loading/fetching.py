@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from conceptbasis.errors import ModelError
+from conceptbasis.models.loading.devices import check_device
 from conceptbasis.models.loading.gguf import Header, dequantised, read_header
 from conceptbasis.models.loading.gguf_tokenizer import check_tokenizer
 from conceptbasis.models.loading.source import UNREADABLE, Source, unreadable
@@ -185,6 +186,7 @@ def check_placement(placement: Placement) -> None:
 
     Raises:
         ModelError: An unknown dtype, device map or quantisation, or a package that is missing.
+        ConfigError: A device that cannot be used.
     """
     maps = ("auto", "balanced", "balanced_low_0", "sequential")
     choices: dict[str, tuple[Any, tuple[str, ...]]] = {
@@ -201,6 +203,11 @@ def check_placement(placement: Placement) -> None:
         require_package("bitsandbytes", f"quantization: {placement.quantization}")
     if placement.quantization is not None or placement.device_map is not None:
         require_package("accelerate", "device_map")
+    places: Mapping[str, Place] = {"": placement.device}
+    if placement.device_map is not None:
+        places = placement.device_map if isinstance(placement.device_map, Mapping) else {}
+    for place in set(places.values()) - {"disk"}:
+        check_device(f"cuda:{place}" if isinstance(place, int) else place)
 
 
 def _check_gguf_placement(placement: Placement, source: Source) -> None:

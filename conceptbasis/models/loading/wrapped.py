@@ -1,8 +1,9 @@
-"""Models as users hold them: compiled, or wrapped by PEFT; and what weights they compute with."""
+"""Models as users hold them: compiled, parallel, wrapped by PEFT; and what they compute with."""
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +15,28 @@ _SAMPLES = 1024
 
 
 def unwrap(model: Any) -> Any:
-    """The transformers model inside a compiled or PEFT-wrapped one, adapters in place.
+    """The transformers model inside compiled, parallel and PEFT wrappers, adapters in place.
 
     Args:
-        model: A transformers model, or a wrapper of one.
+        model: A transformers model, or wrappers around one.
     """
-    model = getattr(model, "_orig_mod", model)
+    while (inner := _inside(model)) is not None:
+        model = inner
+    return model
+
+
+def _inside(model: Any) -> nn.Module | None:
+    """What a wrapper holds; None where the model is none."""
+    if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+        return inner
+    tuners = sys.modules.get("peft.tuners.tuners_utils")
+    if tuners is not None and isinstance(model, tuners.BaseTuner):  # peft_model.base_model
+        return model.model
     if hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
-        model = model.get_base_model()
-    return getattr(model, "_orig_mod", model)
+        return model.get_base_model()
+    held = list(model.named_children()) if isinstance(model, nn.Module) else []
+    # DataParallel, and whatever else holds a model as `module` and nothing beside it.
+    return held[0][1] if [name for name, _ in held] == ["module"] else None
 
 
 def is_compiled(model: Any) -> bool:
@@ -40,20 +54,22 @@ def adapters_in(model: nn.Module) -> list[str]:
 
 @torch.no_grad()
 def hash_weights(model: Any) -> str:
-    """A hash of the weights that a model computes with, whoever loaded it, in whatever dtype.
+    """Hashes of the weights that a model computes with, whoever loaded it, for `same_weights`.
 
-    Shapes and values sampled from all weights, rounded to bfloat16; LoRA layers count as merged,
-    and a head that is tied to the embedding counts as a weight of its own, since merging may untie
-    the two. A bfloat16 copy of float32 weights has their hash; so have weights that differ by less
-    than such rounding.
+    Shapes and values sampled from all weights; LoRA layers count as merged, and a head that is
+    tied to the embedding counts as a weight of its own, since merging may untie the two.
 
     Args:
         model: A transformers model, or a wrapper of one.
+
+    Returns:
+        The hash of the values rounded to bfloat16, and behind a space, where it differs, that of
+        the values rounded to float16 before.
     """
     inner = unwrap(model)
     modules = dict(inner.named_modules())
     head, embedding = _owner(inner, "get_output_embeddings"), _owner(inner, "get_input_embeddings")
-    parts: list[Any] = []
+    parts: list[_Sample] = []
     embedded = own_head = None
     for name, parameter in iter_parameters(inner):
         owner, _, attribute = name.rpartition(".")
@@ -70,7 +86,24 @@ def hash_weights(model: Any) -> str:
             own_head = _sampled(value)
         else:
             parts.append(_sampled(value))
-    return value_hash([*parts, own_head or embedded])
+    parts += [sample for sample in (own_head or embedded,) if sample is not None]
+    found = [value_hash([(s.shape, getattr(s, way)) for s in parts]) for way in _ROUNDINGS]
+    return " ".join(dict.fromkeys(found))
+
+
+def same_weights(one: str, other: str) -> bool:
+    """Whether two models have the same weights, up to the rounding of one to a shorter dtype.
+
+    A float16 copy of float32 weights is rounded twice on its way to bfloat16, which moves some
+    values to the next one. So the values of the copy are held against those that the other model
+    would have in float16.
+
+    Args:
+        one: As `hash_weights` gives them.
+        other: The same.
+    """
+    a, b = one.split(), other.split()
+    return bool(a and b) and (a[0] in b or b[0] in a)
 
 
 def _owner(model: nn.Module, getter: str) -> str | None:
@@ -83,10 +116,24 @@ def _owner(model: nn.Module, getter: str) -> str | None:
     return names[0].removesuffix(".base_layer") if names else None
 
 
-def _sampled(value: Tensor) -> tuple[list[int], list[float]]:
+class _Sample(NamedTuple):
+    """Values of a weight, as `_ROUNDINGS` names them."""
+
+    shape: list[int]
+    bfloat16: list[float]
+    float16: list[float]
+
+
+_ROUNDINGS = ("bfloat16", "float16")
+
+
+def _sampled(value: Tensor) -> _Sample:
     flat = value.reshape(-1)
     step = max(1, flat.numel() // _SAMPLES)
-    return list(value.shape), flat[::step].to(torch.bfloat16).float().cpu().tolist()
+    rounded = [
+        v.to(torch.bfloat16).float().cpu() for v in (flat[::step], flat[::step].to(torch.float16))
+    ]
+    return _Sample(list(value.shape), *(v.tolist() for v in rounded))
 
 
 def _deltas(module: Any) -> list[Tensor]:

@@ -110,13 +110,11 @@ def prompt_ids(
             expected="one forced answer a prompt",
             fix="pass lists of one length",
         )
-    starts = forced or [""] * len(prompts)
+    opened = opening(tokenizer) if forced else ""
     rendered = [
-        _continued(
-            render(tokenizer, [{"role": "user", "content": prompt}], add_generation_prompt=True),
-            start,
-        )
-        for prompt, start in zip(prompts, starts, strict=True)
+        render(tokenizer, [{"role": "user", "content": prompt}], add_generation_prompt=True)
+        + start.removeprefix(opened)  # a thought that both open is opened once
+        for prompt, start in zip(prompts, forced or [""] * len(prompts), strict=True)
     ]
     ids: list[list[int]] = tokenizer(rendered, add_special_tokens=False)["input_ids"]
     for prompt, row in zip(prompts, ids, strict=True):
@@ -128,11 +126,6 @@ def prompt_ids(
     return ids
 
 
-def _continued(rendered: str, start: str) -> str:
-    """A prompt with the start of its answer; a thought that both open is opened once."""
-    return rendered + start.removeprefix(opened_thought(rendered) if start else "")
-
-
 def opening(tokenizer: Any) -> str:
     """The tag of a thought that the template opens, which is the start of every answer.
 
@@ -140,7 +133,8 @@ def opening(tokenizer: Any) -> str:
         tokenizer: A tokenizer with a chat template.
     """
     probe = [{"role": "user", "content": MARK.format(0)}]
-    return opened_thought(render(tokenizer, probe, add_generation_prompt=True))
+    rendered = render(tokenizer, probe, add_generation_prompt=True)
+    return opened_thought(rendered.rpartition(MARK.format(0))[2])
 
 
 def read_answer_tokens(tokenizer: Any, rows: list[list[int]]) -> list[str]:

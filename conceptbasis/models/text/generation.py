@@ -22,6 +22,7 @@ from conceptbasis.models.text.chat import (
     read_answer_tokens,
 )
 from conceptbasis.models.text.decoding import Answers, check_drafts, decode, finite, last_logits
+from conceptbasis.models.text.lengths import room_for
 from conceptbasis.models.text.template import end_of_turn_ids
 
 LOGITS_BYTES = 2**30
@@ -117,9 +118,8 @@ def complete(
     Source: Leviathan et al. 2023 (2211.17192), speculative decoding, at temperature 0.
     """
     loaded.show(prompts if forced is None else answered(prompts, forced))
-    rows = prompt_ids(
-        loaded.tokenizer, prompts, max_length=_room(loaded, max_new_tokens), forced=forced
-    )
+    room = room_for(loaded, max_new_tokens, "max_new_tokens")
+    rows = prompt_ids(loaded.tokenizer, prompts, max_length=room, forced=forced)
     answers = Answers(loaded, rows, stop_ids(loaded), max_new_tokens, frozenset(logits_of))
     with torch.inference_mode():
         for turn in range(max((len(some) for some in drafts), default=0)):
@@ -184,7 +184,7 @@ def first_token_logits(
         NumericsError: NaN or infinite logits.
     """
     loaded.show(prompts)
-    rows = prompt_ids(loaded.tokenizer, prompts, max_length=_room(loaded, 0))
+    rows = prompt_ids(loaded.tokenizer, prompts, max_length=loaded.max_length)
     logits: list[Tensor] = [torch.empty(0)] * len(rows)
 
     def read(chosen: Sequence[int]) -> None:
@@ -224,7 +224,7 @@ def text_nll(
 
     def read(chosen: Sequence[int]) -> None:
         batch = encode_texts(
-            loaded.tokenizer, [texts[i] for i in chosen], max_length=_room(loaded, 0)
+            loaded.tokenizer, [texts[i] for i in chosen], max_length=loaded.max_length
         )
         rows = rows_at_once(batch.input_ids.shape[1], loaded.architecture.d_vocab)
         for part in torch.arange(len(chosen)).split(rows):
@@ -259,10 +259,6 @@ def rows_at_once(n_tokens: int, d_vocab: int) -> int:
     """
     copies = 3  # as computed, widened, and their log-softmax, in float32 each
     return max(1, LOGITS_BYTES // (4 * copies * max(1, n_tokens) * d_vocab))
-
-
-def _room(loaded: LoadedModel, reserved: int) -> int | None:
-    return None if loaded.max_length is None else loaded.max_length - reserved
 
 
 def _by_length(rows: list[list[int]]) -> list[int]:

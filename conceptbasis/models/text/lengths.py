@@ -1,4 +1,4 @@
-"""Which texts fit the context of a model, found before any work."""
+"""Which texts and prompts fit the context of a model, found before any work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from conceptbasis.data.prompts import Text
 from conceptbasis.errors import PromptError
 from conceptbasis.models.loading.loaded import LoadedModel
-from conceptbasis.models.text.chat import encode_texts
+from conceptbasis.models.text.chat import encode_texts, prompt_ids
 from conceptbasis.runs.progress import Reporter
 
 
@@ -50,6 +50,57 @@ def fitting_texts(
             f"context of {loaded.name}, {limit} tokens; the first is {long[0]}"
         )
     return tuple(kept)
+
+
+def room_for(loaded: LoadedModel, max_new_tokens: int, key: str) -> int | None:
+    """The most tokens of a prompt beside its answer, None for any number.
+
+    Args:
+        loaded: The model.
+        max_new_tokens: Longest answer.
+        key: What sets it, for the message.
+
+    Raises:
+        PromptError: the answer alone fills the context.
+    """
+    if loaded.max_length is None:
+        return None
+    room = loaded.max_length - max_new_tokens
+    if room < 1:
+        raise PromptError(
+            f"{key} is {max_new_tokens}",
+            expected=f"less than the context of {loaded.name}, {loaded.max_length}",
+            fix=f"lower {key}",
+        )
+    return room
+
+
+def check_prompts(
+    loaded: LoadedModel, prompts: Sequence[str], names: Sequence[str], *, answer: int, key: str
+) -> None:
+    """Refuses prompts that do not fit the model's context together with their answers.
+
+    Args:
+        loaded: The model; it reads nothing.
+        prompts: One user message each.
+        names: How each prompt is called in an error.
+        answer: Tokens of the longest answer.
+        key: What sets them.
+
+    Raises:
+        PromptError: with the name of the first such prompt.
+    """
+    room = room_for(loaded, answer, key)
+    if room is None or not prompts:
+        return
+    for name, row in zip(names, prompt_ids(loaded.tokenizer, list(prompts)), strict=True):
+        if len(row) > room:
+            raise PromptError(
+                f"{name} has {len(row)} tokens",
+                expected=f"at most {room}: the context of {loaded.name}, {loaded.max_length}, "
+                f"without {key}",
+                fix=f"shorten the prompt, lower {key}, or use a model with a longer context",
+            )
 
 
 def _tokens(loaded: LoadedModel, text: Text) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from conceptbasis.data.files import read_text
 from conceptbasis.errors import PromptError
 from conceptbasis.models.text.chat import end_of_prompt_ids, render
 from conceptbasis.models.text.day import undated
@@ -56,15 +57,20 @@ def set_template(tokenizer: Any, options: ChatOptions) -> None:
     template = options.template
     if template is not None and template.endswith(".jinja") and "\n" not in template:
         try:
-            template = Path(template).expanduser().read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            template = read_text(Path(template).expanduser())
+        except PromptError as error:
             raise PromptError(
-                f"chat.template {template} cannot be read: {error}",
+                f"chat.template: {error.what}",
                 expected="a Jinja template, or a file in UTF-8 that holds one",
-                fix="correct the path, or write the template itself into the configuration",
+                fix=f"{error.fix}; or write the template itself into the configuration",
             ) from error
     if template is not None:
         tokenizer.chat_template = template
+    own = getattr(tokenizer, "chat_template", None)
+    if isinstance(own, str):  # a byte order mark would be a token before every prompt
+        tokenizer.chat_template = own.lstrip("\ufeff")
+    elif own:
+        tokenizer.chat_template = {name: text.lstrip("\ufeff") for name, text in own.items()}
 
 
 def apply_chat_options(tokenizer: Any, options: ChatOptions) -> None:

@@ -6,7 +6,8 @@ stands for an image). Such a model is whole; only a text that would write such a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from conceptbasis.errors import ModelError, PromptError
@@ -27,9 +28,7 @@ def limit_ids(tokenizer: Any, n_rows: int, name: str) -> None:
     """
     if len(tokenizer) <= n_rows:
         return
-    message = [{"role": "user", "content": "a"}]
-    text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = [i for text in _written(tokenizer) for i in text]
     if max(ids, default=0) >= n_rows:
         raise ModelError(
             f"the chat template of {name} writes {_token(tokenizer, max(ids))}",
@@ -38,6 +37,21 @@ def limit_ids(tokenizer: Any, n_rows: int, name: str) -> None:
             fix="load the tokenizer that belongs to the model, or give another chat.template",
         )
     setattr(tokenizer, _LIMIT, n_rows)
+
+
+_CHATS = ("user", "user assistant", "user assistant user", "system user", "system user assistant")
+"""Roles of short chats: an answer is closed and followed, a system turn is written."""
+
+
+def _written(tokenizer: Any) -> Iterator[list[int]]:
+    """The tokens of short chats, of those that the template takes."""
+    from conceptbasis.models.text.chat import render
+
+    for roles in _CHATS:
+        chat = [{"role": role, "content": "a"} for role in roles.split()]
+        with suppress(PromptError):
+            text = render(tokenizer, chat, add_generation_prompt=roles.endswith("user"))
+            yield tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def check_ids(tokenizer: Any, texts: Sequence[str], rows: Sequence[Sequence[int]]) -> None:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.prefix import shared_prefix
 from conceptbasis.organisms.tuned.examples import Example, answer_losses, log_probs, read_hidden
-from conceptbasis.runs.files import replacing, value_hash
+from conceptbasis.runs.files import save_torch, value_hash
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.seeds import generator
 
@@ -152,8 +152,7 @@ class _State:
             "optimizer": self.optimizer.state_dict(),
             "losses": list(losses),
         }
-        with replacing(path) as temporary:
-            torch.save(kept, temporary)
+        save_torch(path, kept)
 
     def resume(self, path: Path) -> list[float]:
         """The losses of the steps that a saved tuning of the same plan has taken."""
