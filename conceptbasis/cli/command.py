@@ -80,6 +80,7 @@ def say_next(options: argparse.Namespace, what: str, *command: object) -> None:
         command: Its words, quoted here for a shell.
     """
     if not options.quiet:
+        sys.stdout.flush()  # results first; a reader that has enough wants nothing more
         line = shlex.join(map(str, command))
         print(f"next: conceptbasis {line}   {what}", file=sys.stderr)
 

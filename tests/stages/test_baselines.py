@@ -196,7 +196,7 @@ def test_nearest_donor_layer_of_the_path_stands_for_a_target_layer():
 
 def test_no_method_gets_the_targets_own_directions_before_the_seal(made):
     found = made(evaluate={"baselines": []})
-    bridge = bridge_of(found).with_native({"native": torch.eye(3, 40)})
+    bridge = bridge_of(found).with_native({"native": torch.eye(3, 40)}, range(3))
     for method in METHODS.values():
         if method.reads_labels:
             with pytest.raises(PromptError, match="before the transfer is final"):
