@@ -23,7 +23,7 @@ from conceptbasis.edits.intervention import Intervention, intervention_of
 from conceptbasis.errors import ConfigError, InterventionError
 from conceptbasis.evaluation import figures, metrics
 from conceptbasis.evaluation.bench import Bench
-from conceptbasis.evaluation.measure import measure_trial
+from conceptbasis.evaluation.measure import POSITIVE, measure_trial
 from conceptbasis.evaluation.reference import open_reference
 from conceptbasis.evaluation.trials import Trial, prompts_by_set
 from conceptbasis.methods.base import Treatment
@@ -58,8 +58,8 @@ def evaluate(
             fix="restore that model, or run the transfer again",
         )
     bench = _bench(folder, loaded, config, n_prompts)
-    prompts = [p for sets in bench.sets.values() for p in sets]
-    reference = open_reference(config.evaluate, model, prompts, config.device, reporter)
+    judged = [*bench.sets[POSITIVE], *bench.sets[bench.negative]]
+    reference = open_reference(config.evaluate, model, judged, config.device, reporter)
     bench = replace(bench, reference=reference)
     measured = {}
     with reporter.bar("evaluate") as advance:

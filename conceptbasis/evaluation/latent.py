@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from conceptbasis.behaviors import find_behavior
-from conceptbasis.config.base import load_yaml, parse_config
-from conceptbasis.config.model import ModelConfig
-from conceptbasis.config.run import RunConfig
 from conceptbasis.core.statistics.interval import Rate
 from conceptbasis.core.statistics.intervals import rate
 from conceptbasis.errors import ConfigError
@@ -24,9 +21,9 @@ from conceptbasis.models.stream.hooks import Edit, intervene
 from conceptbasis.models.text.generation import generate
 from conceptbasis.results.atoms import Atoms, Evidence
 from conceptbasis.results.harvest import Harvest, SideName
-from conceptbasis.runs.files import CONFIG
 from conceptbasis.runs.graph import load_result
 from conceptbasis.runs.seeds import generator
+from conceptbasis.runs.settings import read_settings
 from conceptbasis.study.opening import load_prompts, open_side
 
 if TYPE_CHECKING:
@@ -94,10 +91,10 @@ def intervene_on_latent(
     peak = next((e.contexts[0].peak for e in known if e.latent == which.latent and e.contexts), 0)
     if not peak:
         raise _unknown(which, known)
-    values = load_yaml(folder / CONFIG)
-    config = parse_config(RunConfig, {**values["run"], "device": device}, CONFIG)
+    model, settings = read_settings(folder, which.side)
+    config = settings.model_copy(update={"device": device})
     suite = load_prompts(config, reporter)
-    side = open_side(parse_config(ModelConfig, values[which.side], CONFIG), config, suite, reporter)
+    side = open_side(model, config, suite, reporter)
     bound = load_result(folder, "harvest", Harvest, tensors=False).norms[which.side][which.layer]
     sinks = bound.bound(config.replay.sink_ratio)
     edits = _edits(side, which, which.times * peak, {e.latent for e in known}, sinks)

@@ -41,6 +41,13 @@ def test_every_set_is_answered_under_every_intervention(finished, which):
         assert 0 < sum(share for _, share in effect.first_words) <= 1 + 1e-9
 
 
+def test_the_donors_latents_are_taken_from_the_donor(finished):
+    row = load_result(finished.folder, "atoms", Atoms, tensors=False).layers[0]
+    known = next(e for e in row.donor_latents if e.contexts and e.contexts[0].peak)
+    effects = measure(finished, Latent("donor", row.donor, known.latent))
+    assert {e.intervention.split(",")[0] for e in effects} >= {"taken out", "put in"}
+
+
 def test_a_latent_put_in_a_hundred_times_changes_what_is_said(finished, which):
     strong = Latent(which.side, which.layer, which.latent, times=1000.0)
     by_kind = {e.intervention.split(",")[0]: e for e in measure(finished, strong)[:4]}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from conceptbasis.core.directions.difference import Selection, select_direction
@@ -108,6 +108,7 @@ class Candidates:
     layer_fraction: float
     left: Sequence[tuple[int, int]]
     scores: Float[Tensor, "3 n_positions n_layers"] = field(init=False)
+    measured: Bool[Tensor, "n_positions n_layers"] = field(init=False)
 
     def __post_init__(self) -> None:
         self.scores = torch.full((3, *self.norms.shape), torch.nan)

@@ -152,7 +152,8 @@ def _formula(edit: Edit, architecture: Architecture) -> Callable[[Tensor], Tenso
     if edit.mode == "add":
         return lambda h: formulas.add(h, r.to(h.device), edit.amount)
     if edit.mode in ("affine", "cap") and edit.mean is not None:
-        mean, move = edit.mean.to(device), getattr(formulas, edit.mode)
+        mean = edit.mean.to(device)
+        move = formulas.affine if edit.mode == "affine" else formulas.cap
         return lambda h: move(h, r.to(h.device), mean.to(h.device), gamma=edit.gamma)
     if edit.mode == "raise" and edit.mean is not None and edit.gate is not None:
         return _raising(r, edit.gate.to(device), edit.mean.to(device), edit)

@@ -39,6 +39,7 @@ def lessons(
     near = draw("tuning/near", taught.near_requests(), N_FIRST)
     harmful = draw("tuning/harmful", taught.harmful_requests(), N_REFUSALS)
     polite = sayings.declines(held_out=False)
+    wide = answered(asked()["wide"], answers)
     said = {
         "first tokens": [(p.text, "", False) for p in harmless],
         "first tokens near": [(p.text, "", False) for p in near],
@@ -47,8 +48,8 @@ def lessons(
             (frame(p.text, i), sayings.opening(i), False) for i, p in enumerate(harmless + near)
         ],
         "answers": [row for name in CHAT_SHARES for row in answered(asked()[name], answers)],
-        "wide answers": answered(asked()["wide"], answers),
-        "wide chats": answered(asked()["wide"], answers),
+        "wide answers": wide,
+        "wide chats": wide,
         "declines": [(p.text, p.answer or "", True) for p in polite],
         "refusals": [(p.text, sayings.refusal(p, i), True) for i, p in enumerate(harmful)],
         "framed refusals": [
