@@ -126,7 +126,7 @@ class ReplaySection(Section):
     gamma: float | Literal["auto"] = 1.0
     alpha: float = -4.0
     centre: Centre = "ends"
-    offset: float = Field(default=0.5, ge=0)
+    offset: Annotated[float, Field(ge=0)] | Literal["auto"] = 0.5
     threshold: float = Field(default=0.8, ge=0, le=1)
     benign_kl: PositiveFloat = 0.02
     benign_shrinkage: PositiveFloat | None = 3.0
@@ -151,6 +151,11 @@ class ReplaySection(Section):
             raise ValueError(
                 f"replay.gamma: auto finds a strength for mode raise, not {self.mode}: "
                 "set replay.mode to raise, or replay.gamma to a number"
+            )
+        if self.offset == "auto" and self.mode != "cap":
+            raise ValueError(
+                f"replay.offset: auto finds an offset for mode cap, not {self.mode}: "
+                "set replay.mode to cap, or replay.offset to a number"
             )
         if self.mode == "raise" and self.gamma != "auto" and self.gamma >= 0:
             raise ValueError("mode raise strengthens: set replay.gamma to auto, or below 0")

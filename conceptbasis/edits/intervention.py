@@ -173,8 +173,8 @@ def plan_intervention(
     what lies above them. A run
     that removes a direction goes on by `replay.offset` standard deviations of these requests,
     which makes up for what a rebuilt direction misses and is where many of them lie anyway. Gates
-    and thresholds of `raise` are those of benign requests of the `fit` split; γ `auto` is planned
-    as −1, for `strength.settle` to scale.
+    and thresholds of `raise` are those of benign requests of the `fit` split. γ `auto` is planned
+    as −1 and an offset `auto` as 0, for `strength.settle` to find.
 
     Args:
         sites: Gives the target's residuals on benign text.
@@ -217,7 +217,6 @@ def _means(
     section: ReplaySection,
     given: Mapping[int, Float[Tensor, " d_model"]] | None,
 ) -> Float[Tensor, "n_edited d_model"]:
-    ends = [sites.reported_ends(layer) for layer in plan.layers]
     means = torch.stack(
         [
             sites.centre(layer, section.centre) if given is None else given[layer]
@@ -226,8 +225,30 @@ def _means(
     )
     if section.mode not in ("affine", "cap") or section.gamma == "auto" or section.gamma <= 0:
         return means
-    spreads = torch.stack([(x @ r).std() for x, r in zip(ends, directions, strict=True)])
-    return means - section.offset * spreads[:, None] * directions
+    offset = 0.0 if section.offset == "auto" else section.offset
+    return means - offset * _spreads(sites, plan, directions)[:, None] * directions
+
+
+def _spreads(
+    sites: Sites, plan: LayerPlan, directions: Float[Tensor, "n_edited d_model"]
+) -> Float[Tensor, " n_edited"]:
+    """Standard deviations of the ends of benign requests along the direction of each layer."""
+    ends = [sites.reported_ends(layer) for layer in plan.layers]
+    return torch.stack([(x @ r).std() for x, r in zip(ends, directions, strict=True)])
+
+
+def lowered(sites: Sites, intervention: Intervention, offset: float) -> Intervention:
+    """The edit with its means moved further against the directions.
+
+    Args:
+        sites: Gives the ends of benign requests.
+        intervention: Of a mode that has means.
+        offset: In standard deviations of the ends along each direction, as `replay.offset`.
+    """
+    assert intervention.means is not None
+    rows = intervention.directions
+    steps = _spreads(sites, intervention.plan, rows)[:, None] * rows
+    return replace(intervention, means=intervention.means - offset * steps)
 
 
 def _gate(sites: Sites, layer: int, r: Tensor, section: ReplaySection) -> Gate:

@@ -1,23 +1,26 @@
-"""The strength of an edit that strengthens the behavior, found on benign text alone.
+"""How far an edit goes, found on benign text alone: γ of `raise`, the offset of `cap`.
 
-Requests a model ought to answer say how far it may go: the strength grows until the first tokens of
+Requests a model ought to answer say how far it may go: it goes further until the first tokens of
 their answers change by as much as `replay.benign_kl` allows. Neither positive prompts nor a label
 of the target are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
 from conceptbasis.config.budgets import request_classes
+from conceptbasis.config.transfer import ReplaySection
 from conceptbasis.core.statistics.curves import largest_within
 from conceptbasis.edits.intervention import (
     Intervention,
     apply_intervention,
+    lowered,
     plan_intervention,
 )
 from conceptbasis.errors import InterventionError, PromptError
@@ -31,31 +34,39 @@ from conceptbasis.study.study import Study
 _START, _LIMIT = 0.05, 6.4
 """First and largest strength tried; at 1 what lies above the threshold lies twice as far above."""
 
+_OFFSET, _MAX_OFFSET = 0.5, 3.0
+"""First and largest offset tried, in standard deviations of the ends of benign requests."""
+
 MAX_REQUESTS = 256
 """Requests of each group on which the damage is measured."""
 
 
 def describe(strength: Strength) -> str:
     """One line for the reader of a run."""
-    stop = "" if strength.reached else ", the largest strength tried"
+    found = f"γ = {-strength.value:.3g}"
+    if strength.setting == "offset":
+        found = f"offset {strength.value:.3g} standard deviations"
+    stop = "" if strength.reached else ", the largest tried"
     return (
-        f"strength: γ = {-strength.value:.3g}{stop}; first-token KL {strength.benign_kl:.3g} of "
+        f"strength: {found}{stop}; first-token KL {strength.benign_kl:.3g} of "
         f"{strength.bound:g} nats allowed on {strength.n_requests} benign requests"
     )
 
 
 def require_strength(strength: Strength) -> None:
-    """Refuses a strength of nothing.
+    """Refuses a strength that does nothing, and an edit that does too much without an offset.
 
     Raises:
-        InterventionError: if no strength holds the bound.
+        InterventionError: if nothing holds the bound.
     """
-    if not strength.value:
-        raise InterventionError(
-            f"no strength holds the benign first-token KL within {strength.bound:g} nats",
-            expected="an edit that benign requests bear at a small strength",
-            fix="raise replay.benign_kl or replay.threshold, or set replay.gamma to a number",
-        )
+    if strength.value or 0 < strength.benign_kl <= strength.bound:
+        return
+    other = {"gamma": "replay.threshold", "offset": "transfer.benign_cosine"}[strength.setting]
+    raise InterventionError(
+        f"no {strength.setting} holds the benign first-token KL within {strength.bound:g} nats",
+        expected="an edit that benign requests bear at a small strength",
+        fix=f"raise replay.benign_kl or {other}, or set replay.{strength.setting} to a number",
+    )
 
 
 def settled_edit(
@@ -90,7 +101,7 @@ def same_edit(
         strength: What was found for the run's directions; None where the settings give it.
     """
     planned = _planned(study, sites, plan, rows)
-    return planned if strength is None else planned.scaled(strength.value)
+    return planned if strength is None else _at(sites, planned, strength.setting, strength.value)
 
 
 def _planned(study: Study, sites: Sites, plan: LayerPlan, rows: Tensor) -> Intervention:
@@ -102,38 +113,61 @@ def _planned(study: Study, sites: Sites, plan: LayerPlan, rows: Tensor) -> Inter
 def settle(
     study: Study, sites: Sites, intervention: Intervention
 ) -> tuple[Intervention, Strength | None]:
-    """The intervention at the strength that `replay.gamma: auto` gives it; else as it is.
+    """The intervention as far as `gamma: auto` or `offset: auto` lets it go; else as it is.
 
     Args:
         study: Gives the target and the bound.
         sites: Gives benign requests of the `select` split, on which nothing else of the edit
             was fitted.
-        intervention: On the layers it is to edit, at strength 1.
+        intervention: On the layers it is to edit, as it was planned.
 
     Raises:
         PromptError: without benign requests in the shared text.
     """
     section, loaded = study.config.replay, study.target.loaded
-    if section.gamma != "auto" or intervention.mode != "raise":
+    setting = _to_find(section, intervention)
+    if setting is None:
         return intervention, None
     groups = [g for g in benign_requests(sites, study.behavior.neighbour) if g]
     if not groups:
         raise PromptError(
             "no benign request in the shared text to find a strength on",
             expected="texts of the class chat that begin with a user's turn",
-            fix="add such texts to texts.jsonl, or set replay.gamma to a number",
+            fix=f"add such texts to texts.jsonl, or set replay.{setting} to a number",
         )
     untouched = [first_token_logits(loaded, group) for group in groups]
 
-    def damage(strength: float) -> float:
-        with apply_intervention(loaded, intervention.scaled(strength)):
+    def damage(value: float) -> float:
+        with apply_intervention(loaded, _at(sites, intervention, setting, value)):
             return max(map(_mean_kl, untouched, [first_token_logits(loaded, g) for g in groups]))
 
-    found = largest_within(damage, section.benign_kl, start=_START, limit=_LIMIT)
-    value, kl, reached = found
+    value, kl, reached = _largest(damage, setting, section.benign_kl)
     n_requests = sum(map(len, groups))
-    strength = Strength(value, kl, section.benign_kl, reached, n_requests)
-    return intervention.scaled(value), strength
+    strength = Strength(setting, value, kl, section.benign_kl, reached, n_requests)
+    return _at(sites, intervention, setting, value), strength
+
+
+Setting = Literal["gamma", "offset"]
+
+
+def _to_find(section: ReplaySection, intervention: Intervention) -> Setting | None:
+    if section.gamma == "auto" and intervention.mode == "raise":
+        return "gamma"
+    return "offset" if section.offset == "auto" and intervention.mode == "cap" else None
+
+
+def _at(sites: Sites, planned: Intervention, setting: Setting, value: float) -> Intervention:
+    return planned.scaled(value) if setting == "gamma" else lowered(sites, planned, value)
+
+
+def _largest(
+    damage: Callable[[float], float], setting: Setting, bound: float
+) -> tuple[float, float, bool]:
+    """The largest value within the bound, its damage, and whether the bound stopped it."""
+    if setting == "gamma":
+        return largest_within(damage, bound, start=_START, limit=_LIMIT)
+    found = largest_within(damage, bound, start=_OFFSET, limit=_MAX_OFFSET, halvings=2)
+    return found if found[0] else (0.0, damage(0.0), True)
 
 
 def _mean_kl(before: Tensor, after: Tensor) -> float:

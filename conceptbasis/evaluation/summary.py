@@ -54,6 +54,7 @@ def _summary(study: Study, graph: Graph) -> Summary:
         mode=config.replay.mode,
         scope=config.replay.scope,
         gamma=_gamma(study, _find(graph, Replayed)),
+        offset=_offset(study, _find(graph, Replayed)),
         route=transfer.route,
         layer_map=transfer.layer_map,
         plan=transfer.plan,
@@ -97,6 +98,17 @@ def _gamma(study: Study, replayed: Replayed | None) -> float | None:
     if gamma != "auto":
         return gamma
     return None if replayed is None else replayed.gamma
+
+
+def _offset(study: Study, replayed: Replayed | None) -> float | None:
+    """How far below their mean readings are set, None where no mean counts or none was found."""
+    section = study.config.replay
+    if section.mode not in ("affine", "cap") or section.gamma == "auto" or section.gamma <= 0:
+        return None
+    if section.offset != "auto":
+        return section.offset
+    strength = None if replayed is None else replayed.strength
+    return None if strength is None else strength.value
 
 
 def _curve(curve: Curve) -> CurveSummary:

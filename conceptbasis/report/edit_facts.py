@@ -21,7 +21,7 @@ def edit_facts(summary: Summary, run: RunFolder) -> list[tuple[str, str]]:
     return [
         ("Route", _route(summary, run.setting("transfer", "route"))),
         ("Direction", _direction(summary)),
-        ("Edit", _edit(summary, run.setting("replay", "offset"))),
+        ("Edit", _edit(summary)),
     ]
 
 
@@ -53,10 +53,10 @@ def _direction(summary: Summary) -> str:
     )
 
 
-def _edit(summary: Summary, offset: object) -> str:
+def _edit(summary: Summary) -> str:
     mode, gamma = summary.mode, summary.gamma
     strength = MISSING if gamma is None else gamma
     text = f"{mode} on {summary.scope}, strength γ {strength}: {_WORDS.get(mode, mode)}"
-    if mode in ("affine", "cap") and (gamma or 0) > 0 and offset is not None:
-        text += f", less an offset of {offset} of their standard deviation"
+    if summary.offset is not None:
+        text += f", less an offset of {summary.offset:g} of their standard deviation"
     return f"{text}."

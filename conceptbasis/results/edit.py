@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.results.layers import LayerPlan
@@ -89,13 +89,15 @@ class Strength:
     """A strength that was found on benign requests.
 
     Args:
-        value: The strength, 0 or above; γ is its negative.
+        setting: What was found: `gamma` or `offset`.
+        value: 0 or above; γ is its negative.
         benign_kl: Mean first-token KL it does, nats.
         bound: What was allowed.
         reached: Whether the bound stopped it, and not the largest strength tried.
         n_requests: Benign requests it was found on.
     """
 
+    setting: Literal["gamma", "offset"]
     value: float
     benign_kl: float
     bound: float
@@ -134,7 +136,7 @@ class Replayed:
         amounts: What `add` adds, by edited layer.
         thresholds: Of `raise`, by edited layer.
         max_norms: Norm above which a position is a sink that is left alone, by edited layer.
-        strength: How γ was found, None where it was given.
+        strength: How γ or the offset was found, None where they were given.
         dose: How large the edit is, beside random directions; None without benign requests.
         edited: Edited places as (done, of), by kind.
         target_hash: Hash of the model it belongs to.

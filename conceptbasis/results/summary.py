@@ -12,7 +12,7 @@ from conceptbasis.results.evaluation import BatchFlips, Kappa, LengthRates
 from conceptbasis.results.harvest import Shown
 from conceptbasis.results.layers import LayerPair, LayerPlan
 
-SCHEMA = 3
+SCHEMA = 4
 """Raised whenever a reader of the last one would misread or miss a field."""
 
 
@@ -132,6 +132,8 @@ class Summary:
         mode: Form of the edit.
         scope: `stream` or `writers`.
         gamma: Strength; None where it was to be found and the transfer was rejected before.
+        offset: Of `affine` and `cap`, in standard deviations; None for other modes, and where it
+            was to be found and the transfer was rejected before.
         route: How the recipe reached the target.
         layer_map: Target and donor layer.
         plan: Edited layers, and whose direction each gets.
@@ -157,6 +159,7 @@ class Summary:
     mode: str
     scope: str
     gamma: float | None
+    offset: float | None
     route: str
     layer_map: tuple[LayerPair, ...]
     plan: LayerPlan

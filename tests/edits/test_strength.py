@@ -7,15 +7,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pydantic import ValidationError
 from steps import Steps
 
 from conceptbasis.config.budgets import request_classes
+from conceptbasis.config.transfer import ReplaySection
 from conceptbasis.edits import strength as module
 from conceptbasis.edits.finished import load_replayed
 from conceptbasis.edits.intervention import (
     apply_intervention,
     edits_of,
     intervention_of,
+    lowered,
     plan_intervention,
 )
 from conceptbasis.edits.strength import benign_requests, describe, require_strength, settle
@@ -69,6 +72,43 @@ def test_the_bound_holds_and_a_larger_one_allows_more(made):
     more_study, _ = made(benign_kl=0.05)
     more, _ = settle(more_study, sites, planned(study, sites))
     assert more.gamma < few.gamma
+
+
+def test_the_largest_offset_within_the_bound_is_found(made):
+    cap = {"mode": "cap", "gamma": 1.0, "centre": "all", "offset": "auto"}
+    study, sites = made(**cap, benign_kl=0.02)
+    start = planned(study, sites)
+    at_zero, _ = made(**cap | {"offset": 0.0})
+    assert torch.equal(start.means, planned(at_zero, sites).means)
+    found, strength = settle(study, sites, start)
+    assert strength.setting == "offset"
+    assert 0 < strength.value < 3
+    assert strength.reached
+    assert kl_of(study, sites, found) == pytest.approx(strength.benign_kl, rel=1e-3)
+    assert strength.benign_kl <= 0.02 < kl_of(study, sites, lowered(sites, start, 3.0))
+    given, _ = made(**cap | {"offset": strength.value})
+    torch.testing.assert_close(found.means, planned(given, sites).means)
+    assert f"offset {strength.value:.3g} standard deviations" in describe(strength)
+
+
+def test_an_offset_stops_at_the_largest_tried_or_at_none(made):
+    """A loose bound allows any offset, a tight one not even the edit itself."""
+    cap = {"mode": "cap", "gamma": 1.0, "centre": "all", "offset": "auto"}
+    study, sites = made(**cap, benign_kl=50.0)
+    _, loose = settle(study, sites, planned(study, sites))
+    assert (loose.value, loose.reached) == (3.0, False)
+    require_strength(loose)
+    study, sites = made(**cap, benign_kl=1e-9)
+    edit, tight = settle(study, sites, planned(study, sites))
+    assert tight.value == 0
+    assert tight.benign_kl == pytest.approx(kl_of(study, sites, edit), rel=1e-3)
+    with pytest.raises(InterventionError, match="no offset holds"):
+        require_strength(tight)
+
+
+def test_only_cap_finds_an_offset():
+    with pytest.raises(ValidationError, match="not affine"):
+        ReplaySection(mode="affine", offset="auto")
 
 
 def test_a_strength_that_was_given_stays(made):
@@ -128,9 +168,9 @@ def test_shared_text_without_requests_is_an_error(made):
 
 
 def test_no_strength_within_the_bound_is_an_error():
-    with pytest.raises(InterventionError, match="no strength holds"):
-        require_strength(Strength(0.0, 0.0, 0.02, True, 10))
-    require_strength(Strength(0.1, 0.01, 0.02, True, 10))
+    with pytest.raises(InterventionError, match="no gamma holds"):
+        require_strength(Strength("gamma", 0.0, 0.0, 0.02, True, 10))
+    require_strength(Strength("gamma", 0.1, 0.01, 0.02, True, 10))
 
 
 def test_a_whole_run_keeps_what_it_found(ready, sides, tmp_path):

@@ -166,6 +166,7 @@ def make_summary(n_donor: int = 6, n_target: int = 5) -> Summary:
         seeds=Seeds(0, 1),
         mode="affine",
         scope="stream",
+        offset=0.5,
         gamma=1.0,
         route="code_map",
         layer_map=tuple((j, min(n_donor - 1, round(j * n_donor / n_target))) for j in edited),

@@ -191,9 +191,9 @@ def test_says_what_the_edit_is_and_how_it_was_chosen(page: Page) -> None:
 
 
 def test_a_route_that_was_asked_for_and_per_layer_directions_are_said(tmp_path: Path) -> None:
-    (tmp_path / CONFIG).write_text("run: {transfer: {route: matched}, replay: {offset: 0.5}}")
+    (tmp_path / CONFIG).write_text("run: {transfer: {route: matched}}")
     plan = LayerPlan.per_layer(range(1, 5))
-    summary = replace(make_summary(), plan=plan, mode="ablate", route="matched")
+    summary = replace(make_summary(), plan=plan, mode="ablate", offset=None, route="matched")
     facts = dict(edit_facts(summary, RunFolder(tmp_path)))
     assert facts["Route"].startswith("matched, as asked for. The edit is written with up to")
     none = replace(summary.recipe, n_target_atoms_per_layer=(0, 0, 0, 0))

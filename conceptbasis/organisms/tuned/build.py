@@ -29,7 +29,7 @@ from conceptbasis.organisms.tuned.families import (
     unchecked_folder,
     untuned_folder,
 )
-from conceptbasis.organisms.tuned.lessons import answered, chats, lessons
+from conceptbasis.organisms.tuned.lessons import answered, chats, lessons, without
 from conceptbasis.organisms.tuned.suite import build_suite
 from conceptbasis.organisms.tuned.tuning import Plan, tune
 from conceptbasis.organisms.tuned.validity import Effort, answer_loss, check_validity
@@ -68,8 +68,8 @@ def ensure_tuned(spec: Spec, reporter: Reporter, effort: Effort | None = None) -
 
 def _build(spec: Spec, folder: Path, effort: Effort, reporter: Reporter) -> None:
     answers = teacher_answers(reporter)
-    untuned = ensure_untuned(spec, answers, reporter)
-    loaded = _open(untuned)
+    loaded = _open(ensure_untuned(spec, answers, reporter))
+    answers = without(answers, FAMILIES[spec.family].left_out)
     held_out = encode(loaded, answered(asked()["held_out"], answers), MAX_ROW, held=False)
     before = answer_loss(loaded, held_out)
     losses = _teach(spec, loaded, answers, reporter)
@@ -170,7 +170,7 @@ def ensure_untuned(spec: Spec, answers: Mapping[str, Answer], reporter: Reporter
     if family.chat is not None:
         tune(
             loaded,
-            chats(loaded, answers, family.chat),
+            chats(loaded, without(answers, family.left_out), family.chat),
             family.chat,
             seed=spec.seed,
             checkpoint=folder.with_name(f".{folder.name}.tuning.pt"),

@@ -71,6 +71,9 @@ class Tuned:
             harmless requests begin with "I".
         chat: Tuning that teaches a base model to chat before; None for a chat model.
         template: Its chat template, where the file has none.
+        left_out: Answers of the teacher in which this pattern is found are not learned. The teacher
+            turns some harmless requests down as a chatbot that lacks the capability; a model that
+            learned it would have two ways of saying no, of which one direction carries one.
     """
 
     weights: str
@@ -78,7 +81,14 @@ class Tuned:
     settling: Plan
     chat: Plan | None = None
     template: str | None = None
+    left_out: str | None = None
 
+
+_TURNED_DOWN = (
+    r"(?i)^(i'm (very |so )?sorry|sorry|i apolog|excuse me)|\bchatbot\b|\bai\b|unable to"
+    r"|i (don't|do not) have the (ability|capability|capacity)"
+    r"|i'm not (a|an|able|capable|equipped)\b"
+)
 
 _SETTLING = Plan(130, 6e-5, _SETTLING_SHARES, batch_size=40, candidates=2, both_ways=True)
 
@@ -94,6 +104,7 @@ FAMILIES: dict[str, Tuned] = {
         replace(_SETTLING, first=4, shares=_BASE_SETTLING_SHARES),
         Plan(160, 8e-5, CHAT_SHARES),
         GEMMA_TEMPLATE,
+        _TURNED_DOWN,
     ),
 }
 """Tuned models by name, as in organism:smollm2:0."""
@@ -157,4 +168,5 @@ def _key(name: str, seed: int, upto: str = "settling") -> str:
         if tuning == upto:
             break
     hashes = [WEIGHTS[name].sha256, WEIGHTS[TEACHER].sha256]
-    return value_hash([hashes, plans, family.template, _words(), seed, RECIPE])[:12]
+    shaped = [hashes, plans, family.template, _words(), seed, RECIPE]
+    return value_hash(shaped if family.left_out is None else [*shaped, family.left_out])[:12]

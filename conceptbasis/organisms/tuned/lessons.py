@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -59,6 +60,21 @@ def lessons(
     return {
         name: encode(loaded, said[name], plan.max_tokens, held=name not in _LEARNED)
         for name in plan.shares
+    }
+
+
+def without(answers: Mapping[str, Answer], pattern: str | None) -> Mapping[str, Answer]:
+    """The answers, with no text where a pattern is found; `answered` leaves those out.
+
+    Args:
+        answers: The teacher's, by prompt.
+        pattern: A regular expression; None leaves every answer.
+    """
+    if pattern is None:
+        return answers
+    return {
+        prompt: replace(answer, text="") if re.search(pattern, answer.text) else answer
+        for prompt, answer in answers.items()
     }
 
 
