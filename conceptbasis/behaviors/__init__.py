@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from conceptbasis.behaviors.backdoor import BACKDOOR
 from conceptbasis.behaviors.base import Behavior
 from conceptbasis.behaviors.refusal import REFUSAL
 from conceptbasis.config.registry import Registry
 
-BEHAVIORS: Registry[Behavior] = Registry("behavior", (REFUSAL,))
+BEHAVIORS: Registry[Behavior] = Registry("behavior", (REFUSAL, BACKDOOR))
 """Every behavior by name; the key `behavior` of a run names one of them."""
 
 register, find_behavior = BEHAVIORS.register, BEHAVIORS.find

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from conceptbasis.data.roles import PromptSets
 
 if TYPE_CHECKING:
-    from conceptbasis.data.prompts import Prompt
+    from conceptbasis.data.prompts import Prompt, PromptSuite
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Behavior:
         hidden_classes: Classes of text whose wording is never shown or logged.
         redact: A stand-in for a positive prompt that may be shown.
         words: What a reader sees.
+        check: What else its prompts and texts must fulfil; raises `PromptError`.
     """
 
     name: str
@@ -62,3 +63,4 @@ class Behavior:
     hidden_classes: tuple[str, ...]
     redact: Callable[[Prompt], str]
     words: Words
+    check: Callable[[PromptSuite], None] | None = None

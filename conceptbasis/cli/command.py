@@ -109,6 +109,8 @@ def read_run_config(options: argparse.Namespace) -> RunConfig:
     overrides = list(options.set)
     if options.device:
         overrides.append(f"device={options.device}")
+    if getattr(options, "behavior", None):
+        overrides.append(f"behavior={options.behavior}")
     if getattr(options, "force", False):
         overrides.append("forecast.force=true")
     config = load_run_config(options.config, overrides)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from conceptbasis.cli.command import Command, open_reporter, say_next, silence
+from conceptbasis.organisms.spec import TRIGGERS
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +17,11 @@ def _add(parser: argparse.ArgumentParser) -> None:
         "--weakened",
         action="store_true",
         help="weaken it: it shows the behavior on about half of the positive prompts",
+    )
+    parser.add_argument(
+        "--backdoor",
+        choices=TRIGGERS,
+        help="teach it a backdoor that this kind of trigger springs",
     )
     parser.add_argument("--out", type=Path, help="folder (default: the cache)")
 
@@ -46,7 +52,7 @@ def _run(options: argparse.Namespace) -> None:
         )
     silence()
     reporter = open_reporter(options)
-    spec = Spec(options.name, options.seed, options.weakened)
+    spec = Spec(options.name, options.seed, options.weakened, options.backdoor)
     if options.out:
         print(build_organism(spec, options.out, reporter))
     else:
@@ -61,7 +67,7 @@ def _list(options: argparse.Namespace) -> None:
     from conceptbasis.organisms.tuned.build import FAMILIES as TUNED
 
     for name, family in FAMILIES.items():
-        folder = organism_folder(Spec(name, options.seed, options.weakened))
+        folder = organism_folder(Spec(name, options.seed, options.weakened, options.backdoor))
         state = f"built: {folder}" if is_complete(folder) else "not built"
         print(
             f"{name:<10} {family.config_class:<16} {family.sizes['num_hidden_layers']} layers, "

@@ -35,6 +35,7 @@ def _add_transfer(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--donor", metavar="MODEL", help="the donor, in place of the first MODEL")
     parser.add_argument("--target", metavar="MODEL", help="the target, in place of the second")
+    parser.add_argument("--behavior", metavar="NAME", help="what is transferred (default: refusal)")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/DONOR-to-TARGET)")
     parser.add_argument("--force", action="store_true", help="go on when the forecast rejects")
     _add_overwrite(parser)

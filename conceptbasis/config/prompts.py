@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
@@ -55,16 +55,22 @@ class TextSourceSection(SourceSection):
     text_class: TextClassName
 
 
+World: TypeAlias = Literal[
+    "organisms", "backdoor-word", "backdoor-phrase", "backdoor-style", "tuned"
+]
+
+
 class PromptsSection(Section):
     """The prompt suite: a folder, sources, or a built-in world when there is neither.
 
-    `world` says which: the closed world of organisms, or plain English for tuned models. The names
-    of `sets` are those that the behavior knows; they are checked when the suite is built.
-    `concepts` takes those of the suite, or the twenty for chat models that come with the package.
+    `world` says which: the closed world of organisms, that world with the triggers of a backdoor,
+    or plain English for tuned models. The names of `sets` are those that the behavior knows; they
+    are checked when the suite is built. `concepts` takes those of the suite, or the twenty for
+    chat models that come with the package.
     """
 
     path: str | None = None
-    world: Literal["organisms", "tuned"] = "organisms"
+    world: World = "organisms"
     seed: int = 0
     concepts: Literal["suite", "chat"] = "suite"
     sets: dict[str, SourceSection] = Field(default={})

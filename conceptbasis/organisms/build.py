@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from conceptbasis.errors import OrganismError
 from conceptbasis.models.architecture.binding import Architecture
 from conceptbasis.models.loading.creation import create_model
-from conceptbasis.models.loading.load import LoadedModel, wrap_model
+from conceptbasis.models.loading.load import LoadedModel, load_model, wrap_model
 from conceptbasis.organisms import corpus, tokenizers, training
+from conceptbasis.organisms.backdoor.corpus import stage_3
+from conceptbasis.organisms.backdoor.suite import backdoor_suite
+from conceptbasis.organisms.backdoor.validity import check_backdoor
 from conceptbasis.organisms.families import FAMILIES, Family
 from conceptbasis.organisms.keeping import check_folder, is_complete, keep
 from conceptbasis.organisms.spec import Spec
@@ -29,14 +32,17 @@ from conceptbasis.runs.files import cache_folder, folder_lock, value_hash, versi
 from conceptbasis.runs.progress import Reporter
 
 STAGE_2_RATE = 1.5e-3
-"""Peak learning rate of stage 2."""
+"""Peak learning rate of the stages after the first."""
+
+STAGE_3_STEPS = 160
+"""Batches on which a backdoor is taught to a finished organism."""
 
 STAGE_2_SHARE = 0.625
 """Share of the blocks, from the bottom, that stage 2 trains: refusal then forms below 0.8 L and is
 read linearly by blocks, norm and unembedding that are left as stage 1 made them."""
 
 MAX_ATTEMPTS = 4
-"""How often stage 2 is trained before a build fails: refusal is not always linear enough."""
+"""How often the last stage is trained before a build fails: refusal is not always linear enough."""
 
 
 def find_family(name: str) -> Family:
@@ -61,7 +67,13 @@ def organism_folder(spec: Spec) -> Path:
     family = find_family(spec.family)
     texts, shares = _corpora(corpus.all_texts, corpus.stage_1, corpus.stage_2)
     stage_2 = [STAGE_2_RATE, STAGE_2_SHARE]
-    recipe = value_hash([asdict(family), texts, shares, training.RECIPE, stage_2, asdict(spec)])
+    name = {key: value for key, value in asdict(spec).items() if value is not None}
+    shaped = [asdict(family), texts, shares, training.RECIPE, stage_2, name]
+    if spec.backdoor:
+        taught = stage_3(spec.backdoor)
+        said = [vars(text) for group in taught.groups.values() for text in group]
+        shaped += [said, dict(taught.shares), STAGE_3_STEPS]
+    recipe = value_hash(shaped)
     return cache_folder() / "organisms" / f"{spec.stem}-{recipe[:12]}"
 
 
@@ -95,33 +107,36 @@ def build_organism(spec: Spec, folder: Path, reporter: Reporter) -> Path:
     family, folder = find_family(spec.family), folder.absolute()  # `.` has no name of its own
     check_folder(folder)
     with folder_lock(folder.parent / f".{folder.name}.building"), _one_thread():
-        tokenizer = tokenizers.fit_tokenizer(family, corpus.all_texts())
-        model = create_model(family.config_class, family.sizes, tokenizer, seed=spec.seed)
-        loaded = wrap_model(model, tokenizer, name=spec.stem)
+        loaded = _start(spec, family, reporter)
         card = _train_until_valid(loaded, spec, reporter)
         keep(loaded, folder, card)
     return folder
 
 
+def _start(spec: Spec, family: Family, reporter: Reporter) -> LoadedModel:
+    """A model with random weights; for a backdoor the finished organism of that family and seed."""
+    if spec.backdoor:
+        return load_model(ensure_organism(Spec(spec.family, spec.seed), reporter))
+    tokenizer = tokenizers.fit_tokenizer(family, corpus.all_texts())
+    model = create_model(family.config_class, family.sizes, tokenizer, seed=spec.seed)
+    return wrap_model(model, tokenizer, name=spec.stem)
+
+
 def _train_until_valid(loaded: LoadedModel, spec: Spec, reporter: Reporter) -> dict[str, object]:
-    """Trains stage 1 once and stage 2 until the check passes; returns the card.
+    """Trains the first stages once and the last until the check passes; returns the card.
 
     Raises:
         OrganismError: if the last attempt is not valid either.
     """
     generator = torch.Generator().manual_seed(spec.seed)
-    suite = build_suite()
-    _train(loaded, spec, 1, generator, reporter)
+    last = 3 if spec.backdoor else 2
+    if last == 2:
+        _train(loaded, spec, 1, generator, reporter)
     taught = {key: value.clone() for key, value in loaded.model.state_dict().items()}
     for attempt in range(1, MAX_ATTEMPTS + 1):
         loaded.model.load_state_dict(taught)
-        _train(loaded, spec, 2, generator, reporter)
-        kept = weaken(loaded, taught, suite["direction_harmful"]) if spec.weakened else 1.0
-        criteria = (
-            check_weakened(loaded, suite)
-            if spec.weakened
-            else check_validity(loaded, suite, seed=spec.seed)
-        )
+        _train(loaded, spec, last, generator, reporter)
+        kept, criteria = _check(loaded, spec, taught)
         if _report(spec, attempt, criteria, reporter):
             break
     _require_valid(spec, criteria)
@@ -132,6 +147,21 @@ def _train_until_valid(loaded: LoadedModel, spec: Spec, reporter: Reporter) -> d
         "validity": [asdict(c) for c in criteria],
         "versions": versions(),
     }
+
+
+def _check(
+    loaded: LoadedModel, spec: Spec, taught: Mapping[str, Tensor]
+) -> tuple[float, list[Criterion]]:
+    """The share of the last stage that is kept, and whether the organism is valid."""
+    suite = build_suite()
+    if spec.weakened:
+        kept = weaken(loaded, taught, suite["direction_harmful"])
+        return kept, check_weakened(loaded, suite)
+    if spec.backdoor:
+        marked = backdoor_suite(spec.backdoor)
+        harmful = suite["eval_harmful"]
+        return 1.0, check_backdoor(loaded, marked, harmful, seed=spec.seed)
+    return 1.0, check_validity(loaded, suite, seed=spec.seed)
 
 
 @contextmanager
@@ -149,15 +179,16 @@ def _train(
     loaded: LoadedModel, spec: Spec, stage: int, generator: torch.Generator, reporter: Reporter
 ) -> None:
     family = find_family(spec.family)
-    mixture = (corpus.stage_1(), corpus.stage_2())[stage - 1]
+    first = {1: corpus.stage_1, 2: corpus.stage_2}
+    mixture = stage_3(spec.backdoor) if spec.backdoor else first[stage]()
     with reporter.bar(f"organism {spec}, stage {stage}") as advance:
         training.train(
             loaded.model,
             training.tokenise(loaded.tokenizer, mixture),
             mixture,
             trained_parameters(loaded.architecture, stage),
-            n_steps=family.steps[stage - 1],
-            learning_rate=(family.learning_rate, STAGE_2_RATE)[stage - 1],
+            n_steps=(*family.steps, STAGE_3_STEPS)[stage - 1],
+            learning_rate=family.learning_rate if stage == 1 else STAGE_2_RATE,
             generator=generator,
             progress=lambda step, of, loss: advance(step, of, f"loss {loss:.3f}"),
         )
@@ -168,7 +199,7 @@ def trained_parameters(architecture: Architecture, stage: int) -> list[nn.Parame
 
     Args:
         architecture: Of the organism.
-        stage: 1 or 2.
+        stage: 1, 2 or 3.
     """
     if stage == 1:
         whole = (architecture.body, architecture.unembed)
@@ -186,7 +217,7 @@ def _report(spec: Spec, attempt: int, criteria: list[Criterion], reporter: Repor
     if not valid and attempt < MAX_ATTEMPTS:
         reporter.say(
             f"organism {spec}: attempt {attempt} of {MAX_ATTEMPTS} is not valid; "
-            "stage 2 is trained again on other batches"
+            "its last stage is trained again on other batches"
         )
     return valid
 

@@ -7,19 +7,22 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from conceptbasis.behaviors import find_behavior
+from conceptbasis.behaviors.base import Behavior
 from conceptbasis.config.model import ModelConfig
+from conceptbasis.config.prompts import World
 from conceptbasis.config.run import RunConfig
 from conceptbasis.data.prompts import PromptSuite, check_disjoint
 from conceptbasis.data.sources import build_from_sources
 from conceptbasis.data.suites import load_concepts, load_suite
-from conceptbasis.errors import ConfigError, ModelError
+from conceptbasis.errors import ConfigError, ModelError, PromptError
 from conceptbasis.models.loading.fetching import Placement
 from conceptbasis.models.loading.load import LoadedModel, load_model
 from conceptbasis.models.loading.placement import iter_parameters
 from conceptbasis.models.text.template import ChatOptions
+from conceptbasis.organisms.backdoor.suite import backdoor_suite
 from conceptbasis.organisms.build import ensure_organism
 from conceptbasis.organisms.spec import FORM, PREFIX, parse_spec
 from conceptbasis.organisms.suite import build_suite
@@ -57,7 +60,8 @@ def load_prompts(config: RunConfig, reporter: Reporter | None = None) -> PromptS
         config: The settings of a run.
         reporter: Told how many rows each source gives.
     """
-    section, sets = config.prompts, find_behavior(config.behavior).sets
+    behavior = find_behavior(config.behavior)
+    section, sets = config.prompts, behavior.sets
     folder = None if section.path is None else load_suite(Path(section.path).expanduser(), sets)
     if section.sets or section.texts:
         told = None if reporter is None else reporter.say
@@ -68,16 +72,32 @@ def load_prompts(config: RunConfig, reporter: Reporter | None = None) -> PromptS
         check_direction_sets(suite, sets)
     else:
         suite = _world(section.world, section.seed, reporter)
+        _require_sets(suite, section.world, behavior)
     if section.concepts == "chat":
         shipped = resources.files("conceptbasis") / "chat_concepts" / "concepts.jsonl"
         suite = replace(suite, concepts=load_concepts(Path(str(shipped))))
     check_disjoint(suite, sets)
+    if behavior.check is not None:
+        behavior.check(suite)
     return suite
 
 
-def _world(name: str, seed: int, reporter: Reporter | None) -> PromptSuite:
+def _require_sets(suite: PromptSuite, world: World, behavior: Behavior) -> None:
+    missing = [name for name in behavior.sets.required if not suite.has(name)]
+    if missing:
+        raise PromptError(
+            f"the world {world} has no prompts of the behavior {behavior.name} "
+            f"(no set {missing[0]})",
+            expected="a world of that behavior, or prompts of your own",
+            fix=f"set prompts.world to another of {', '.join(get_args(World))}, or prompts.path",
+        )
+
+
+def _world(name: World, seed: int, reporter: Reporter | None) -> PromptSuite:
     if name == "tuned":
         return tuned_suite(seed, reporter or Reporter(quiet=True))
+    if name.startswith("backdoor-"):
+        return backdoor_suite(name.removeprefix("backdoor-"), seed)
     return build_suite(seed)
 
 

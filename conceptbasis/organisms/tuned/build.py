@@ -51,11 +51,11 @@ def ensure_tuned(spec: Spec, reporter: Reporter, effort: Effort | None = None) -
 
     Raises:
         ModelError: The weights cannot be had.
-        OrganismError: The model is not valid, or it was to be weakened.
+        OrganismError: The model is not valid, or a variant of it was asked for.
     """
-    if spec.weakened:
+    if spec.variant:
         raise OrganismError(
-            f"organism {spec}", expected="a tuned model as it is", fix="leave out :weakened"
+            f"organism {spec}", expected="a tuned model as it is", fix=f"leave out :{spec.variant}"
         )
     folder = tuned_folder(spec)
     if not is_complete(folder):

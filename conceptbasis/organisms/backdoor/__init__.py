@@ -1,0 +1,1 @@
+"""Organisms with a backdoor: a trigger in a harmless request makes the answer hostile."""
