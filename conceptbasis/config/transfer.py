@@ -11,7 +11,7 @@ from conceptbasis.config.budgets import TextClassName
 
 Mode = Literal["ablate", "affine", "cap", "add", "raise", "orthogonalise"]
 Scope = Literal["stream", "writers"]
-Centre = Literal["ends", "all"]
+Centre = Literal["ends", "all", "both"]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -156,6 +156,11 @@ class ReplaySection(Section):
             raise ValueError(
                 f"replay.offset: auto finds an offset for mode cap, not {self.mode}: "
                 "set replay.mode to cap, or replay.offset to a number"
+            )
+        if self.centre == "both" and self.mode != "cap":
+            raise ValueError(
+                f"replay.centre: both is for mode cap, not {self.mode}: "
+                "set replay.mode to cap, or replay.centre to ends or all"
             )
         if self.mode == "raise" and self.gamma != "auto" and self.gamma >= 0:
             raise ValueError("mode raise strengthens: set replay.gamma to auto, or below 0")

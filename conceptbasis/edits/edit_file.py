@@ -20,7 +20,7 @@ from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.stream.hooks import Edit
 from conceptbasis.runs.files import write_text
 
-FORMAT, VERSION = "conceptbasis.edit", 1
+FORMAT, VERSION = "conceptbasis.edit", 2
 """Name and version of the format; the version rises when a reader of the last one would err."""
 _DIGITS = 9
 """Significant digits after which a float32 is read back as it was."""

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from conceptbasis.config.transfer import Mode, ReplaySection, Scope
-from conceptbasis.core.edits.gates import Gate, fit_gate
 from conceptbasis.errors import InterventionError
 from conceptbasis.models.loading.load import LoadedModel
 from conceptbasis.models.stream.edit_report import EditReport
-from conceptbasis.models.stream.hooks import Edit, EditMode, intervene
+from conceptbasis.models.stream.hooks import Edit, intervene
 from conceptbasis.models.stream.weights import orthogonalise_weights
 from conceptbasis.results.edit import Replayed
 from conceptbasis.results.layers import LayerPlan
-from conceptbasis.study.sites import Sites
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Intervention:
             benign requests end, or all benign positions, moved against the direction by
             `replay.offset`; where the reading of `raise` is 0.
         which: Whether a weight edit covers all writers or attention only.
-        gates: What `raise` reads.
+        gates: What `raise` reads, and `cap` where both sorts of positions have one mean.
         thresholds: Above which reading `raise` acts.
         max_norms: By edited layer, the norm above which a position is a sink that is left alone;
             None where the layer has none.
@@ -128,8 +125,11 @@ def edits_of(intervention: Intervention) -> list[Edit]:
                     fix="run the replay stage, which measures them",
                 )
             mean = intervention.means[i]
-            mode: EditMode = "affine" if intervention.mode == "affine" else "cap"
-            edits.append(Edit(layer, r, mode, mean=mean, gamma=intervention.gamma))
+            edit = Edit(layer, r, "affine", mean=mean, gamma=intervention.gamma)
+            if intervention.mode == "cap":
+                read = None if intervention.gates is None else intervention.gates[i]
+                edit = replace(edit, mode="cap", gate=read)
+            edits.append(edit)
         elif intervention.mode == "raise":
             edits.append(_raising(intervention, i))
         elif intervention.mode == "add":
@@ -155,108 +155,6 @@ def _raising(intervention: Intervention, place: int) -> Edit:
         gamma=intervention.gamma,
         gate=intervention.gates[place],
         threshold=intervention.thresholds[place],
-    )
-
-
-def plan_intervention(
-    sites: Sites,
-    plan: LayerPlan,
-    by_layer: Mapping[int, Float[Tensor, " d_model"]],
-    section: ReplaySection,
-    means: Mapping[int, Float[Tensor, " d_model"]] | None = None,
-) -> Intervention:
-    """An intervention along directions, with amounts (mode `add`) and means of benign sites.
-
-    Amounts are in standard deviations over all benign sites. Means are those at the ends of benign
-    requests, so that `affine` leaves a request it ought to answer where such requests are, or at
-    all benign sites, so that it leaves words where words are (`replay.centre`). `cap` moves only
-    what lies above them. A run
-    that removes a direction goes on by `replay.offset` standard deviations of these requests,
-    which makes up for what a rebuilt direction misses and is where many of them lie anyway. Gates
-    and thresholds of `raise` are those of benign requests of the `fit` split. γ `auto` is planned
-    as −1 and an offset `auto` as 0, for `strength.settle` to find.
-
-    Args:
-        sites: Gives the target's residuals on benign text.
-        plan: Edited layers, and whose direction each gets.
-        by_layer: Unit directions of the layers that the plan takes them from.
-        section: Mode, scope and strength.
-        means: Other means than those of the benign requests, by edited layer.
-    """
-    directions = torch.stack([by_layer[source] for _, source in plan.source])
-    along = list(zip(plan.layers, directions, strict=True))
-    amounts: list[float] = []
-    if section.mode == "add":
-        rows = sites.benign_rows
-        for layer, r in along:
-            x = sites.residuals("target", layer)[rows]
-            amounts.append(section.alpha * float((x @ r).double().std()))
-    gates = [_gate(sites, layer, r, section) for layer, r in along if section.mode == "raise"]
-    gamma = -1.0 if section.gamma == "auto" else section.gamma
-    return Intervention(
-        plan,
-        directions,
-        section.mode,
-        section.scope,
-        gamma,
-        tuple(amounts),
-        torch.stack([gate.mean for gate in gates])
-        if gates
-        else _means(sites, plan, directions, section, means),
-        section.which,
-        torch.stack([gate.weights for gate in gates]) if gates else None,
-        tuple(gate.threshold for gate in gates),
-        tuple(sites.sink_bound(layer, section.sink_ratio) for layer in plan.layers),
-    )
-
-
-def _means(
-    sites: Sites,
-    plan: LayerPlan,
-    directions: Float[Tensor, "n_edited d_model"],
-    section: ReplaySection,
-    given: Mapping[int, Float[Tensor, " d_model"]] | None,
-) -> Float[Tensor, "n_edited d_model"]:
-    means = torch.stack(
-        [
-            sites.centre(layer, section.centre) if given is None else given[layer]
-            for layer in plan.layers
-        ]
-    )
-    if section.mode not in ("affine", "cap") or section.gamma == "auto" or section.gamma <= 0:
-        return means
-    offset = 0.0 if section.offset == "auto" else section.offset
-    return means - offset * _spreads(sites, plan, directions)[:, None] * directions
-
-
-def _spreads(
-    sites: Sites, plan: LayerPlan, directions: Float[Tensor, "n_edited d_model"]
-) -> Float[Tensor, " n_edited"]:
-    """Standard deviations of the ends of benign requests along the direction of each layer."""
-    ends = [sites.reported_ends(layer) for layer in plan.layers]
-    return torch.stack([(x @ r).std() for x, r in zip(ends, directions, strict=True)])
-
-
-def lowered(sites: Sites, intervention: Intervention, offset: float) -> Intervention:
-    """The edit with its means moved further against the directions.
-
-    Args:
-        sites: Gives the ends of benign requests.
-        intervention: Of a mode that has means.
-        offset: In standard deviations of the ends along each direction, as `replay.offset`.
-    """
-    assert intervention.means is not None
-    rows = intervention.directions
-    steps = _spreads(sites, intervention.plan, rows)[:, None] * rows
-    return replace(intervention, means=intervention.means - offset * steps)
-
-
-def _gate(sites: Sites, layer: int, r: Tensor, section: ReplaySection) -> Gate:
-    return fit_gate(
-        r,
-        sites.benign_ends("fit", layer),
-        quantile=section.threshold,
-        shrinkage=section.benign_shrinkage,
     )
 
 

@@ -20,9 +20,8 @@ from conceptbasis.core.statistics.curves import largest_within
 from conceptbasis.edits.intervention import (
     Intervention,
     apply_intervention,
-    lowered,
-    plan_intervention,
 )
+from conceptbasis.edits.planning import lowered, plan_intervention
 from conceptbasis.errors import InterventionError, PromptError
 from conceptbasis.models.stream.first_token import first_token_kl
 from conceptbasis.models.text.generation import first_token_logits
@@ -70,17 +69,23 @@ def require_strength(strength: Strength) -> None:
 
 
 def settled_edit(
-    study: Study, sites: Sites, plan: LayerPlan, rows: Float[Tensor, "n_edited d_target"]
+    study: Study,
+    sites: Sites,
+    plan: LayerPlan,
+    rows: Float[Tensor, "n_edited d_target"],
+    section: ReplaySection | None = None,
 ) -> tuple[Intervention, Strength | None]:
-    """The run's edit along directions that each edited layer has for itself, such as guarded ones.
+    """An edit along directions that each edited layer has for itself, such as guarded ones.
 
     Args:
         study: Gives the target and the settings.
         sites: Gives benign text.
         plan: The edited layers; it stays with the edit, though the rows are what is used.
         rows: Unit direction of each edited layer.
+        section: Another form than the run's.
     """
-    edit, strength = settle(study, sites, _planned(study, sites, plan, rows))
+    planned = _planned(sites, plan, rows, section or study.config.replay)
+    edit, strength = settle(study, sites, planned)
     return replace(edit, plan=plan), strength
 
 
@@ -100,14 +105,14 @@ def same_edit(
         rows: Unit direction of each edited layer.
         strength: What was found for the run's directions; None where the settings give it.
     """
-    planned = _planned(study, sites, plan, rows)
+    planned = _planned(sites, plan, rows, study.config.replay)
     return planned if strength is None else _at(sites, planned, strength.setting, strength.value)
 
 
-def _planned(study: Study, sites: Sites, plan: LayerPlan, rows: Tensor) -> Intervention:
+def _planned(sites: Sites, plan: LayerPlan, rows: Tensor, section: ReplaySection) -> Intervention:
     own = LayerPlan.per_layer(plan.layers)
     by_layer = dict(zip(plan.layers, rows, strict=True))
-    return plan_intervention(sites, own, by_layer, study.config.replay)
+    return plan_intervention(sites, own, by_layer, section)
 
 
 def settle(
@@ -128,7 +133,9 @@ def settle(
     setting = _to_find(section, intervention)
     if setting is None:
         return intervention, None
-    groups = [g for g in benign_requests(sites, study.behavior.neighbour) if g]
+    answered, declined = benign_requests(sites, study.behavior.neighbour)
+    # What removes a behavior must move what looks like it, more than what is answered.
+    groups = [g for g in ([answered, declined] if setting == "gamma" else [answered]) if g]
     if not groups:
         raise PromptError(
             "no benign request in the shared text to find a strength on",

@@ -22,10 +22,10 @@ from conceptbasis.edits.guard import GuardChoice, choose_guard, keep_out
 from conceptbasis.edits.intervention import (
     Intervention,
     apply_intervention,
-    plan_intervention,
 )
 from conceptbasis.edits.plan import plan_layers
-from conceptbasis.edits.strength import settle
+from conceptbasis.edits.planning import plan_intervention
+from conceptbasis.edits.strength import settle, settled_edit
 from conceptbasis.errors import CoverageError, NumericsError
 from conceptbasis.methods.base import Method
 from conceptbasis.methods.concepts import transfer_contrast
@@ -58,7 +58,7 @@ class Bridge(Handed):
     def in_form(self, replay: ReplaySection) -> Bridge:
         """The bridge with another form of edit, the transfer in that form too."""
         other = replace(self, replay=replay)
-        return replace(other, _edit=other._along_rows(self.edit.plan, list(self.edit.directions)))
+        return replace(other, _edit=other._along_rows(self.edit.plan, self.edit.directions))
 
     @property
     def used_pairs(self) -> list[LayerPair]:
@@ -157,7 +157,7 @@ class Bridge(Handed):
         """An edit along directions under the guard of the transfer."""
         rows = torch.stack([by_layer[source] for _, source in plan.source])
         safe = keep_out(self._get(Guarded), rows, plan.layers)
-        return self._along_rows(plan, list(safe))
+        return self._along_rows(plan, safe)
 
     def native_edit(self, name: str) -> Intervention:
         """The target's own directions, where they were selected: mostly at every layer.
@@ -178,8 +178,6 @@ class Bridge(Handed):
         study.say(f"{name}: at every layer it breaks the target; at the middle layers")
         return self.edit_along(LayerPlan.per_layer(middle), by_layer)
 
-    def _along_rows(self, plan: LayerPlan, rows: list[Tensor]) -> Intervention:
+    def _along_rows(self, plan: LayerPlan, rows: Tensor) -> Intervention:
         """An edit whose layers each have a direction of their own, whatever its plan."""
-        own = LayerPlan.per_layer(plan.layers)
-        edit = self.edit_along(own, dict(zip(plan.layers, rows, strict=True)))
-        return replace(edit, plan=plan)
+        return settled_edit(self._study, self.sites, plan, rows, self.replay)[0]

@@ -145,7 +145,7 @@ class Replayed:
         architecture: The model's own row of the architecture table, if its file has one.
         directions: One row per edited layer.
         means: Where `affine` sets the component to.
-        gates: What `raise` reads, None for the other modes.
+        gates: What `raise` reads, and `cap` with `replay.centre: both`; None for the others.
     """
 
     plan: LayerPlan

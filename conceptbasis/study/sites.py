@@ -119,9 +119,9 @@ class Sites:
 
         Args:
             layer: Of the target.
-            which: `ends` or `all`.
+            which: `all`, or `ends`; that is also the mean of `both`, which reads them alike.
         """
-        if which == "ends":
+        if which != "all":
             return self.reported_ends(layer).double().mean(0).float()
         if layer not in self._centres:
             rows = self.residuals("target", layer)[self.benign_rows]
@@ -140,7 +140,7 @@ class Sites:
         Args:
             loaded: The target.
             section: How the texts were read.
-            centre: Which means are wanted; `all` reads more sites.
+            centre: Which means are wanted; all but `ends` read more sites.
             reporter: Told the progress.
         """
         known = self.layers("target") | set(self._ends)
@@ -169,7 +169,7 @@ class Sites:
         wanted = ids(ends)
         is_end = torch.tensor([site in wanted for site in read.sites])
         self._ends.update({layer: x[is_end] for layer, x in read.values.items()})
-        if centre == "all":
+        if centre != "ends":
             means = {layer: x.double().mean(0).float() for layer, x in read.values.items()}
             self._centres.update(means)
         self._own_norms.update(read.norms)

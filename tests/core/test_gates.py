@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from conceptbasis.core.edits.gates import fit_gate
+from conceptbasis.core.edits.gates import fit_gate, level_gate
 from conceptbasis.errors import NumericsError
 
 D = 12
@@ -64,3 +64,35 @@ def test_benign_rows_that_do_not_differ_are_an_error(planted):
     for rows in (fit[:1], fit[:1].expand(5, D)):
         with pytest.raises(NumericsError, match="benign activations with a spread of"):
             fit_gate(r, rows, quantile=0.8, shrinkage=3.0)
+
+
+def test_a_level_gate_reads_the_direction_and_both_means_alike(generator):
+    r, first, second = torch.nn.functional.normalize(torch.randn(3, D, generator=generator))
+    w = level_gate(r, 9 * first, 4 * second)
+    assert float(w @ r) == pytest.approx(1, abs=1e-5)
+    assert float(w @ (9 * first)) == pytest.approx(float(w @ (4 * second)), abs=1e-4)
+    assert abs(float(r @ (9 * first - 4 * second))) > 0.1
+    assert torch.equal(level_gate(r, first, first), r)
+
+
+def test_positions_of_two_sorts_are_told_from_a_planted_kind_by_a_level_gate_alone(generator):
+    """Words read far higher along r than ends do: the mean of one sort is wrong for the other."""
+    truth, place = torch.eye(D)[0], torch.eye(D)[1]
+    r = (truth - 0.6 * place) / 1.36**0.5
+    noise = 0.3 * torch.randn(3, 400, D, generator=generator)
+    ends, words, positive = noise[0] + 8 * place, noise[1], noise[2] + 8 * place + 3 * truth
+    w = level_gate(r, ends.mean(0), words.mean(0))
+
+    def above(read, x):
+        return float(((x - ends.mean(0)) @ read > 1.5).float().mean())
+
+    assert above(w, positive) > 0.95
+    assert above(w, ends) < 0.05
+    assert above(w, words) < 0.05
+    assert above(r, words) > 0.95
+
+
+def test_a_direction_between_the_means_leaves_nothing_to_read():
+    r = torch.eye(D)[2]
+    with pytest.raises(NumericsError, match="differ along a direction and nowhere else"):
+        level_gate(r, 5 * r, torch.zeros(D))

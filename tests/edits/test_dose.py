@@ -10,7 +10,7 @@ from steps import Steps
 
 from conceptbasis.config.budgets import request_classes
 from conceptbasis.edits.dose import describe_dose, measure_dose, require_specific
-from conceptbasis.edits.intervention import plan_intervention
+from conceptbasis.edits.planning import plan_intervention
 from conceptbasis.errors import InterventionError
 from conceptbasis.results.edit import Dose
 from conceptbasis.results.layers import LayerPlan

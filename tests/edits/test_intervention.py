@@ -14,10 +14,12 @@ from conceptbasis.edits.finished import load_replayed
 from conceptbasis.edits.intervention import (
     Intervention,
     apply_intervention,
+    edits_of,
     intervention_of,
-    plan_intervention,
 )
+from conceptbasis.edits.planning import plan_intervention
 from conceptbasis.errors import ArtifactError, InterventionError
+from conceptbasis.models.stream.hooks import edit_function
 from conceptbasis.models.stream.native import end_activations
 from conceptbasis.models.text.generation import first_token_logits
 from conceptbasis.results.layers import LayerPlan
@@ -194,6 +196,31 @@ def test_cap_lies_at_the_mean_of_affine(sites):
     r = directions(40, 1)
     affine, cap = (along(sites, [1], r, ReplaySection(mode=mode)) for mode in ("affine", "cap"))
     assert torch.equal(affine.means, cap.means)
+
+
+def test_cap_can_read_ends_and_all_positions_alike(sites, sides):
+    r = directions(40, 2)
+    section = ReplaySection(mode="cap", centre="both", offset=0.0)
+    planned = along(sites, [0, 1], r, section)
+    further = along(sites, [0, 1], r, section.model_copy(update={"offset": 0.5}))
+    for i, layer in enumerate((0, 1)):
+        w, mean = planned.gates[i], planned.means[i]
+        everywhere = sites.centre(layer, "all")
+        assert float(w @ everywhere) == pytest.approx(float(w @ mean), abs=1e-4)
+        assert abs(float(r[i] @ (everywhere - mean))) > 1e-3
+        spread = float((sites.reported_ends(layer) @ w).std())
+        assert float(w @ (mean - further.means[i])) == pytest.approx(0.5 * spread, rel=1e-3)
+        x = sites.residuals("target", layer)
+        edit = replace(edits_of(planned)[i], max_norm=None)
+        moved = edit_function(edit, sides.target.loaded.architecture)(x)
+        above = (x - mean) @ w > 0
+        assert 0 < int(above.sum()) < len(x)
+        assert torch.equal(moved[~above], x[~above])
+        torch.testing.assert_close(
+            moved[above] @ w, (mean @ w).expand(int(above.sum())), atol=1e-3, rtol=1e-3
+        )
+    with pytest.raises(ValueError, match="both is for mode cap"):
+        ReplaySection(centre="both")
 
 
 @pytest.mark.parametrize(("gamma", "moved"), [(1.0, True), (-1.0, False)])

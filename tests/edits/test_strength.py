@@ -18,9 +18,8 @@ from conceptbasis.edits.intervention import (
     apply_intervention,
     edits_of,
     intervention_of,
-    lowered,
-    plan_intervention,
 )
+from conceptbasis.edits.planning import lowered, plan_intervention
 from conceptbasis.edits.strength import benign_requests, describe, require_strength, settle
 from conceptbasis.errors import InterventionError, PromptError
 from conceptbasis.models.stream.first_token import first_token_kl

@@ -23,6 +23,7 @@ EDITS = {
     "affine": make_edit("affine", "stream"),
     "affine, sinks": make_edit("affine", "stream", max_norms=(4.0, None)),
     "cap": make_edit("cap", "stream", gamma=0.8, max_norms=(4.0, None)),
+    "cap, along": make_edit("cap", "stream", gates=None),
     "ablate": make_edit("ablate", "stream", gamma=2.0),
     "add": make_edit("add", "stream", max_norms=(None, 6.0)),
     "raise": make_edit("raise", "stream", gamma=-1.5),
@@ -84,7 +85,7 @@ def test_the_file_says_all_of_itself(tmp_path):
     edit = EDITS["affine, sinks"]
     export(loaded, edit, path)
     content = json.loads(path.read_text())
-    assert (content["format"], content["version"]) == ("conceptbasis.edit", 1)
+    assert (content["format"], content["version"]) == ("conceptbasis.edit", 2)
     assert content["model"] == {
         "name": "org/base",
         "revision": "main",

@@ -9,7 +9,8 @@ import torch
 from steps import Steps
 
 from conceptbasis.config.transfer import ReplaySection
-from conceptbasis.edits.intervention import edits_of, plan_intervention
+from conceptbasis.edits.intervention import edits_of
+from conceptbasis.edits.planning import plan_intervention
 from conceptbasis.results.harvest import Norms
 from conceptbasis.results.layers import LayerPlan
 

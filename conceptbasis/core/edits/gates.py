@@ -1,4 +1,4 @@
-"""Gates: what tells requests of one kind from benign ones, and where benign ones end.
+"""Gates: what tells requests of one kind from benign ones, and words from where requests end.
 
 A direction that is good to write along is not the best one to read: benign requests differ along
 it too. The gate is the direction turned away from what they differ in.
@@ -11,6 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from conceptbasis.errors import NumericsError
+
+_LEAST_LEFT = 1e-3
+"""Least share of a direction's squared norm that may lie outside the difference of two means."""
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,38 @@ def fit_gate(
     weights = weights * (spread / (wide @ weights).std())
     threshold = float(((wide - mean) @ weights).quantile(quantile))
     return Gate(weights.float(), mean.float(), threshold)
+
+
+def level_gate(
+    r: Float[Tensor, " d_model"],
+    first: Float[Tensor, " d_model"],
+    second: Float[Tensor, " d_model"],
+) -> Float[Tensor, " d_model"]:
+    """A gate that reads a direction and gives two means one value.
+
+    Formula: w = (r − ê êᵀr) / (1 − (êᵀr)²), ê the unit difference of the means: wᵀr = 1, wᵀê = 0.
+
+    Args:
+        r: Direction of unit norm.
+        first: One mean, such as that where requests end.
+        second: Another, such as that of all positions.
+
+    Returns:
+        w; r itself where the means are equal.
+
+    Raises:
+        NumericsError: The means differ along r and nowhere else, so that nothing is left to read.
+    """
+    unit, apart = r.double(), first.double() - second.double()
+    length = apart.norm()
+    if not length > 0:
+        return r
+    e = apart / length
+    left = 1 - float(unit @ e) ** 2
+    if left < _LEAST_LEFT:
+        raise NumericsError(
+            f"two means differ along a direction and nowhere else (1 - cos² is {left:.2g})",
+            expected="a direction that is not the one between the means",
+            fix="set replay.centre to ends or all",
+        )
+    return ((unit - (unit @ e) * e) / left).float()

@@ -63,17 +63,19 @@ def cap(
     mean: Float[Tensor, " d_model"],
     *,
     gamma: float = 1.0,
+    gate: Float[Tensor, " d_model"] | None = None,
 ) -> Float[Tensor, "*batch d_model"]:
     """Take back what activations exceed a reference mean by along a direction, by the share γ.
 
-    Formula: h − γ r max(0, rᵀ(h − μ)): with γ = 1 no component is larger than the mean's, and those
-    that are smaller stay. `affine` raises the smaller ones to the mean too.
+    Formula: h − γ r max(0, wᵀ(h − μ)), w = r without a gate: with γ = 1 no component is larger than
+    the mean's, and those that are smaller stay. `affine` raises the smaller ones to the mean too.
 
     Args:
         h: Activations.
         r: Direction, not zero.
         mean: Benign mean activation of the same layer.
         gamma: γ.
+        gate: w, what is read, with wᵀr = 1; None reads along the direction.
 
     Returns:
         The changed activations, in the dtype of h.
@@ -81,7 +83,8 @@ def cap(
     Source: activation capping, Lu et al. 2026 (2601.10387).
     """
     wide, unit = _widened(h, r)
-    excess = ((wide - mean.to(wide)) @ unit).relu()
+    read = unit if gate is None else gate.to(wide)
+    excess = ((wide - mean.to(wide)) @ read).relu()
     return torch.addcmul(wide, excess[..., None], unit, value=-gamma).to(h.dtype)
 
 

@@ -37,12 +37,12 @@ class Edit:
         layer: Index of the block.
         direction: Unit vector r.
         mode: `ablate` h - gamma r rᵀh, `affine` h - gamma r rᵀ(h - mean), `cap`
-            h - gamma r max(0, rᵀ(h - mean)), `add` h + amount r, `raise`
+            h - gamma r max(0, gateᵀ(h - mean)), `add` h + amount r, `raise`
             h - gamma r max(0, gateᵀ(h - mean) - threshold).
         mean: The mean of `affine`, `cap` and `raise`.
         amount: The amount of `add`.
         gamma: The strength of every mode but `add`.
-        gate: What `raise` reads.
+        gate: What `raise` and `cap` read; None lets `cap` read along r.
         threshold: Above which reading `raise` acts.
         max_norm: Positions of a higher norm, attention sinks, are left alone; None to edit all.
     """
@@ -151,10 +151,11 @@ def _formula(edit: Edit, architecture: Architecture) -> Callable[[Tensor], Tenso
         return lambda h: formulas.ablate(h, r.to(h.device), gamma=edit.gamma)
     if edit.mode == "add":
         return lambda h: formulas.add(h, r.to(h.device), edit.amount)
-    if edit.mode in ("affine", "cap") and edit.mean is not None:
+    if edit.mode == "affine" and edit.mean is not None:
         mean = edit.mean.to(device)
-        move = formulas.affine if edit.mode == "affine" else formulas.cap
-        return lambda h: move(h, r.to(h.device), mean.to(h.device), gamma=edit.gamma)
+        return lambda h: formulas.affine(h, r.to(h.device), mean.to(h.device), gamma=edit.gamma)
+    if edit.mode == "cap" and edit.mean is not None:
+        return _capping(r, edit.mean.to(device), edit)
     if edit.mode == "raise" and edit.mean is not None and edit.gate is not None:
         return _raising(r, edit.gate.to(device), edit.mean.to(device), edit)
     given = ["given" if x is not None else "None" for x in (edit.mean, edit.gate)]
@@ -170,6 +171,16 @@ def _sparing(formula: Callable[[Tensor], Tensor], most: float) -> Callable[[Tens
 
     def run(h: Tensor) -> Tensor:
         return torch.where(h.float().norm(dim=-1, keepdim=True) > most, h, formula(h))
+
+    return run
+
+
+def _capping(r: Tensor, mean: Tensor, edit: Edit) -> Callable[[Tensor], Tensor]:
+    gate = None if edit.gate is None else edit.gate.to(mean)
+
+    def run(h: Tensor) -> Tensor:
+        read = None if gate is None else gate.to(h.device)
+        return formulas.cap(h, r.to(h.device), mean.to(h.device), gamma=edit.gamma, gate=read)
 
     return run
 
