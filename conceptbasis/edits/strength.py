@@ -133,9 +133,9 @@ def settle(
     setting = _to_find(section, intervention)
     if setting is None:
         return intervention, None
-    answered, declined = benign_requests(sites, study.behavior.neighbour)
+    answered, neighbours = benign_requests(sites, study.behavior.neighbour)
     # What removes a behavior must move what looks like it, more than what is answered.
-    groups = [g for g in ([answered, declined] if setting == "gamma" else [answered]) if g]
+    groups = [g for g in ([answered, neighbours] if setting == "gamma" else [answered]) if g]
     if not groups:
         raise PromptError(
             "no benign request in the shared text to find a strength on",
