@@ -28,6 +28,7 @@ from conceptbasis.results.edit import Strength
 from conceptbasis.results.layers import LayerPlan
 
 RAISE = {"mode": "raise", "gamma": "auto"}
+CAP = {"mode": "cap", "gamma": 1.0, "centre": "all", "offset": "auto"}
 LAYERS = (1, 2)
 
 
@@ -52,7 +53,8 @@ def planned(study, sites, seed=0):
 
 def kl_of(study, sites, intervention):
     loaded, found = study.target.loaded, []
-    for group in benign_requests(sites, study.behavior.neighbour):
+    groups = benign_requests(sites, study.behavior.neighbour)
+    for group in groups if intervention.mode == "raise" else groups[:1]:
         before = first_token_logits(loaded, group)
         with apply_intervention(loaded, intervention):
             found.append(float(first_token_kl(before, first_token_logits(loaded, group)).mean()))
@@ -74,10 +76,9 @@ def test_the_bound_holds_and_a_larger_one_allows_more(made):
 
 
 def test_the_largest_offset_within_the_bound_is_found(made):
-    cap = {"mode": "cap", "gamma": 1.0, "centre": "all", "offset": "auto"}
-    study, sites = made(**cap, benign_kl=0.02)
+    study, sites = made(**CAP, benign_kl=0.02)
     start = planned(study, sites)
-    at_zero, _ = made(**cap | {"offset": 0.0})
+    at_zero, _ = made(**CAP | {"offset": 0.0})
     assert torch.equal(start.means, planned(at_zero, sites).means)
     found, strength = settle(study, sites, start)
     assert strength.setting == "offset"
@@ -85,19 +86,18 @@ def test_the_largest_offset_within_the_bound_is_found(made):
     assert strength.reached
     assert kl_of(study, sites, found) == pytest.approx(strength.benign_kl, rel=1e-3)
     assert strength.benign_kl <= 0.02 < kl_of(study, sites, lowered(sites, start, 3.0))
-    given, _ = made(**cap | {"offset": strength.value})
+    given, _ = made(**CAP | {"offset": strength.value})
     torch.testing.assert_close(found.means, planned(given, sites).means)
     assert f"offset {strength.value:.3g} standard deviations" in describe(strength)
 
 
 def test_an_offset_stops_at_the_largest_tried_or_at_none(made):
     """A loose bound allows any offset, a tight one not even the edit itself."""
-    cap = {"mode": "cap", "gamma": 1.0, "centre": "all", "offset": "auto"}
-    study, sites = made(**cap, benign_kl=50.0)
+    study, sites = made(**CAP, benign_kl=50.0)
     _, loose = settle(study, sites, planned(study, sites))
     assert (loose.value, loose.reached) == (3.0, False)
     require_strength(loose)
-    study, sites = made(**cap, benign_kl=1e-9)
+    study, sites = made(**CAP, benign_kl=1e-9)
     edit, tight = settle(study, sites, planned(study, sites))
     assert tight.value == 0
     assert tight.benign_kl == pytest.approx(kl_of(study, sites, edit), rel=1e-3)
@@ -117,8 +117,10 @@ def test_a_strength_that_was_given_stays(made):
     assert whole.gamma == -0.7
 
 
-def test_only_benign_requests_of_the_selection_split_are_read(made, monkeypatch):
-    study, sites = made()
+@pytest.mark.parametrize(("form", "also"), [({}, ("declines",)), (CAP, ())])
+def test_only_benign_requests_of_the_selection_split_are_read(made, monkeypatch, form, also):
+    """What removes the behavior moves polite noes first, so they are no bound on it."""
+    study, sites = made(**form)
     seen: set[str] = set()
 
     def listen(loaded, prompts):
@@ -130,10 +132,9 @@ def test_only_benign_requests_of_the_selection_split_are_read(made, monkeypatch)
     allowed = {
         t.content[0][1]
         for t in sites.split_texts("select")
-        if t.text_class in (*request_classes(), "declines") and not isinstance(t.content, str)
+        if t.text_class in (*request_classes(), *also) and not isinstance(t.content, str)
     }
-    assert seen
-    assert seen <= allowed
+    assert seen == allowed
     evaluated = {p.text for name in study.suite.prompts for p in study.suite[name]}
     assert not seen & evaluated
 
