@@ -273,9 +273,9 @@ class Run:
 
         Example:
             >>> run = cb.load_run("runs/demo")
-            >>> first = run.recipe.iloc[0][["donor_layer", "latent"]]
-            >>> run.intervene(*first, n_prompts=2, quiet=True).latent.nunique()
-            2
+            >>> first = run.recipe.iloc[0]
+            >>> len(run.intervene(first.donor_layer, first.latent, n_prompts=2, quiet=True)) > 4
+            True
         """
         from conceptbasis.api.single_latents import intervene
 
