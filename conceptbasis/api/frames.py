@@ -192,3 +192,14 @@ def html_table(head: Sequence[str], lines: Iterable[Sequence[str] | str]) -> str
     wide = f' colspan="{len(head)}"'
     body = [row([x], "th", wide) if isinstance(x, str) else row(x, "td") for x in lines]
     return f"<table><thead>{row(head, 'th')}</thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def summary_html(title: str, summary: Summary) -> str:
+    """A run as a notebook shows it: its verdict, and figures before and after."""
+    from html import escape
+
+    from conceptbasis.report.run_tables import before_after, verdict_line
+
+    table, said = before_after(summary), escape(verdict_line(summary))
+    shown = html_table(table.head, table.lines)
+    return f"<p><b>{escape(title)}</b><br>{said}</p>{shown}<p>{escape(table.caption)}</p>"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from conceptbasis.models.stream.edit_report import EditReport
+    from conceptbasis.results.harvest import SideName
 
 OwnDirections: TypeAlias = "Mapping[int, ArrayLike] | ArrayLike"
 """Directions of a user's own: one by edited layer, or one for all edited layers."""
@@ -105,8 +106,7 @@ class Run:
         `low`, `high` (95 %) and `n`.
 
         Example:
-            >>> conditions = cb.load_run("runs/demo").conditions
-            >>> values = conditions.xs("value", axis=1, level="bound")
+            >>> values = cb.load_run("runs/demo").conditions.xs("value", axis=1, level="bound")
             >>> bool(values.loc["baseline", "perplexity"] > 0)
             True
         """
@@ -242,6 +242,45 @@ class Run:
 
         return evaluate(self.folder, directions, n_prompts=n_prompts, quiet=quiet)
 
+    def intervene(
+        self,
+        layer: int,
+        latent: int,
+        *,
+        side: SideName = "donor",
+        times: float = 1.0,
+        n_prompts: int = 100,
+        n_controls: int = 1,
+        quiet: bool = False,
+    ) -> DataFrame:
+        """Measures what one latent does by itself: taken out, put in, beside random controls.
+
+        Args:
+            layer: A layer of that side's model.
+            latent: A number of `atoms` at that layer.
+            side: Whose latent, and whose answers.
+            times: What is put in, in multiples of its highest activation.
+            n_prompts: Held-out prompts of each set.
+            n_controls: Other latents of the same SAE, put in to the same length.
+            quiet: Whether no progress is told.
+
+        Returns:
+            One row per set of `prompts`, `latent` (missing where nothing is done) and what is done:
+            whether it is a `control`, the `rate` with `low`, `high`, `n`, and `first_words`.
+
+        Raises:
+            ConfigError: if the run holds no evidence of that latent, or a number is too small.
+
+        Example:
+            >>> run = cb.load_run("runs/demo")
+            >>> first = run.recipe.iloc[0]
+            >>> len(run.intervene(first.donor_layer, first.latent, n_prompts=2, quiet=True)) > 4
+            True
+        """
+        from conceptbasis.api.single_latents import intervene
+
+        return intervene(self.folder, (side, layer, latent, times), n_prompts, n_controls, quiet)
+
     def report(self) -> Path:
         """The path of the run's report, one HTML file; it is written where it is out of date.
 
@@ -258,11 +297,4 @@ class Run:
         return f"Run({str(self.folder)!r}: {names[0]} -> {names[1]}, {word})"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        from conceptbasis.report.run_tables import before_after, verdict_line
-
-        table = before_after(self.summary)
-        shown = frames.html_table(table.head, table.lines)
-        said = escape(verdict_line(self.summary))
-        return f"<p><b>{escape(repr(self))}</b><br>{said}</p>{shown}<p>{escape(table.caption)}</p>"
+        return frames.summary_html(repr(self), self.summary)

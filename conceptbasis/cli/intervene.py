@@ -25,12 +25,14 @@ def _add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--n-prompts", type=int, default=100, help="held-out prompts of each set (default: 100)"
     )
+    parser.add_argument(
+        "--n-controls", type=int, default=1, help="other latents beside it (default: 1)"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
 
 
 def _run(options: argparse.Namespace) -> None:
     from conceptbasis.cli.command import check_device
-    from conceptbasis.errors import ConfigError
     from conceptbasis.evaluation.latent import Latent, intervene_on_latent
     from conceptbasis.report.model_tables import latent_table
     from conceptbasis.report.table import terminal
@@ -39,15 +41,12 @@ def _run(options: argparse.Namespace) -> None:
     silence()
     check_run_folder(options.folder)
     check_device(options.device)
-    if options.n_prompts < 1:
-        raise ConfigError(
-            f"--n-prompts {options.n_prompts}", expected="at least 1", fix="ask for more prompts"
-        )
     which = Latent(options.side, options.layer, options.latent, options.times)
     effects = intervene_on_latent(
         options.folder,
         which,
         n_prompts=options.n_prompts,
+        n_controls=options.n_controls,
         device=options.device,
         reporter=open_reporter(options),
     )

@@ -1,4 +1,4 @@
-"""What one latent does by itself: answers with it taken out, with it put in, and a control."""
+"""What one latent does by itself: answers with it taken out, with it put in, and controls."""
 
 from __future__ import annotations
 
@@ -57,60 +57,76 @@ class LatentEffect:
 
     Args:
         prompts: Short name of the set.
-        intervention: What was done.
+        intervention: What was done: `untouched`, `taken out` or `put in`.
+        latent: To which latent it was done, None where nothing was done.
+        amount: What was put in, as a multiple of the latent's decoder row made of unit length.
         rate: Of the behavior, by its judge.
         first_words: The commonest first words of answers with their shares.
     """
 
     prompts: str
     intervention: str
+    latent: int | None
+    amount: float | None
     rate: Rate
     first_words: tuple[tuple[str, float], ...]
 
 
 def intervene_on_latent(
-    folder: Path, which: Latent, *, n_prompts: int, device: str, reporter: Reporter
+    folder: Path,
+    which: Latent,
+    *,
+    n_prompts: int,
+    device: str | None,
+    reporter: Reporter,
+    n_controls: int = 1,
 ) -> list[LatentEffect]:
     """Takes one latent out of the stream after its layer, or puts it in, and nothing else.
 
-    The control is another latent of the same SAE, drawn among those that no evidence names, put in
-    to the same length. Attention sinks are left alone, as by every edit.
+    Controls are other latents of the same SAE, drawn among those that no evidence names, taken out
+    and put in to the same length. Attention sinks are left alone, as by every edit.
 
     Args:
         folder: A finished run.
         which: The latent.
         n_prompts: Held-out prompts of each set.
-        device: A torch device.
+        device: A torch device; None is that of the run.
+        n_controls: How many other latents.
         reporter: Told the progress.
 
     Raises:
-        ConfigError: The run holds no evidence of that latent.
+        ConfigError: The run holds no evidence of that latent, or a number is below its least.
         ArtifactError: The run is not finished, or its files are corrupt.
     """
+    _check_numbers(n_prompts, n_controls)
     known = _evidence(folder, which)
     peak = next((e.contexts[0].peak for e in known if e.latent == which.latent and e.contexts), 0)
     if not peak:
         raise _unknown(which, known)
     model, settings = read_settings(folder, which.side)
-    config = settings.model_copy(update={"device": device})
+    config = settings.model_copy(update={"device": device or settings.device})
     suite = load_prompts(config, reporter)
     side = open_side(model, config, suite, reporter)
     bound = load_result(folder, "harvest", Harvest, tensors=False).norms[which.side][which.layer]
     sinks = bound.bound(config.replay.sink_ratio)
-    edits = _edits(side, which, which.times * peak, {e.latent for e in known}, sinks)
+    named = {e.latent for e in known}
+    edits = _edits(
+        side, which, which.times * peak, _controls(side, which, named, n_controls), sinks
+    )
     behavior = find_behavior(config.behavior)
     sets = prompts_by_set(behavior, suite, n_prompts)
     judge, found = find_judge(behavior.judge), []
     with reporter.bar("answers") as advance:
         for name, prompts in sets.items():
             texts = [p.text for p in prompts]
-            for what, edit in edits.items():
+            for (what, latent), edit in edits.items():
                 with nullcontext() if edit is None else intervene(side.loaded, [edit]):
                     said = generate(
                         side.loaded, texts, max_new_tokens=config.evaluate.max_new_tokens
                     )
                 shown = rate(judge.verdicts(Answers(texts, said)))
-                found.append(LatentEffect(name, what, shown, _first_words(said)))
+                put = edit.amount if edit is not None and edit.mode == "add" else None
+                found.append(LatentEffect(name, what, latent, put, shown, _first_words(said)))
                 advance(len(found), len(sets) * len(edits), name)
     return found
 
@@ -132,26 +148,34 @@ def _unknown(which: Latent, known: list[Evidence]) -> ConfigError:
     )
 
 
+def _check_numbers(n_prompts: int, n_controls: int) -> None:
+    if n_prompts < 1 or n_controls < 0:
+        raise ConfigError(
+            f"{n_prompts} prompts and {n_controls} controls",
+            expected="at least 1 prompt of each set and 0 controls",
+            fix="correct the number",
+        )
+
+
+def _controls(side: Side, which: Latent, named: set[int], n: int) -> list[int]:
+    """Latents that no evidence names, in random order; the first one does not depend on `n`."""
+    others = [i for i in range(side.sae(which.layer).d_sae) if i not in named]
+    order = torch.randperm(len(others), generator=generator(0, "latent", which.latent))
+    return [others[i] for i in order[:n].tolist()]
+
+
 def _edits(
-    side: Side, which: Latent, amount: float, named: set[int], sinks: float | None
-) -> dict[str, Edit | None]:
-    """Nothing, the latent out, the latent in, and another one in."""
-    rows = side.sae(which.layer).W_dec.float()
-    row, length = _unit(rows[which.latent])
-    others = [i for i in range(len(rows)) if i not in named]
-    drawn = int(torch.randint(len(others), (1,), generator=generator(0, "latent", which.latent)))
-    other, _ = _unit(rows[others[drawn]])
-    put, layer = amount * length, which.layer
-    return {
-        "untouched": None,
-        "taken out": Edit(layer, row, max_norm=sinks),
-        f"put in, {put:.3g}": Edit(layer, row, "add", amount=put, max_norm=sinks),
-        f"another one, {others[drawn]}": Edit(layer, other, "add", amount=put, max_norm=sinks),
-    }
-
-
-def _unit(row: torch.Tensor) -> tuple[torch.Tensor, float]:
-    return row / row.norm(), float(row.norm())
+    side: Side, which: Latent, amount: float, controls: list[int], sinks: float | None
+) -> dict[tuple[str, int | None], Edit | None]:
+    """Nothing, then the latent out and in, then each control: by what is done, and to which."""
+    rows, layer = side.sae(which.layer).W_dec.float(), which.layer
+    put = amount * float(rows[which.latent].norm())
+    edits: dict[tuple[str, int | None], Edit | None] = {("untouched", None): None}
+    for latent in (which.latent, *controls):
+        row = rows[latent] / rows[latent].norm()
+        edits["taken out", latent] = Edit(layer, row, max_norm=sinks)
+        edits["put in", latent] = Edit(layer, row, "add", amount=put, max_norm=sinks)
+    return edits
 
 
 def _first_words(answers: list[str]) -> tuple[tuple[str, float], ...]:

@@ -56,24 +56,30 @@ def audit_tables(audit: Audit) -> list[Table]:
 
 
 def latent_table(which: Latent, effects: Sequence[LatentEffect]) -> Table:
-    """Answers with one latent taken out, put in, and beside another latent.
+    """Answers with one latent taken out, put in, and beside other latents.
 
     Args:
         which: The latent.
-        effects: A row for each set of prompts and intervention.
+        effects: A row for each set of prompts, latent and intervention.
     """
     rows: list[Row] = [
         (
             effect.prompts,
+            None if effect.latent is None else _name_of(effect.latent, which),
             effect.intervention,
             effect.rate.interval,
             "  ".join(f"{word} {share:.2f}" for word, share in effect.first_words),
         )
         for effect in effects
     ]
-    names = ("prompts", "latent", "rate", "first words")
-    title = f"Latent {which.latent} of {which.side} layer {which.layer}"
-    return Table(title, columns(*names, words=("prompts", "latent", "first words")), rows)
+    put = next((effect.amount for effect in effects if effect.amount is not None), 0.0)
+    names = ("prompts", "latent", "what", "rate", "first words")
+    title = f"Latent {which.latent} of {which.side} layer {which.layer}, put in at {put:.3g}"
+    return Table(title, columns(*names, words=("prompts", "latent", "what", "first words")), rows)
+
+
+def _name_of(latent: int, which: Latent) -> str:
+    return str(latent) if latent == which.latent else f"{latent}, control"
 
 
 def answers_table(

@@ -42,6 +42,17 @@ def test_sparing_leaves_a_direction_that_benign_requests_do_not_favour():
     assert torch.allclose(spared.direction, plain.direction, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_sparing_does_not_depend_on_the_length_of_the_steering_vector(generator, scale):
+    spread = BenignSpread.of(torch.randn(40, 12, generator=generator))
+    steering = torch.randn(12, generator=generator)
+    found = [
+        spare_benign(dense_rebuilt(v), spread, cosine=0.9) for v in (steering, scale * steering)
+    ]
+    assert cosine(found[0].direction, found[1].direction) == pytest.approx(1, abs=1e-6)
+    assert cosine(found[1].direction, steering) == pytest.approx(0.9, abs=1e-5)
+
+
 @pytest.mark.parametrize("ends", [torch.zeros(9, 12), torch.ones(1, 12)])
 def test_sparing_without_benign_variance_is_refused(ends):
     with pytest.raises(NumericsError) as caught:

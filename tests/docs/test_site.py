@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,18 @@ def test_entries_say_what_arguments_mean(site):
     assert "d_target" in page  # shapes
 
 
+@pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "docs/tutorials").glob("*.ipynb")))
+def test_a_notebook_is_a_page_with_what_it_showed(site, name):
+    page = (site / "tutorials" / f"{name}.html").read_text()
+    book = json.loads((ROOT / f"docs/tutorials/{name}.ipynb").read_text(encoding="utf-8"))
+    outputs = [output for cell in book["cells"] for output in cell.get("outputs", ())]
+    kinds = [kind for output in outputs for kind in output.get("data", ())]
+    assert page.count("data:image/svg+xml;base64,") == kinds.count("image/svg+xml")
+    assert page.count("<pre><code>") >= sum(o["output_type"] == "stream" for o in outputs)
+    assert page.count("<table") >= kinds.count("text/html")
+    assert "&lt;td&gt;" not in page
+
+
 def test_a_broken_link_fails_the_build(tmp_path):
     for name in ("mkdocs.yml", "docs"):
         source = ROOT / name
@@ -49,9 +62,13 @@ def test_a_broken_link_fails_the_build(tmp_path):
             shutil.copytree(source, tmp_path / name)
         else:
             shutil.copy(source, tmp_path / name)
-    (tmp_path / "conceptbasis").symlink_to(ROOT / "conceptbasis")
+    for name in ("conceptbasis", "scripts"):
+        (tmp_path / name).symlink_to(ROOT / name)
     with (tmp_path / "docs" / "index.md").open("a") as page:
         page.write("\n[nowhere](nowhere.md)\n")
+    notebook = tmp_path / "docs/tutorials/own.ipynb"
+    notebook.write_text(notebook.read_text().replace("](atoms.ipynb)", "](neverwhere.md)"))
     done = build(tmp_path, tmp_path / "site")
     assert done.returncode != 0
     assert "nowhere.md" in done.stderr
+    assert "neverwhere.md" in done.stderr

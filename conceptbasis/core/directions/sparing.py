@@ -68,7 +68,7 @@ def spare_benign(rebuilt: Rebuilt, spread: BenignSpread, *, cosine: float) -> Re
         The turned direction; the steering vector and the features stay.
 
     Raises:
-        NumericsError: The widths differ.
+        NumericsError: The widths differ, or the steering vector is zero.
 
     Source: Friedman 1989 (regularised discriminant analysis); the use and the choice are ours.
     """
@@ -81,7 +81,8 @@ def spare_benign(rebuilt: Rebuilt, spread: BenignSpread, *, cosine: float) -> Re
             expected="equal widths",
             fix="use the residuals of the target that the direction belongs to",
         )
-    along = spread.vectors.T @ rebuilt.steering.to(torch.float64)
+    # Of unit length: torch's cosine takes vectors that are very short for shorter than they are.
+    along = spread.vectors.T @ unit_vector("steering", rebuilt.steering.to(torch.float64))
 
     def turned(log_shrinkage: float) -> Float[Tensor, " d_target"]:
         return along / (spread.values + math.exp(log_shrinkage))
