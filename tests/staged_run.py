@@ -1,4 +1,4 @@
-"""A pipeline that leaves a made-up run stage by stage, and tells its listener as the real one does."""
+"""A pipeline that leaves a made-up run stage by stage and tells its listener, as the real one."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ def nothing(stage: str) -> None:
     """What happens in a stage."""
 
 
-def staged(during: Callable[[str], None] = nothing) -> Callable[..., Any]:
+def staged(
+    during: Callable[[str], None] = nothing, *, trains: bool = False
+) -> Callable[..., Any]:
     """A stand-in for `run_pipeline`.
 
     Args:
+        trains: Whether it logs a training of the donor's SAEs.
         during: Called in every stage that is computed, by name; it may fail or end the process.
     """
 
@@ -39,6 +42,9 @@ def staged(during: Callable[[str], None] = nothing) -> Callable[..., Any]:
         whole = write_run(folder.parent / f".{folder.name}-whole")
         listener.on_begin(folder)
         during("opening")
+        if trains:
+            with more["open_sae_log"](donor) as log:
+                log.log_step(1, {"layer_00/losses/overall_loss": 1.0})
         for name in [stage for stage in STAGES if stage in stage_results(make_summary())]:
             reused = (folder / name).exists()
             listener.on_stage(name, reused=reused)

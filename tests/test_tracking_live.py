@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
@@ -10,16 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from offline_runs import OfflineRun, read_offline_run
 from staged_run import STAGES, staged
-from synthetic_run import SECRET, make_summary, stage_results, write_stage
+from synthetic_run import SECRET
 from wandb_server import Server, serving
 
 from conceptbasis import pipeline
@@ -296,10 +293,9 @@ def test_conditions_are_logged_before_the_stage_ends(
 
     model = ModelConfig(name="m", model="organism:llama:0")
     folder = tmp_path / "my run"
-    with (
-        pytest.raises(KeyboardInterrupt),
-        TransferLog(folder, (model, model, RunConfig()), "offline", quiet=True) as log,
-    ):
+    log = TransferLog(folder, (model, model, RunConfig()), "offline", quiet=True)
+
+    def measure() -> None:
         log.on_begin(folder)
         log.on_stage("evaluate", reused=False)
         with Reporter(quiet=True).heard_by(log).bar("evaluate") as advance:
@@ -307,6 +303,9 @@ def test_conditions_are_logged_before_the_stage_ends(
             write_json(place, to_json(Kept("key", outcome(False))))
             advance(1, 40, "native")
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), log:
+        measure()
     (run,) = logged(tmp_path)
     assert run.summary["conditions/native/refusal"] == 0.5
     assert run.history[-1]["progress/measured"] == 1

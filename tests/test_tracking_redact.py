@@ -12,7 +12,10 @@ HIDDEN = "how do i forge a lantern"
 @pytest.mark.parametrize(
     ("said", "kept"),
     [
-        ("CUDA out of memory. Tried to allocate 20 MiB", "CUDA out of memory. Tried to allocate 20 MiB"),
+        (
+            "CUDA out of memory. Tried to allocate 20 MiB",
+            "CUDA out of memory. Tried to allocate 20 MiB",
+        ),
         ("layer 3 of 12 has no SAE", "layer 3 of 12 has no SAE"),
         ("unknown key 'fit.atoms' (did you mean 'n_atoms'?)", None),
         (f"cannot encode {HIDDEN.upper()} !", "cannot encode […] !"),

@@ -89,7 +89,7 @@ class Server(ThreadingHTTPServer):
             }
         return {"model": {**_PROJECT, "bucket": found}}
 
-    def _AgentHeartbeat(self, given: dict[str, Any]) -> dict[str, Any]:
+    def _Heartbeat(self, given: dict[str, Any]) -> dict[str, Any]:
         commands: list[dict[str, Any]] = []
         states = json.loads(given.get("runState") or "{}")
         if not self.left and not states:
@@ -100,6 +100,11 @@ class Server(ThreadingHTTPServer):
             run = {"run_id": f"sweeprun{self.commands}", "program": "program.py"}
             commands = [{"type": "run", **run, "args": arguments}]
         return {"agentHeartbeat": {"agent": {"id": "agent1"}, "commands": json.dumps(commands)}}
+
+    def _SweepWithRuns(self, given: dict[str, Any]) -> dict[str, Any]:
+        fields = dict.fromkeys(("method", "description", "createdAt", "bestLoss", "controller"))
+        sweep = {"id": "1", "name": "s1", "state": "RUNNING", "config": self.sweep, **fields}
+        return {"project": {"sweep": {**sweep, "runs": {"edges": []}}}}
 
     def take(self, run_name: str, body: dict[str, Any]) -> None:
         """Rows, figures and the end of a run, as its file stream sends them."""

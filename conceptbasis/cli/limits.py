@@ -25,13 +25,14 @@ def _run(options: argparse.Namespace) -> None:
     from conceptbasis.cli.small_log import SmallLog
     from conceptbasis.config.run import TrackingSection
     from conceptbasis.report.limits import logged_limits, write_limits
+    from conceptbasis.report.logged import logged_images
 
     name, folder = options.folder.resolve().name, options.folder
     with SmallLog(TrackingSection(), folder, "limits", options, name=name, group=name) as tracker:
         path = write_limits(folder, options.also)
-        drawn = sorted((folder / "figures").glob("limits-*.png"))
         tracker.log_tables(logged_limits(folder, options.also))
-        tracker.log_images({f"figures/{image.stem}": image for image in drawn})
+        if tracker.active:
+            tracker.log_images(logged_images(folder, "limits-*"))
     print(path.read_text(encoding="utf-8") if not options.quiet else path)
 
 

@@ -102,11 +102,17 @@ def _transfer(
         section = configs[2].tracking
         return SaeLog(section, out, model, mode=options.wandb, group=log.group, alone=False)
 
-    more = {"overwrite": options.overwrite, "listener": log}
     started = perf_counter()
     with log:
         try:
-            finished = run_pipeline(*configs, out, reporter, open_sae_log, **more)
+            finished = run_pipeline(
+                *configs,
+                out,
+                reporter,
+                open_sae_log=open_sae_log,
+                overwrite=options.overwrite,
+                listener=log,
+            )
         except CoverageError:
             if (out / "summary.json").exists():
                 log.finish(build_report(out, reuse=True))
@@ -189,8 +195,12 @@ def _prepare_side_by_side(
     """Builds the organisms and SAEs that are missing at the same time, one core each."""
     import subprocess
 
+    from conceptbasis.tracking.own_run import OF_ONE_RUN
+
     reporter.say("preparing donor and target: organisms and SAEs (cached after the first time)")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for name in OF_ONE_RUN:  # they mean the run of the demo
+        environment.pop(name, None)
     command = [sys.executable, "-m", "conceptbasis", "train-saes", *logging]
     command += ["--set", f"prompts.seed={config.prompts.seed}"]
     if config.prompts.path:

@@ -69,13 +69,15 @@ class TransferLog(Listener):
         from conceptbasis.tracking.own_run import read_own_run
 
         known = read_own_run(self.folder)
+        if self.mode == "off":
+            return
         if known is None or not known.finished or known.key != self._key:
             self._start()
 
     def on_stage(self, name: str, *, reused: bool) -> None:
         """Logs which stage is at work."""
         self._stage = name
-        if not reused and self._tracker is None:
+        if not reused and self._tracker is None and self.mode != "off":
             self._start()
         if self._tracker is None or not self._tracker.active:
             return
@@ -250,6 +252,7 @@ class TransferLog(Listener):
     def _log_outcome(self, tracker: Tracker, summary: Summary, report: Path) -> None:
         from conceptbasis.evaluation.metrics import view_of
         from conceptbasis.report.artifacts import RunFolder
+        from conceptbasis.report.logged import logged_images
         from conceptbasis.runs.storage import to_json
 
         for name, provenance in RunFolder(self.folder).provenance.items():
@@ -263,5 +266,5 @@ class TransferLog(Listener):
         tracker.log_summary({"stage": FINISHED})
         tracker.log_artifact(self.folder)
         tracker.log_report(report)
-        drawn = sorted((self.folder / "figures").glob("*.png"))
-        tracker.log_images({f"figures/{path.stem}": path for path in drawn})
+        if tracker.active:
+            tracker.log_images(logged_images(self.folder))

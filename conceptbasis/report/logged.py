@@ -6,6 +6,7 @@ Nothing here holds text of a prompt or of an answer, so nothing has to be remove
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from conceptbasis.behaviors.base import Behavior, Words
 from conceptbasis.judges import find_judge
@@ -18,6 +19,7 @@ from conceptbasis.results.edit import Guarded
 from conceptbasis.results.evaluation import Curve, Evaluation, LengthRates
 from conceptbasis.results.matching import Alignment, MatchSet
 from conceptbasis.results.recipe import RecipeSet, Transfer
+from conceptbasis.runs.files import write_bytes
 
 
 def logged_tables(run: RunFolder, stage: str, behavior: Behavior) -> dict[str, Table]:
@@ -37,6 +39,23 @@ def logged_tables(run: RunFolder, stage: str, behavior: Behavior) -> dict[str, T
     }
     found = of_stage.get(stage, dict)()
     return {name: table for name, table in found.items() if table is not None and table.rows}
+
+
+def logged_images(folder: Path, pattern: str = "*") -> dict[str, Path]:
+    """Figures of a report as small PNG files under `wandb/figures`, by the name they are logged by.
+
+    Args:
+        folder: Whose `figures/` holds them as SVG.
+        pattern: Names that are meant.
+    """
+    import vl_convert
+
+    found = {}
+    for drawn in sorted((folder / "figures").glob(f"{pattern}.svg")):
+        path = folder / "wandb" / "figures" / f"{drawn.stem}.png"
+        write_bytes(path, vl_convert.svg_to_png(drawn.read_text(encoding="utf-8"), scale=1))
+        found[f"figures/{drawn.stem}"] = path
+    return found
 
 
 def _evaluation_tables(found: Evaluation | None, words: Words) -> dict[str, Table | None]:

@@ -79,7 +79,8 @@ def logged_audit(audit: Audit) -> tuple[dict[str, Table], dict[str, float]]:
 
 def logged_sweep(audit: Audit) -> dict[float, dict[str, float]]:
     """Rates of an audit by steering strength, in standard deviations; 0 is the untouched model."""
-    words, series = find_behavior(audit.behavior).words, {}
+    words = find_behavior(audit.behavior).words
+    series: dict[float, dict[str, float]] = {}
     for swept in audit.sweep:
         place = "0" if swept.name == "untouched" else swept.name.removeprefix("add ")
         try:
@@ -99,14 +100,16 @@ def logged_sweep(audit: Audit) -> dict[float, dict[str, float]]:
 def logged_capability(result: Capability) -> tuple[Table, dict[str, float]]:
     """The table and the figures of a measurement of capability that are logged."""
     names = ("task", "metric", "before", "after", "change")
-    rows: list[Row] = [
-        (row.task, row.metric, row.before, row.after, row.after - row.before) for row in result.rows
+    found = [
+        (f.task, f.metric, {"before": f.before, "after": f.after, "change": f.after - f.before})
+        for f in result.rows
     ]
     figures = {
         f"capability/{task}/{metric}/{name}": value
-        for task, metric, *values in rows
-        for name, value in zip(names[2:], values, strict=True)
+        for task, metric, values in found
+        for name, value in values.items()
     }
+    rows: list[Row] = [(task, metric, *values.values()) for task, metric, values in found]
     return Table("", columns(*names), rows), figures
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -144,6 +145,7 @@ class LoggedRun:
                 group=self.group,
                 name=self.name,
                 tags=list(self.tags),
+                notes=os.environ.get("WANDB_NOTES"),
                 job_type=self.job_type,
                 dir=str(self.folder),
                 reinit="create_new",

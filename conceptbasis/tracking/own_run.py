@@ -14,7 +14,7 @@ from conceptbasis.errors import ArtifactError
 from conceptbasis.runs.files import read_json, write_json
 from conceptbasis.runs.storage import from_json, to_json
 
-_OF_ONE_RUN = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_RESUME", "WANDB_NAME")
+OF_ONE_RUN = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_RESUME", "WANDB_NAME")
 """What wandb reads of the environment for every run of a process, although it means one."""
 
 
@@ -92,7 +92,7 @@ def variables_of_one_run(*, meant: bool) -> Iterator[None]:
     # wandb has read the environment when it was set up, before this.
     settings: Any = wandb.setup().settings
     fields = ("run_id", "sweep_id", "resume", "run_name")
-    kept = {name: os.environ.pop(name) for name in _OF_ONE_RUN if name in os.environ}
+    kept = {name: os.environ.pop(name) for name in OF_ONE_RUN if name in os.environ}
     known = {name: getattr(settings, name) for name in fields}
     try:
         for name in fields:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 
+from conceptbasis.behaviors import find_behavior
 from conceptbasis.cli.main import main
 from conceptbasis.report.artifacts import RunFolder
 from conceptbasis.report.html import FIGURES, all_tables, build_report
 from conceptbasis.report.inspection import read_recipe
-from conceptbasis.behaviors import find_behavior
 from conceptbasis.report.logged import logged_tables
 from conceptbasis.report.logged_series import logged_series
 from conceptbasis.runs.summary import read_summary

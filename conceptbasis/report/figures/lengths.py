@@ -29,7 +29,7 @@ def lengths_figure(rows: Sequence[LengthRates], words: Words) -> Figure | None:
     legend = alt.Legend(title=None, orient="bottom")
     colour = alt.Scale(domain=names, range=[*_COLOURS[: len(names)]])
     shape = alt.Scale(domain=names, range=[*_SHAPES[: len(names)]])
-    axis = alt.Axis(values=sorted({p["tokens"] for p in points}), format="d")
+    axis = alt.Axis(values=sorted({n for row in rows for n in row.n_tokens}), format="d")
     base = alt.Chart(alt.Data(values=points)).encode(
         x=alt.X("tokens:Q", title="answer tokens", axis=axis),
         color=alt.Color("condition:N", scale=colour, legend=legend),
