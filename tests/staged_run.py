@@ -20,13 +20,18 @@ STAGES = [
 ]
 
 
+def stub_report(folder: Path, **_: Any) -> Path:
+    """A report that takes no time."""
+    path = folder / "report.html"
+    path.write_text("<p>report</p>")
+    return path
+
+
 def nothing(stage: str) -> None:
     """What happens in a stage."""
 
 
-def staged(
-    during: Callable[[str], None] = nothing, *, trains: bool = False
-) -> Callable[..., Any]:
+def staged(during: Callable[[str], None] = nothing, *, trains: bool = False) -> Callable[..., Any]:
     """A stand-in for `run_pipeline`.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 from offline_runs import read_offline_run
-from wandb_server import Server, serving
+from wandb_server import Server, environment, serving
 
 from conceptbasis.cli.command import spell_out, sweep_folder
 from conceptbasis.cli.main import build_parser, main
@@ -21,7 +20,6 @@ from conceptbasis.config.run import RunConfig, load_run_config
 
 HERE = Path(__file__).parent
 SWEEP = HERE.parent / "sae_configs" / "sweep.yaml"
-KEY = "0123456789abcdef" * 2 + "01234567"
 
 
 def words_of_agent(parameters: dict[str, Any], command: list[str] | None = None) -> list[str]:
@@ -125,16 +123,14 @@ def test_an_agent_runs_a_sweep(tmp_path: Path) -> None:
     config = yaml.safe_load(SWEEP.read_text()) | {"command": command}
     runs = ({"fit.n_atoms": 8}, {"fit.n_atoms": 16})
     with serving(Server(yaml.safe_dump(config), runs)) as server:
-        environment = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
-        environment["NETRC"] = str(tmp_path / "none")
-        environment.pop("WANDB_MODE", None)
+        found = environment(server) | {"NETRC": str(tmp_path / "none")}
+        found.pop("WANDB_MODE", None)
         done = subprocess.run(
             [sys.executable, "-c", AGENT],
-            env=environment,
+            env=found,
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=600,
         )
     assert done.returncode == 0, done.stderr
     for number, atoms in ((1, 8), (2, 16)):

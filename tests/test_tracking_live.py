@@ -15,9 +15,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from offline_runs import OfflineRun, read_offline_run
-from staged_run import STAGES, staged
+from staged_run import STAGES, staged, stub_report
 from synthetic_run import SECRET
-from wandb_server import Server, serving
+from wandb_server import KEY, Server, environment, serving
 
 from conceptbasis import pipeline
 from conceptbasis.behaviors import find_behavior
@@ -29,8 +29,8 @@ from conceptbasis.evaluation.so_far import SoFar
 from conceptbasis.runs.files import write_json
 from conceptbasis.runs.storage import to_json
 from conceptbasis.tracking import patience
+from conceptbasis.tracking.own_run import OwnRun, read_own_run, write_own_run
 
-KEY = "0123456789abcdef" * 2 + "01234567"
 HERE = Path(__file__).parent
 
 
@@ -136,11 +136,10 @@ def test_a_transfer_that_goes_on_is_the_same_run_and_a_finished_one_is_left_alon
     assert transfer() == 0
     assert len(logged(tmp_path)) == 2
     with serving(Server()) as server:  # what the printed command uploads is one run of all steps
-        environment = {**os.environ, "WANDB_API_KEY": KEY, "WANDB_BASE_URL": server.url}
         command = shlex.split(line.partition("upload: ")[2])
         bin_folder = Path(sys.executable).parent
-        done = subprocess.run([bin_folder / command[0], *command[1:]], env=environment, timeout=120)
-        assert done.returncode == 0
+        words = [bin_folder / command[0], *command[1:]]
+        assert subprocess.run(words, env=environment(server)).returncode == 0
         (run,) = server.runs.values()
     assert (run.name, run.exit_code) == (first.id, 0)
     steps = [row["_step"] for _, row in sorted(run.history.items())]
@@ -165,6 +164,7 @@ def test_the_environment_of_wandb_counts(
     given = {"PROJECT": "lab", "ENTITY": "team", "TAGS": "mine,b", "RUN_GROUP": "g", "NOTES": "why"}
     for name, value in {**given, "RUN_ID": "chosen1"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
+    monkeypatch.setattr("conceptbasis.report.html.build_report", stub_report)
     assert transfer() == 0
     (run,) = logged(tmp_path)
     assert (run.project, run.entity, run.group, run.notes) == ("lab", "team", "g", "why")
@@ -175,8 +175,9 @@ def test_the_environment_of_wandb_counts(
 SCRIPT = """
 import os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
-from staged_run import staged
+from staged_run import staged, stub_report
 from conceptbasis import pipeline
+from conceptbasis.report import html
 from conceptbasis.cli.main import main
 from conceptbasis.tracking import patience
 
@@ -199,6 +200,7 @@ def during(name):
         wandb.Run.log = lambda run, data, **more: real(run, {**data, "x": "y" * 400_000}, **more)
 
 pipeline.run_pipeline = staged(during)
+html.build_report = stub_report
 raise SystemExit(main(["transfer", model, model, "--out", out]))
 """
 
@@ -208,7 +210,8 @@ def start(what: str, tmp_path: Path) -> subprocess.Popen[str]:
     model.write_text("model: organism:llama:0\n")
     command = [sys.executable, "-c", SCRIPT, str(HERE), what, str(model), str(tmp_path / "my run")]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, text=True, start_new_session=True, **pipes)
+    more = {"text": True, "start_new_session": True, "env": environment()}
+    return subprocess.Popen(command, **pipes, **more)
 
 
 def test_sigterm_leaves_a_marked_run(tmp_path: Path) -> None:
@@ -227,7 +230,7 @@ def test_sigterm_leaves_a_marked_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["SIGKILL", "SIGSTOP"])
 def test_a_service_that_dies_or_hangs_costs_a_message(what: str, tmp_path: Path) -> None:
     with start(what, tmp_path) as process:
-        shown, said = process.communicate(timeout=300)
+        shown, said = process.communicate()
     assert process.returncode == 0, said
     assert "success: refusal fell" in shown
     assert (tmp_path / "my run" / "report.html").exists()
@@ -294,6 +297,8 @@ def test_conditions_are_logged_before_the_stage_ends(
     model = ModelConfig(name="m", model="organism:llama:0")
     folder = tmp_path / "my run"
     log = TransferLog(folder, (model, model, RunConfig()), "offline", quiet=True)
+    before = OwnRun("earlier1", log._key, step=7, stages=("fit", "evaluate"))
+    write_own_run(folder, before)
 
     def measure() -> None:
         log.on_begin(folder)
@@ -309,6 +314,10 @@ def test_conditions_are_logged_before_the_stage_ends(
     (run,) = logged(tmp_path)
     assert run.summary["conditions/native/refusal"] == 0.5
     assert run.history[-1]["progress/measured"] == 1
+    assert (run.id, run.history[0]["_step"]) == ("earlier1", 8)
+    known = read_own_run(folder)
+    assert known is not None
+    assert known.stages == ("fit",)  # the other one is computed again, so it is logged again
     text = next((folder / "wandb").rglob("*.wandb")).read_bytes()
     assert SECRET.encode() not in text
 

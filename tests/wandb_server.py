@@ -4,12 +4,15 @@ sweep."""
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+KEY = "0123456789abcdef" * 2 + "01234567"
 
 
 @dataclass
@@ -121,10 +124,12 @@ class Server(ThreadingHTTPServer):
 
 _PROJECT = {"id": "1", "name": "p", "entity": {"id": "1", "name": "team"}}
 _VIEWER = {"id": "1", "entity": "team", "username": "u", "email": "", "flags": "{}"}
+_ARTIFACT = {"id": "1", "state": "COMMITTED"}
 _PLAIN = {
     "viewer": {**_VIEWER, "teams": {"edges": []}},
     "serverInfo": {"cliVersionInfo": {"max_cli_version": "0.31.0"}, "features": []},
     "createAgent": {"agent": {"id": "agent1"}},
+    "createArtifact": {"artifact": {**_ARTIFACT, "artifactSequence": {"latestArtifact": None}}},
     "createRunFiles": {"runID": "1", "uploadHeaders": [], "files": []},
 }
 
@@ -163,6 +168,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Says nothing."""
+
+
+def environment(server: Server | None = None) -> dict[str, str]:
+    """The environment of a process that has a service of wandb of its own.
+
+    Args:
+        server: The server that it is to use.
+    """
+    found = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    if server is not None:
+        found |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+    return found
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from conceptbasis.cli.command import (
     Command,
     add_folder,
     add_tracking,
+    check_device,
     console,
     open_reporter,
     say_next,
@@ -54,6 +55,7 @@ def _run(options: argparse.Namespace) -> None:
         source = SourceSection(file=str(options.text), column=options.column)
         texts = [prompt.text for prompt in read_prompts(source)]
     check_run_folder(options.folder)
+    check_device(options.device)
     (target, config), (donor, _) = (read_settings(options.folder, s) for s in ("target", "donor"))
     names = {"name": options.folder.resolve().name, "group": f"{donor.name}-to-{target.name}"}
     with SmallLog(config.tracking, options.folder, "capability", options, **names) as tracker:

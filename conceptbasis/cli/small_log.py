@@ -65,6 +65,6 @@ class SmallLog:
             tracker.log_summary({"error": type(error).__name__})
         address = tracker.address
         tracker.__exit__(kind, error, *details)
-        line = None if self.quiet or tracker.mode == "off" else say_where(self.folder, address)
-        if line is not None:
+        line = None if self.quiet else say_where(self.folder, address)
+        if line is not None and tracker.started:
             print(line, file=sys.stderr)

@@ -79,8 +79,11 @@ class TransferLog(Listener):
         self._stage = name
         if not reused and self._tracker is None and self.mode != "off":
             self._start()
-        if self._tracker is None or not self._tracker.active:
+        if self._tracker is None or self._own is None or not self._tracker.active:
             return
+        if not reused:  # what an earlier process has logged of it is no more
+            left = tuple(stage for stage in self._own.stages if stage != name)
+            self._own = replace(self._own, stages=left)
         self._tracker.log_summary({"stage": name})
         if name == _EVALUATE and not reused:
             self._tracker.attempt("conditions", self._watch_conditions)
@@ -144,7 +147,7 @@ class TransferLog(Listener):
         from conceptbasis.tracking.lifecycle import say_where
 
         line = None if self.quiet else say_where(self.folder, address)
-        if line is not None and tracker.mode != "off":
+        if line is not None and tracker.started:
             print(line, file=sys.stderr)
 
     @cached_property

@@ -14,7 +14,7 @@ from conceptbasis.evaluation.metrics import Scalar
 from conceptbasis.tracking.mode import resolve_mode, tags_of_environment, with_environment
 from conceptbasis.tracking.offline import sync_command
 from conceptbasis.tracking.own_run import OwnRun, variables_of_one_run
-from conceptbasis.tracking.patience import call_within, leave_service
+from conceptbasis.tracking.patience import call_within, is_of_service, leave_service
 from conceptbasis.tracking.quiet import folders_of_wandb, quiet_settings
 
 _S = TypeVar("_S", bound="LoggedRun")
@@ -73,6 +73,7 @@ class LoggedRun:
         self._failed = False
         self._stack = ExitStack()
         self._exit_code: int | None = None
+        self.started = False
 
     @property
     def active(self) -> bool:
@@ -117,7 +118,7 @@ class LoggedRun:
             call_within(what, action)
         except Exception as error:
             self._run = None
-            if isinstance(error, (TimeoutError, ConnectionError)):
+            if is_of_service(error):
                 self._open = None
                 leave_service()
             if not self._failed:
@@ -153,6 +154,7 @@ class LoggedRun:
                 id=None if own is None else own.id,
                 resume=None if own is None else "allow",
             )
+        self.started = True
         for axis in ("resumed", *dict.fromkeys(AXES.values())):
             self._run.define_metric(axis, hidden=True)
         for series, axis in AXES.items():

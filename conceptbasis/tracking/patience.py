@@ -10,7 +10,7 @@ from typing import Any
 
 SECONDS = {"start": 90.0, "finish": 150.0}
 """How long some calls may take; wandb's own limits, where it keeps them, are shorter."""
-_OTHERS = 60.0
+_OTHERS = 120.0
 
 
 def call_within(what: str, action: Callable[[], None]) -> None:
@@ -42,6 +42,13 @@ def call_within(what: str, action: Callable[[], None]) -> None:
         raise TimeoutError(f"no answer within {seconds:g} s") from None
     if error is not None:
         raise error
+
+
+def is_of_service(error: BaseException) -> bool:
+    """Whether an error says that wandb's service is gone or hangs."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    gone = {"MailboxClosedError", "HandleAbandonedError", "WandbServiceConnectionError"}
+    return isinstance(error, (TimeoutError, ConnectionError)) or bool(names & gone)
 
 
 def leave_service() -> None:
