@@ -218,13 +218,9 @@ def test_a_workspace_shows_figures_that_are_logged(stand_in: StandIn, tmp_path: 
     found = [s for stage in run.provenance for s in logged_series(run, stage, behavior)]
     known_series = {name for s in found for figures in s.rows.values() for name in figures}
     assert set(workspace.LINES) <= known_series
-    curves = [
-        key
-        for x, keys in workspace.curves(behavior).items()
-        for key in keys
-        if x != "answer_tokens"
-    ]
+    curves = [key for keys in workspace.curves(behavior).values() for key in keys]
     assert {"curve/transfer/refusal", "strengths/native/kl"} <= set(curves)
+    assert "lengths/baseline/refusal" in curves
     assert all(json.dumps(key) in saved["spec"] for key in [*curves, *workspace.IMAGES])
     assert {key for key in curves if "per_layer" not in key} <= known_series
     sections = json.loads(saved["spec"])["section"]["panelBankConfig"]["sections"]

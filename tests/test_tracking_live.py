@@ -25,11 +25,11 @@ from conceptbasis.cli.main import main
 from conceptbasis.errors import ModelError
 from conceptbasis.evaluation.figures import condition_figures
 from conceptbasis.evaluation.measure import Kept, Outcome
-from conceptbasis.evaluation.so_far import SoFar
 from conceptbasis.runs.files import write_json
 from conceptbasis.runs.storage import to_json
 from conceptbasis.tracking import patience
 from conceptbasis.tracking.own_run import OwnRun, read_own_run, write_own_run
+from conceptbasis.tracking.so_far import SoFar
 
 HERE = Path(__file__).parent
 

@@ -14,10 +14,10 @@ from conceptbasis.runs.listening import Listener
 if TYPE_CHECKING:
     from conceptbasis.config.model import ModelConfig
     from conceptbasis.config.run import RunConfig
-    from conceptbasis.evaluation.so_far import SoFar
     from conceptbasis.results.summary import Summary
     from conceptbasis.tracking.log import Tracker
     from conceptbasis.tracking.own_run import OwnRun
+    from conceptbasis.tracking.so_far import SoFar
 
 OPENING, FINISHED = "opening", "finished"
 """What stands in place of a stage before the first one and after the last one."""
@@ -234,7 +234,7 @@ class TransferLog(Listener):
 
     def _watch_conditions(self) -> None:
         from conceptbasis.behaviors import find_behavior
-        from conceptbasis.evaluation.so_far import SoFar
+        from conceptbasis.tracking.so_far import SoFar
 
         behavior = find_behavior(self.configs[2].behavior)
         self._so_far = SoFar(self.folder / _EVALUATE / "conditions", behavior)
