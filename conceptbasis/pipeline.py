@@ -22,6 +22,7 @@ from conceptbasis.results.edit import Replayed
 from conceptbasis.results.summary import Summary
 from conceptbasis.runs.files import CONFIG, folder_lock, value_hash, write_text
 from conceptbasis.runs.graph import Graph, Stage
+from conceptbasis.runs.listening import Listener
 from conceptbasis.runs.overwriting import require_same_settings
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.summary import SUMMARY, read_summary
@@ -51,6 +52,7 @@ def run_pipeline(
     open_sae_log: OpenSaeLog | None = None,
     *,
     overwrite: bool = False,
+    listener: Listener | None = None,
 ) -> Finished:
     """Runs a transfer, reusing whatever the run folder already holds.
 
@@ -64,6 +66,7 @@ def run_pipeline(
         reporter: Told the progress.
         open_sae_log: Gives the log of SAEs that are trained on the way; None to keep none.
         overwrite: Whether a finished run with other settings in that folder may be replaced.
+        listener: Told when the work begins, and what comes of it stage by stage.
 
     Raises:
         ConceptBasisError: whatever is wrong with the input, said before anything is written
@@ -80,12 +83,14 @@ def run_pipeline(
         known = _recalled(configs, config, suite, folder, reporter)
         if known is not None:
             return known
+        listener = listener or Listener()
+        listener.on_begin(folder)
         donor, target, suite = _open_sides(configs, config, suite, folder, reporter, open_sae_log)
         study = Study(folder, config, donor, target, suite, Ledger(config.budget), reporter)
         admit_target(study)
         write_text(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False))
         (folder / SUMMARY).unlink(missing_ok=True)  # one of older stages must not be taken for this
-        return run_stages(study)
+        return run_stages(study, listener)
 
 
 def _recalled(
@@ -153,9 +158,15 @@ def admit_target(study: Study) -> None:
     study.target.guard_texts(study.ledger.gate)
 
 
-def run_stages(study: Study) -> Finished:
-    """Runs every stage that the settings want, then writes the summary."""
-    graph = Graph(study.folder, STAGES)
+def run_stages(study: Study, listener: Listener | None = None) -> Finished:
+    """Runs every stage that the settings want, then writes the summary.
+
+    Args:
+        study: What the stages share.
+        listener: Told what comes of them.
+    """
+    graph = Graph(study.folder, STAGES, listener or Listener())
+    study.reporter = study.reporter.heard_by(listener)
     try:
         for stage in STAGES:
             if stage.wanted(study.config):

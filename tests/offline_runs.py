@@ -64,12 +64,19 @@ class OfflineRun:
     history: list[dict[str, Any]]
     summary: dict[str, Any]
     exit_code: int
+    id: str = ""
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    project: str = ""
+    entity: str = ""
+    sweep: str = ""
 
 
 def read_offline_run(file: Path) -> OfflineRun:
     """The whole run of a .wandb file."""
     records = finished_records(file)
-    (run,) = [record.run for record in records if record.HasField("run")]
+    runs = [record.run for record in records if record.HasField("run")]
+    run, last = runs[0], runs[-1]
     config: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     for record in records:
@@ -77,4 +84,18 @@ def read_offline_run(file: Path) -> OfflineRun:
         summary |= values_of(record.summary.update)
     history = [values_of(r.history.item) for r in records if r.HasField("history")]
     (code,) = [record.exit.exit_code for record in records if record.HasField("exit")]
-    return OfflineRun(run.display_name, run.run_group, run.job_type, config, history, summary, code)
+    return OfflineRun(
+        run.display_name,
+        run.run_group,
+        run.job_type,
+        config,
+        history,
+        summary,
+        code,
+        id=run.run_id,
+        tags=tuple(last.tags),
+        notes=run.notes,
+        project=run.project,
+        entity=run.entity,
+        sweep=run.sweep_id,
+    )

@@ -244,6 +244,7 @@ def test_a_demo_trains_what_is_missing_and_logs_it_beside_the_demo(
 
     monkeypatch.setattr(commands_transfer, "_is_cached", lambda m: m.model.startswith("organism:l"))
     monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr("conceptbasis.tracking.checkout.code_version", dict)  # which asks git
     out = tmp_path / "run"
     asked = ["demo", "--out", str(out), "--set", "tracking.project=lantern"]
     assert main([*asked, "--wandb", "offline"]) == 0
@@ -252,6 +253,7 @@ def test_a_demo_trains_what_is_missing_and_logs_it_beside_the_demo(
     options = build_parser(command[3:]).parse_args(command[3:])
     assert (options.run, options.wandb, options.logs) == (TRAIN_SAES.run, "offline", out)
     assert "tracking.project=lantern" in options.set
+    assert any(entry.startswith("tracking.group=") for entry in options.set)
     started.clear()
     assert main([*asked, "--wandb", "off"]) == 0
     assert "--wandb off" in " ".join(started[0])

@@ -21,7 +21,7 @@ from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.errors import ConceptBasisError, ConfigError
 from conceptbasis.evaluation.metrics import RunView, flat_figures, unflatten, view_of
 from conceptbasis.report.artifacts import RunFolder
-from conceptbasis.report.logged import layer_series
+from conceptbasis.report.logged_series import logged_series
 from conceptbasis.report.runs_compared import compare
 from conceptbasis.report.table import terminal
 from conceptbasis.results.summary import Summary, Verdict
@@ -207,14 +207,26 @@ def test_a_workspace_shows_figures_that_are_logged(stand_in: StandIn, tmp_path: 
     (saved,) = stand_in.saved
     assert (saved["entityName"], saved["projectName"]) == ("team", "project")
     assert saved["displayName"] == "conceptbasis"
-    bars = workspace.bars(find_behavior("refusal"))
+    behavior = find_behavior("refusal")
+    bars = workspace.bars(behavior)
     shown = [key for keys in bars.values() for key in keys]
     assert all(json.dumps(key) in saved["spec"] for key in [*shown, *workspace.LINES])
     summary = make_summary()
     known = {**summary.forecast, "neighbour_effect": Interval(0.5, 0.4, 0.6, 9)}
     assert set(shown) <= set(flat_figures(replace(summary, forecast=known)))
-    series = layer_series(RunFolder(write_run(tmp_path / "run")))
-    assert set(workspace.LINES) <= {name for found in series.values() for name in found}
+    run = RunFolder(write_run(tmp_path / "run"))
+    found = [s for stage in run.provenance for s in logged_series(run, stage, behavior)]
+    known_series = {name for s in found for figures in s.rows.values() for name in figures}
+    assert set(workspace.LINES) <= known_series
+    curves = [key for keys in workspace.curves(behavior).values() for key in keys]
+    assert {"curve/transfer/refusal", "strengths/native/kl"} <= set(curves)
+    assert "lengths/baseline/refusal" in curves
+    assert all(json.dumps(key) in saved["spec"] for key in [*curves, *workspace.IMAGES])
+    assert {key for key in curves if "per_layer" not in key} <= known_series
+    sections = json.loads(saved["spec"])["section"]["panelBankConfig"]["sections"]
+    assert [s["name"] for s in sections][:2] == ["Figures", "Curves"]  # before bars and layers
+    media = [p["config"]["mediaKeys"] for p in sections[0]["panels"] if "mediaKeys" in p["config"]]
+    assert media == [[key] for key in workspace.IMAGES]
 
 
 def test_a_missing_package_is_named(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:

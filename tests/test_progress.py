@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from conceptbasis.runs import progress
+from conceptbasis.runs.listening import Listener
 from conceptbasis.runs.progress import Reporter
 
 
@@ -32,6 +35,21 @@ def test_away_from_a_terminal_a_bar_is_a_line_now_and_then(capsys, monkeypatch):
         "work: 2/10, about 44 s left, loss 3",
         "work: 5/10, about 22 s left",
     ]
+
+
+def test_a_listener_hears_what_bars_of_its_reporter_show():
+    class Heard(Listener):
+        told: ClassVar[list[tuple[str, int, int]]] = []
+
+        def on_progress(self, label, done, of):
+            self.told.append((label, done, of))
+
+    quiet = Reporter(quiet=True)
+    with quiet.heard_by(Heard()).bar("work") as advance:
+        advance(1, 2, "note")
+    with quiet.bar("other") as advance:  # the control: the reporter itself has no listener
+        advance(1, 2, "note")
+    assert Heard.told == [("work", 1, 2)]
 
 
 def test_on_a_terminal_a_bar_moves_and_vanishes(monkeypatch, capsys):

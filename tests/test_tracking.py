@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from conceptbasis.behaviors import find_behavior
 from conceptbasis.config.run import TrackingSection
 from conceptbasis.errors import ConfigError
 from conceptbasis.evaluation.metrics import flat_figures
@@ -26,7 +27,8 @@ from synthetic_run import SECRET, make_summary, stage_results, write_run, write_
 
 from conceptbasis.report.artifacts import RunFolder
 from conceptbasis.report.html import build_report
-from conceptbasis.report.logged import layer_series, logged_tables
+from conceptbasis.report.logged import logged_tables
+from conceptbasis.report.logged_series import logged_series
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 
@@ -61,10 +63,12 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
             tracker.log_config({"budget": "B0d", "fit": {"n_atoms": 32}, "donor": donor})
             tracker.log_saes(summary.donor, made_here=True)
             tracker.log_saes(summary.target, made_here=False)
-            tracker.log_layers(layer_series(run))
-            tracker.log_tables(logged_tables(run, summary))
+            for stage in run.provenance:
+                for axis, rows in logged_series(run, stage, find_behavior("refusal")):
+                    tracker.log_series(axis, rows)
+                tracker.log_tables(logged_tables(run, stage, find_behavior("refusal")))
             tracker.log_figures(summary)
-            tracker.log_stage_seconds({"harvest": 2.5})
+            tracker.log_summary({"seconds/harvest": 2.5})
             tracker.log_artifact(folder)
             tracker.log_report(report)
             tracker.log_sae_training(100, {"layer_03/losses/mse_loss": 0.5})
@@ -229,7 +233,7 @@ def test_failure_in_the_middle_is_reported_once(
 
     with Tracker(TrackingSection(mode="offline"), tmp_path) as tracker:
         monkeypatch.setattr(wandb.Run, "log", fail)
-        tracker.log_layers({0: {"layers/donor/norm": 1.0}})
+        tracker.log_series("layer", {0: {"layers/donor/norm": 1.0}})
         assert not tracker.active
         tracker.log_figures(make_summary())
     error = capsys.readouterr().err
@@ -354,12 +358,14 @@ def test_wandbs_own_variables_fill_what_is_left_open(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("WANDB_PROJECT", "of-the-lab")
     monkeypatch.setenv("WANDB_RUN_GROUP", "sweep 3")
     monkeypatch.setenv("WANDB_TAGS", "mine, B0d,,")
+    monkeypatch.setenv("WANDB_ENTITY", "team")
     left_open = Tracker(TrackingSection(mode="off"), Path("run"), group="a-to-b", tags=["B0d"])
     assert (left_open.section.project, left_open.group) == ("of-the-lab", "sweep 3")
+    assert left_open.section.entity == "team"
     assert left_open.tags == ("B0d", "mine")
-    given = TrackingSection(mode="off", project="conceptbasis", group="pairs")
+    given = TrackingSection(mode="off", project="conceptbasis", group="pairs", entity="us")
     assert with_environment(given) == given
-    for name in ("WANDB_PROJECT", "WANDB_RUN_GROUP", "WANDB_TAGS"):
+    for name in ("WANDB_PROJECT", "WANDB_RUN_GROUP", "WANDB_TAGS", "WANDB_ENTITY"):
         monkeypatch.delenv(name)
     plain = Tracker(TrackingSection(mode="off"), Path("run"), group="a-to-b", tags=["B0d"])
     assert (plain.section.project, plain.group) == ("conceptbasis", "a-to-b")

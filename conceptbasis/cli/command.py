@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,6 +50,33 @@ def add_tracking(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "online", "offline", "off"),
         help="how the run is logged (default: online with a key, offline without one)",
     )
+
+
+def sweep_folder() -> Path | None:
+    """A folder of its own for a run that an agent of a wandb sweep starts; None without one."""
+    sweep, run = (os.environ.get(f"WANDB_{name}_ID", "").strip() for name in ("SWEEP", "RUN"))
+    return Path("runs") / f"sweep-{sweep.rpartition('/')[2]}" / run if sweep and run else None
+
+
+_SETTING = re.compile(r"--([a-z_]+)((?:\.\w+)*=.*)", re.DOTALL)
+
+
+def spell_out(given: Sequence[str]) -> list[str]:
+    """A command line in which `--fit.n_atoms=16`, as a sweep gives it, is `--set fit.n_atoms=16`.
+
+    Args:
+        given: The words of a command that computes.
+    """
+    if not any(_SETTING.fullmatch(word) for word in given):
+        return [*given]
+    from conceptbasis.config.run import RunConfig
+
+    names = RunConfig.model_fields.keys() - {"device"}  # which is an option by itself
+    words: list[str] = []
+    for word in given:
+        found = _SETTING.fullmatch(word)
+        words += ["--set", word[2:]] if found and found[1] in names else [word]
+    return words
 
 
 def add_show_text(parser: argparse.ArgumentParser) -> None:

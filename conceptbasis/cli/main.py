@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 for success, 2 for an error of the input or of the output, 130 when interrupted, 141
-        when what reads the output has enough, as `| head` has.
+        when what reads the output has enough, as `| head` has, 143 when terminated.
     """
     _print_anywhere()
     try:
@@ -138,10 +138,11 @@ def _drop_output(*streams: TextIO) -> None:
 
 
 def _run(given: Sequence[str]) -> int:
+    from conceptbasis.cli.stopping import Terminated, raising_on_sigterm
     from conceptbasis.errors import ConceptBasisError
 
     parser = build_parser(given)
-    options = parser.parse_args(given)
+    options = parser.parse_args(_spelled_out(given))
     if not hasattr(options, "run"):
         parser.print_help()
         return 0
@@ -150,7 +151,8 @@ def _run(given: Sequence[str]) -> int:
     # torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        options.run(options)
+        with raising_on_sigterm():
+            options.run(options)
         return 0
     except ConceptBasisError as error:
         if options.verbose:
@@ -162,6 +164,19 @@ def _run(given: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
+    except Terminated:
+        print("terminated; the same command goes on where it stopped", file=sys.stderr)
+        return 128 + signal.SIGTERM
+
+
+def _spelled_out(given: Sequence[str]) -> Sequence[str]:
+    """The command line with settings written as `--set`, where the command takes settings."""
+    for name, place, _ in COMMANDS:
+        if name in given[:1] and find_command(place).computes:
+            from conceptbasis.cli.command import spell_out
+
+            return spell_out(given)
+    return given
 
 
 def find_command(place: str) -> Command:

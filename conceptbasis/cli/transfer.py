@@ -19,6 +19,7 @@ from conceptbasis.cli.command import (
     read_run_config,
     say_next,
     silence,
+    sweep_folder,
 )
 from conceptbasis.errors import ConceptBasisError, ConfigError, CoverageError
 
@@ -36,16 +37,18 @@ def _add_transfer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--donor", metavar="MODEL", help="the donor, in place of the first MODEL")
     parser.add_argument("--target", metavar="MODEL", help="the target, in place of the second")
     parser.add_argument("--behavior", metavar="NAME", help="what is transferred (default: refusal)")
-    parser.add_argument("--out", type=Path, help="run folder (default: runs/DONOR-to-TARGET)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="run folder (default: runs/DONOR-to-TARGET; in a sweep runs/sweep-SWEEP/RUN)",
+    )
     parser.add_argument("--force", action="store_true", help="go on when the forecast rejects")
     _add_overwrite(parser)
     add_tracking(parser)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/demo"), help="run folder (default: runs/demo)"
-    )
+    parser.add_argument("--out", type=Path, help="run folder (default: runs/demo)")
     _add_overwrite(parser)
     add_tracking(parser)
 
@@ -63,7 +66,7 @@ def _run_transfer(options: argparse.Namespace) -> None:
     from conceptbasis.config.model import as_model_config
 
     donor, target = (as_model_config(model) for model in _two_models(options))
-    out = options.out or Path("runs") / f"{donor.name}-to-{target.name}"
+    out = options.out or sweep_folder() or Path("runs") / f"{donor.name}-to-{target.name}"
     configs = (donor, target, read_run_config(options))
     _transfer(options, configs, out, open_reporter(options))
 
@@ -88,72 +91,38 @@ _Configs: TypeAlias = "tuple[ModelConfig, ModelConfig, RunConfig]"
 def _transfer(
     options: argparse.Namespace, configs: _Configs, out: Path, reporter: Reporter
 ) -> None:
+    from conceptbasis.cli.transfer_log import TransferLog
     from conceptbasis.pipeline import run_pipeline
     from conceptbasis.report.html import build_report
-    from conceptbasis.tracking.mode import resolve_mode
     from conceptbasis.tracking.saes import SaeLog
 
     silence()
-    section = configs[2].tracking
-    resolve_mode(options.wandb, section.mode)  # a missing key is said before the work
+    log = TransferLog(out, configs, options.wandb, quiet=options.quiet)
 
     def open_sae_log(model: ModelConfig) -> SaeLog:
-        return SaeLog(section, out, model, mode=options.wandb)
+        section = configs[2].tracking
+        return SaeLog(section, out, model, mode=options.wandb, group=log.group, alone=False)
 
     started = perf_counter()
-    try:
-        finished = run_pipeline(
-            *configs, out, reporter, open_sae_log=open_sae_log, overwrite=options.overwrite
-        )
-    except CoverageError:
-        if (out / "summary.json").exists():
-            _log(out, configs, build_report(out, reuse=True), options.wandb)
-        raise
-    report = build_report(out, reuse=True)
-    _log(out, configs, report, options.wandb)
+    with log:
+        try:
+            finished = run_pipeline(
+                *configs,
+                out,
+                reporter,
+                open_sae_log=open_sae_log,
+                overwrite=options.overwrite,
+                listener=log,
+            )
+        except CoverageError:
+            if (out / "summary.json").exists():
+                log.finish(build_report(out, reuse=True))
+            raise
+        report = build_report(out, reuse=True)
+        log.finish(report)
     _print_outcome(finished, report, perf_counter() - started)
     say_next(options, "what the atoms stand for", "inspect", out)
     say_next(options, "answers before and after", "replay", out)
-
-
-def _log(folder: Path, configs: _Configs, report: Path, mode: str | None) -> None:
-    """Logs a run from its artifacts, so that a failure of wandb can cost nothing."""
-    from conceptbasis.evaluation.metrics import view_of
-    from conceptbasis.report.artifacts import RunFolder
-    from conceptbasis.report.logged import layer_series, logged_tables
-    from conceptbasis.runs.files import file_hash, versions
-    from conceptbasis.runs.storage import to_json
-    from conceptbasis.runs.summary import SUMMARY, read_summary
-    from conceptbasis.tracking.log import Tracker
-    from conceptbasis.tracking.mode import resolve_mode, with_environment
-    from conceptbasis.tracking.once import is_logged, remember_logged, tracked_as
-
-    summary, run = read_summary(folder), RunFolder(folder)
-    section = with_environment(configs[2].tracking)
-    about = view_of(summary).about
-    donor, target, config = (c.model_dump(mode="json") for c in configs)
-    tags = [about.budget, about.route, about.mode, about.verdict.word]
-    group = f"{about.donor}-to-{about.target}"
-    # A run that is logged as it is needs no second one.
-    known = tracked_as(file_hash(folder / SUMMARY), section, resolve_mode(mode, section.mode))
-    if is_logged(folder, known):
-        return
-    with Tracker(section, folder, mode=mode, group=group, tags=tags) as tracker:
-        if not tracker.active:
-            return
-        settings = {"donor": donor, "target": target, "run": config, "versions": versions()}
-        tracker.log_config({**settings, "about": to_json(about)})
-        for side in (summary.donor, summary.target):
-            tracker.log_saes(side, made_here=False)
-        tracker.log_layers(layer_series(run))
-        tracker.log_tables(logged_tables(run, summary))
-        tracker.log_figures(summary)
-        tracker.log_stage_seconds({name: p.seconds for name, p in run.provenance.items()})
-        tracker.log_artifact(folder)
-        tracker.log_report(report)
-        logged = tracker.active
-    if logged:
-        remember_logged(folder, known)
 
 
 def _print_outcome(finished: Finished, report: Path, seconds: float) -> None:
@@ -174,13 +143,15 @@ def _run_demo(options: argparse.Namespace) -> None:
 
     reporter = open_reporter(options)
     config = read_run_config(options)
+    out = options.out or sweep_folder() or Path("runs/demo")
     files = {side: resources.files("conceptbasis") / "demo" / f"{side}.yaml" for side in _SIDES}
     donor, target = (_demo_config(parse_config, files[side], side) for side in _SIDES)
     models = {"donor": donor, "target": target}
     missing = [str(files[side]) for side in _SIDES if not _is_cached(models[side])]
     if missing:
-        _prepare_side_by_side(missing, config, reporter, _logging(options, config))
-    _transfer(options, (donor, target, config), options.out, reporter)
+        group = f"{donor.name}-to-{target.name}"
+        _prepare_side_by_side(missing, config, reporter, _logging(options, config, out, group))
+    _transfer(options, (donor, target, config), out, reporter)
 
 
 _SIDES = ("donor", "target")
@@ -208,15 +179,15 @@ def _is_cached(model: ModelConfig) -> bool:
     return spec is not None and is_complete(organism_folder(spec)) and any(saes)
 
 
-def _logging(options: argparse.Namespace, config: RunConfig) -> list[str]:
+def _logging(options: argparse.Namespace, config: RunConfig, out: Path, group: str) -> list[str]:
     """Options under which SAEs that are trained for a demo are logged as the demo is."""
-    from conceptbasis.tracking.mode import resolve_mode
+    from conceptbasis.tracking.mode import resolve_mode, with_environment
 
-    section = config.tracking
-    arguments = ["--wandb", resolve_mode(options.wandb, section.mode), "--logs", str(options.out)]
-    for key in sorted(section.model_fields_set & {"project", "entity", "group"}):
+    section = with_environment(config.tracking)
+    arguments = ["--wandb", resolve_mode(options.wandb, section.mode), "--logs", str(out)]
+    for key in sorted(section.model_fields_set & {"project", "entity"}):
         arguments += ["--set", f"tracking.{key}={getattr(section, key)}"]
-    return arguments
+    return [*arguments, "--set", f"tracking.group={section.group or group}"]
 
 
 def _prepare_side_by_side(
@@ -225,8 +196,12 @@ def _prepare_side_by_side(
     """Builds the organisms and SAEs that are missing at the same time, one core each."""
     import subprocess
 
+    from conceptbasis.tracking.own_run import OF_ONE_RUN
+
     reporter.say("preparing donor and target: organisms and SAEs (cached after the first time)")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for name in OF_ONE_RUN:  # they mean the run of the demo
+        environment.pop(name, None)
     command = [sys.executable, "-m", "conceptbasis", "train-saes", *logging]
     command += ["--set", f"prompts.seed={config.prompts.seed}"]
     if config.prompts.path:

@@ -47,7 +47,10 @@ from conceptbasis.runs.summary import SUMMARY, read_summary
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-FIGURES = ("rate", "capability", "curve", "similarity", "donor", "agreement", "recipe", "guard")
+FIGURES = (
+    *("rate", "lengths", "capability", "curve"),
+    *("similarity", "donor", "agreement", "recipe", "guard"),
+)
 
 REPORT, WITH_TEXT = "report.html", "report_with_text.html"
 """File names of the report that may be shared, and of the one with hidden text in it."""
@@ -175,12 +178,13 @@ def _script() -> dict[str, Any]:
 
 def draw(run: RunFolder, summary: Summary, recipe: Recipe) -> list[Figure]:
     """The figures of a run; those without data are left out."""
-    from conceptbasis.report.figures import conditions, curve, layers
+    from conceptbasis.report.figures import conditions, curve, layers, lengths
 
     words = find_behavior(summary.behavior).words
     direction = run.read("direction", DonorDirection)
     drawn = [
         conditions.rate_figure(summary),
+        lengths.lengths_figure(summary.by_length, words),
         conditions.capability_figure(summary),
         curve.curve_figure(run.read("curve", Curve), words),
         layers.similarity_figure(run.read("align", Alignment)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from conceptbasis.core.statistics.calibration import Errors, forecast_errors, out_of_pair, spearman
@@ -248,13 +248,34 @@ def write_limits(folder: Path, more: Sequence[Path] = ()) -> Path:
                 f"## {figure.title}\n\n![{figure.alternative}](figures/{figure.name}.svg)\n"
             )
             parts.append(f"{figure.caption}\n")
-    runs = _all_runs(base, axes)
-    for path in more:
-        runs += [read_run(path, "", path.name)] if _is_run(path) else _all_runs(*read_limits(path))
+    runs = _with_others(_all_runs(base, axes), more)
     parts += ["## Was the forecast right?\n", markdown(calibration_table(runs)), _EXPLAINED]
     path = folder / "limits.md"
     write_text(path, "\n".join(parts))
     return path
+
+
+def logged_limits(folder: Path, more: Sequence[Path] = ()) -> dict[str, Table]:
+    """The tables of `limits.md` as they are logged, with figures as texts.
+
+    Args:
+        folder: As `read_limits` takes it.
+        more: As `write_limits` takes it.
+    """
+    runs = _all_runs(*read_limits(folder))
+    found = {"limits": limits_table(runs)}
+    found["forecast_errors"] = calibration_table(_with_others(runs, more))
+    return {
+        name: replace(table, body=[table.texts(row) for row in table.rows])
+        for name, table in found.items()
+    }
+
+
+def _with_others(runs: list[LimitRun], more: Sequence[Path]) -> list[LimitRun]:
+    found = [*runs]
+    for path in more:
+        found += [read_run(path, "", path.name)] if _is_run(path) else _all_runs(*read_limits(path))
+    return found
 
 
 def _is_run(folder: Path) -> bool:

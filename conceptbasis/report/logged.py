@@ -1,43 +1,81 @@
-"""What is logged of a run besides its figures: tables and series over layers, from its artifacts.
+"""Tables that are logged of a run, from its artifacts.
 
 Nothing here holds text of a prompt or of an answer, so nothing has to be removed from it later.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from conceptbasis.behaviors import find_behavior
-from conceptbasis.behaviors.base import Words
+from conceptbasis.behaviors.base import Behavior, Words
 from conceptbasis.judges import find_judge
 from conceptbasis.judges.base import Judge
 from conceptbasis.report.artifacts import RunFolder
-from conceptbasis.report.run_tables import condition_rows
+from conceptbasis.report.run_tables import condition_rows, with_ends
 from conceptbasis.report.table import Row, Table, columns
 from conceptbasis.results.atoms import Atoms, Stability
-from conceptbasis.results.direction import DonorDirection
 from conceptbasis.results.edit import Guarded
-from conceptbasis.results.evaluation import Curve, Evaluation
+from conceptbasis.results.evaluation import Curve, Evaluation, LengthRates
 from conceptbasis.results.matching import Alignment, MatchSet
 from conceptbasis.results.recipe import RecipeSet, Transfer
-from conceptbasis.results.summary import Summary
+from conceptbasis.runs.files import write_bytes
 
 
-def logged_tables(run: RunFolder, summary: Summary) -> dict[str, Table]:
-    """Tables of a transfer by name; those whose stages did not run are left out."""
-    found = {
-        "conditions": condition_rows(summary),
-        "layer_similarity": _similarity(run.read("align", Alignment)),
-        "matches": _matches(run.read("match", MatchSet)),
-        "recipe": _recipe(run),
-        "recipe_stability": _stability(run.read("stability", Stability)),
-        "concepts_over_layers": _flows(run.read("atoms", Atoms)),
-        "curve": _curve(run.read("curve", Curve), summary),
-        "guard_overlap": _guard(run.read("guard", Guarded)),
-        "examples": _examples(run.read("evaluate", Evaluation), summary),
+def logged_tables(run: RunFolder, stage: str, behavior: Behavior) -> dict[str, Table]:
+    """Tables of a finished stage by name; those without a row are left out."""
+    words = behavior.words
+    of_stage: dict[str, Callable[[], dict[str, Table | None]]] = {
+        "match": lambda: {"matches": _matches(run.read("match", MatchSet))},
+        "align": lambda: {"layer_similarity": _similarity(run.read("align", Alignment))},
+        "guard": lambda: {"guard_overlap": _guard(run.read("guard", Guarded))},
+        "atoms": lambda: {
+            "recipe": _recipe(run),
+            "concepts_over_layers": _flows(run.read("atoms", Atoms)),
+        },
+        "stability": lambda: {"recipe_stability": _stability(run.read("stability", Stability))},
+        "evaluate": lambda: _evaluation_tables(run.read("evaluate", Evaluation), words),
+        "curve": lambda: {"curve": _curve(run.read("curve", Curve), words)},
     }
+    found = of_stage.get(stage, dict)()
     return {name: table for name, table in found.items() if table is not None and table.rows}
+
+
+def logged_images(folder: Path, pattern: str = "*") -> dict[str, Path]:
+    """Figures of a report as small PNG files under `wandb/figures`, by the name they are logged by.
+
+    Args:
+        folder: Whose `figures/` holds them as SVG.
+        pattern: Names that are meant.
+    """
+    import vl_convert
+
+    found = {}
+    for drawn in sorted((folder / "figures").glob(f"{pattern}.svg")):
+        path = folder / "wandb" / "figures" / f"{drawn.stem}.png"
+        write_bytes(path, vl_convert.svg_to_png(drawn.read_text(encoding="utf-8"), scale=1))
+        found[f"figures/{drawn.stem}"] = path
+    return found
+
+
+def _evaluation_tables(found: Evaluation | None, words: Words) -> dict[str, Table | None]:
+    if found is None:
+        return {}
+    return {
+        "conditions": condition_rows(found.conditions, words),
+        "answer_lengths": _lengths(found.by_length, words),
+        "examples": _examples(found, words),
+    }
+
+
+def _lengths(rows: Sequence[LengthRates], words: Words) -> Table:
+    found: list[Row] = [
+        (row.condition, n, *with_ends(rate.interval))
+        for row in rows
+        for n, rate in zip(row.n_tokens, row.rates, strict=True)
+        if rate.interval is not None
+    ]
+    return _table(f"condition answer_tokens {words.rate_key} low high n", found)
 
 
 def _table(names: str, rows: list[Row]) -> Table:
@@ -121,7 +159,7 @@ def _guard(guard: Guarded | None) -> Table | None:
     return _table("target k overlap", rows)
 
 
-def _curve(curve: Curve | None, summary: Summary) -> Table | None:
+def _curve(curve: Curve | None, words: Words) -> Table | None:
     rows: list[Row] = []
     for row in curve.methods if curve else ():
         for p in row.points:
@@ -129,15 +167,13 @@ def _curve(curve: Curve | None, summary: Summary) -> Table | None:
             rate = (found.value, found.low, found.high, found.n) if found else [None] * 4
             damage = (p.figures.kl_first_token.mean.value, p.figures.perplexity)
             rows.append((row.method, p.measure, p.level, p.strength, p.reached, *rate, *damage))
-    key = find_behavior(summary.behavior).words.rate_key
-    names = f"method measure level strength reached {key} low high n kl_first_token perplexity"
+    names = f"method measure level strength reached {words.rate_key} low high n"
+    names += " kl_first_token perplexity"
     return _table(names, rows)
 
 
-def _examples(evaluation: Evaluation | None, summary: Summary) -> Table | None:
-    if evaluation is None:
-        return None
-    judge, words = find_judge(evaluation.primary_judge), find_behavior(summary.behavior).words
+def _examples(evaluation: Evaluation, words: Words) -> Table:
+    judge = find_judge(evaluation.primary_judge)
     rows: list[Row] = [
         (entry.condition, entry.prompt, redact_answer(entry.answer, judge, words))
         for entry in evaluation.examples
@@ -152,34 +188,3 @@ def redact_answer(answer: str, judge: Judge, words: Words) -> str:
     known = {True: words.shows, False: "answers", None: kind}
     word = known[judge.kinds.get(kind)]
     return f"[{word}]" if not n_words else f"[{word}, {n_words} words]"
-
-
-def layer_series(run: RunFolder) -> dict[int, dict[str, float]]:
-    """Per-layer figures of the stages by layer; donor and target layers share the axis."""
-    series: dict[int, dict[str, float]] = defaultdict(dict)
-    for layer, name, value in _layer_points(run):
-        if value is not None:
-            series[layer][f"layers/{name}"] = value
-    return dict(series)
-
-
-def _layer_points(run: RunFolder) -> Iterator[tuple[int, str, float | None]]:
-    direction, align = run.read("direction", DonorDirection), run.read("align", Alignment)
-    if direction is not None:
-        for layer, norm in enumerate(direction.norms):
-            yield layer, "donor/norm", norm
-            yield layer, "donor/probe_accuracy", direction.probe_accuracy[layer]
-    recipes, transfer = run.read("fit", RecipeSet), run.read("transfer", Transfer)
-    for fit in recipes.layers if recipes else ():
-        yield fit.target, "target/donor_cosine", fit.donor_cosine
-        yield fit.target, "target/eligible_mass", fit.eligible_mass.value
-    if align is not None:
-        for target, donor in align.layer_map:
-            yield target, "target/svcca", align.score[target][donor]
-            yield target, "target/svcca_null", align.null[target][donor]
-    for row in transfer.layers if transfer else ():
-        yield row.target, "target/agreement", row.agreement
-        yield row.target, "target/ridge", row.ridge
-    guard = run.read("guard", Guarded)
-    for guarded in guard.layers if guard else ():
-        yield guarded.target, "target/guard_overlap", guarded.overlap_energy

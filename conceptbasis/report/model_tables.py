@@ -55,6 +55,64 @@ def audit_tables(audit: Audit) -> list[Table]:
     return [Table(f"Directions of {audit.model}", head, rows), sweep]
 
 
+def logged_audit(audit: Audit) -> tuple[dict[str, Table], dict[str, float]]:
+    """Tables and figures of an audit that are logged: plain values, no text."""
+    words, names = find_behavior(audit.behavior).words, ("edit", "metric", "value", "low", "high")
+    keys = (words.rate_key, words.spillover_key)
+    found = [
+        (swept.name, key, rate.interval)
+        for swept in audit.sweep
+        for key, rate in zip(keys, (swept.rate, swept.spillover), strict=True)
+        if rate.interval is not None
+    ]
+    rows: list[Row] = [(n, key, i.value, i.low, i.high, i.n) for n, key, i in found]
+    table: list[Row] = [
+        (r.layer, r.bypass, r.induce, r.kl, r.reason) for r in audit.selection.table
+    ]
+    tables = {
+        "strength_sweep": Table("", columns(*names, "n"), rows),
+        "directions": Table("", columns("layer", "bypass", "induce", "kl", "reason"), table),
+    }
+    figures = {f"audit/{n.replace(' ', '_')}/{key}": i.value for n, key, i in found}
+    return tables, figures | {f"audit/baseline/{words.rate_key}": audit.baseline.value}
+
+
+def logged_sweep(audit: Audit) -> dict[float, dict[str, float]]:
+    """Rates of an audit by steering strength, in standard deviations; 0 is the untouched model."""
+    words = find_behavior(audit.behavior).words
+    series: dict[float, dict[str, float]] = {}
+    for swept in audit.sweep:
+        place = "0" if swept.name == "untouched" else swept.name.removeprefix("add ")
+        try:
+            strength = float(place.removesuffix(" sd"))
+        except ValueError:
+            continue  # an edit without a strength
+        for key, rate in ((words.rate_key, swept.rate), (words.spillover_key, swept.spillover)):
+            if rate.interval is not None:
+                bounds = {"": "value", "/low": "low", "/high": "high"}
+                named = {
+                    f"sweep/{key}{end}": getattr(rate.interval, b) for end, b in bounds.items()
+                }
+                series.setdefault(strength, {}).update(named)
+    return series
+
+
+def logged_capability(result: Capability) -> tuple[Table, dict[str, float]]:
+    """The table and the figures of a measurement of capability that are logged."""
+    names = ("task", "metric", "before", "after", "change")
+    found = [
+        (f.task, f.metric, {"before": f.before, "after": f.after, "change": f.after - f.before})
+        for f in result.rows
+    ]
+    figures = {
+        f"capability/{task}/{metric}/{name}": value
+        for task, metric, values in found
+        for name, value in values.items()
+    }
+    rows: list[Row] = [(task, metric, *values.values()) for task, metric, values in found]
+    return Table("", columns(*names), rows), figures
+
+
 def latent_table(which: Latent, effects: Sequence[LatentEffect]) -> Table:
     """Answers with one latent taken out, put in, and beside other latents.
 

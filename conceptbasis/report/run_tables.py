@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from conceptbasis.behaviors.base import Words
 from conceptbasis.core.statistics.interval import Figure, Interval
 from conceptbasis.evaluation.metrics import (
     Metric,
@@ -181,11 +182,10 @@ def agreement(pairs: Sequence[Kappa]) -> Table | None:
     return Table(caption, head, rows) if rows else None
 
 
-def condition_rows(summary: Summary) -> Table:
+def condition_rows(conditions: Sequence[Condition], words: Words) -> Table:
     """All figures of all conditions, one a row: the table `conditions` that is logged."""
-    words = view_of(summary).about.words
     rows = []
-    for condition in summary.conditions:
+    for condition in conditions:
         for key, figure in condition_figures(condition.figures, words).items():
             rows.append((condition.name, condition.figures.draws, key, *with_ends(figure)))
     return Table("", columns("condition", "draws", "metric", "value", "low", "high", "n"), rows)

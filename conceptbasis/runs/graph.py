@@ -17,6 +17,7 @@ from conceptbasis.config.extensions import extension_hashes
 from conceptbasis.config.run import RunConfig
 from conceptbasis.runs.code import changed_code, code_of
 from conceptbasis.runs.files import corrupt, file_hash, read_json, value_hash, versions, write_json
+from conceptbasis.runs.listening import Listener
 from conceptbasis.runs.storage import RESULT, TENSORS, read_result, write_result
 
 PROVENANCE = "provenance.json"
@@ -103,10 +104,12 @@ class Graph:
     Args:
         folder: The run folder.
         stages: In order.
+        listener: Told when a stage begins and when it is finished.
     """
 
     folder: Path
     stages: Sequence[Stage[Any]]
+    listener: Listener = field(default_factory=Listener)
     done: dict[str, Done[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -141,6 +144,7 @@ class Graph:
         """Reuses a stage, or computes it and says why."""
         folder, key = self.folder / stage.name, self.key(stage, context)
         reason = reason_to_compute(folder, key)
+        self.listener.on_stage(stage.name, reused=reason is None)
         if reason is None:
             done = load_done(stage, folder)
             self._say(stage, context, "reused")
@@ -150,6 +154,7 @@ class Graph:
             context.detail(f"{stage.name}: {done.seconds:.1f} s")
         self.done[stage.name] = done
         context.on_result(stage.name, done.figures())
+        self.listener.on_done(stage.name, done.seconds)
         stage.check(context.config, done.figures())
         return done
 

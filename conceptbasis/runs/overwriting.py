@@ -52,6 +52,15 @@ def require_same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
+def what_results_depend_on(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run, flat, without those under which it stays what it is.
+
+    Args:
+        settings: Those of `donor`, `target` and `run`, as they would be written.
+    """
+    return {k: v for k, v in _flat(settings) if not k.startswith(_RESULTS_STAY)}
+
+
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping) and value:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+from conceptbasis.runs.listening import Listener
 
 Advance = Callable[[int, int, str], None]
 """Called with how much is done, of how much, and a short note."""
 
 _SECONDS_BETWEEN_LINES = 10.0
+_R = TypeVar("_R", bound="Reporter")
 
 
 class Reporter:
@@ -26,6 +31,13 @@ class Reporter:
         self.quiet = quiet
         self.verbose = verbose and not quiet
         self.prefix = f"[{prefix}] " if prefix else ""
+        self._listener: Listener | None = None
+
+    def heard_by(self: _R, listener: Listener | None) -> _R:
+        """The same reporter, whose bars are also told to a listener."""
+        other = copy.copy(self)
+        other._listener = listener
+        return other
 
     def say(self, line: str) -> None:
         """Prints one line to standard error, so that standard output stays for results."""
@@ -40,6 +52,18 @@ class Reporter:
     @contextmanager
     def bar(self, label: str) -> Iterator[Advance]:
         """A bar with the time remaining; yields the function that moves it."""
+        with self._shown(label) as show:
+            yield show if self._listener is None else self._told(label, show, self._listener)
+
+    def _told(self, label: str, show: Advance, listener: Listener) -> Advance:
+        def advance(done: int, of: int, note: str) -> None:
+            show(done, of, note)
+            listener.on_progress(label, done, of)
+
+        return advance
+
+    @contextmanager
+    def _shown(self, label: str) -> Iterator[Advance]:
         if self.quiet:
             yield _silent
         elif sys.stderr.isatty() and not self.prefix:

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from conceptbasis.config.run import TrackingSection
 from conceptbasis.evaluation.metrics import flat_figures
 from conceptbasis.results.summary import SaeQuality, SideSummary, Summary
 from conceptbasis.runs.storage import to_json
 from conceptbasis.runs.summary import SUMMARY, read_summary
-from conceptbasis.tracking.mode import resolve_mode, tags_of_environment, with_environment
-from conceptbasis.tracking.quiet import folders_of_wandb, quiet_settings
+from conceptbasis.tracking.images import open_png
+from conceptbasis.tracking.lifecycle import LoggedRun
 
 Histograms: TypeAlias = Mapping[int, Mapping[str, tuple[Sequence[int], Sequence[float]]]]
 """By layer and name, counts and edges."""
@@ -37,113 +34,27 @@ class Rows(Protocol):
         """Rows of plain values."""
 
 
-class Tracker:
-    """A wandb run as a context manager; inert when tracking is off or after wandb has failed.
-
-    Args:
-        section: The configuration of tracking; `WANDB_PROJECT`, `WANDB_RUN_GROUP`, `WANDB_TAGS`
-            and `WANDB_NOTES` fill what it leaves open.
-        folder: The run's folder; wandb's files go to `wandb/` below it.
-        mode: The flag of the command line; it goes before environment and section.
-        name: Name of the run; the folder's name when None.
-        group: Runs that belong together, unless the section names a group.
-        tags: Tags of the run.
-        job_type: Kind of run.
-    """
-
-    def __init__(
-        self,
-        section: TrackingSection,
-        folder: Path,
-        *,
-        mode: str | None = None,
-        name: str | None = None,
-        group: str | None = None,
-        tags: Sequence[str] = (),
-        job_type: str = "transfer",
-    ) -> None:
-        self.section = section = with_environment(section)
-        self.folder = folder
-        self.mode = resolve_mode(mode, section.mode)
-        self.name = name or folder.resolve().name
-        self.group = section.group or group
-        self.tags = tuple(dict.fromkeys([*tags, *tags_of_environment()]))
-        self.job_type = job_type
-        self._run: Any = None
-        self._open: Any = None
-        self._failed = False
-        self._stack = ExitStack()
-
-    @property
-    def active(self) -> bool:
-        """Whether figures are being logged."""
-        return self._run is not None
-
-    def __enter__(self) -> Tracker:
-        if self.mode != "off":
-            self._stack.enter_context(folders_of_wandb(self.folder / "wandb"))
-            self._attempt("start", self._start)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
-        with self._stack:
-            if self._open is not None:
-                self._attempt("finish", lambda: self._open.finish(exit_code=int(kind is not None)))
-            self._run = self._open = None
-
-    def _attempt(self, what: str, action: Callable[[], None]) -> None:
-        """The one place where a failure of wandb is caught: logging must not cost a result."""
-        try:
-            action()
-        except Exception as error:
-            self._run = None
-            if not self._failed:
-                self._failed = True
-                print(
-                    f"wandb failed ({what}: {type(error).__name__}: {error}); "
-                    "nothing more is logged there, the run goes on and its files are complete",
-                    file=sys.stderr,
-                )
-
-    def _log(self, what: str, action: Callable[[Any], None]) -> None:
-        if self._run is not None:
-            self._attempt(what, lambda: action(self._run))
-
-    def _start(self) -> None:
-        import wandb
-
-        (self.folder / "wandb").mkdir(parents=True, exist_ok=True)
-        self._run = self._open = wandb.init(
-            mode="online" if self.mode == "online" else "offline",
-            project=self.section.project,
-            entity=self.section.entity,
-            group=self.group,
-            name=self.name,
-            tags=list(self.tags),
-            job_type=self.job_type,
-            dir=str(self.folder),
-            reinit="create_new",
-            settings=quiet_settings(),
-        )
-        self._run.define_metric("layer", hidden=True)
-        self._run.define_metric("layers/*", step_metric="layer")
-        self._run.define_metric("sae/step", hidden=True)
-        self._run.define_metric("layer_*", step_metric="sae/step")
-        self._run.define_metric("throughput/*", step_metric="sae/step")
+class Tracker(LoggedRun):
+    """A wandb run with all that this package logs."""
 
     def log_config(self, config: Mapping[str, Any]) -> None:
         """Logs the resolved configuration; of absolute paths, the last part."""
         shown = _without_folders(config)
         self._log("config", lambda run: run.config.update(shown, allow_val_change=True))
 
-    def log_layers(self, series: Mapping[int, Mapping[str, float]]) -> None:
-        """Logs figures by layer as series with `layer` as their axis."""
+    def log_series(self, axis: str, series: Mapping[float, Mapping[str, float]]) -> None:
+        """Logs figures over an axis.
+
+        Args:
+            axis: Its name.
+            series: Figures by their place on it.
+        """
 
         def log(run: Any) -> None:
-            for layer in sorted(series):
-                run.log({"layer": layer, **series[layer]})
+            for place in sorted(series):
+                run.log({axis: place, **series[place]})
 
-        self._log("layers", log)
+        self._log(f"series over {axis}", log)
 
     def log_tables(self, tables: Mapping[str, Rows]) -> None:
         """Logs tables by name; they must hold no text that is not to be shared."""
@@ -159,11 +70,6 @@ class Tracker:
     def log_figures(self, summary: Summary) -> None:
         """Logs all conditions as flat figures of the run."""
         self._log("figures", lambda run: run.summary.update(flat_figures(summary)))
-
-    def log_stage_seconds(self, seconds: Mapping[str, float]) -> None:
-        """Logs the time that each stage took."""
-        figures = {f"seconds/{stage}": value for stage, value in seconds.items()}
-        self._log("seconds", lambda run: run.summary.update(figures))
 
     def log_artifact(self, folder: Path) -> None:
         """Logs `recipe.json` and `summary.json` of a run folder as one versioned artifact.
@@ -184,6 +90,15 @@ class Tracker:
             run.log_artifact(artifact)
 
         self._log("artifact", log)
+
+    def log_images(self, files: Mapping[str, Path]) -> None:
+        """Logs PNG files as images, by name."""
+
+        def log(run: Any) -> None:
+            run.log({name: open_png(path) for name, path in files.items()})
+
+        if files:
+            self._log("images", log)
 
     def log_report(self, html: Path) -> None:
         """Logs `report.html`, which holds of hidden texts their topic words only."""

@@ -70,12 +70,12 @@ def resolve_mode(flag: str | None, configured: str) -> Resolved:
 
 
 def with_environment(section: TrackingSection) -> TrackingSection:
-    """The settings with project and group from wandb's own variables where none is given.
+    """The settings with project, entity and group from wandb's own variables where none is given.
 
     Args:
         section: As configured; what was written there or given by `--set` goes first.
     """
-    named = {"project": "WANDB_PROJECT", "group": "WANDB_RUN_GROUP"}
+    named = {"project": "WANDB_PROJECT", "entity": "WANDB_ENTITY", "group": "WANDB_RUN_GROUP"}
     found = {
         key: value
         for key, variable in named.items()

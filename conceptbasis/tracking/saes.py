@@ -31,6 +31,9 @@ class SaeLog:
         model: The model whose SAEs these are.
         mode: The flag of the command line.
         reused: Whether SAEs that are reused leave a run too, where they were not logged before.
+        group: Runs that they belong to, unless the section names a group; the model's name when
+            None.
+        alone: Whether the process logs no other run, so that a sweep means this one.
 
     Raises:
         ArtifactError: if reused ones are to be logged and the folder cannot be written.
@@ -44,9 +47,18 @@ class SaeLog:
         *,
         mode: str | None,
         reused: bool = False,
+        group: str | None = None,
+        alone: bool = True,
     ) -> None:
-        kind = {"name": model.name, "group": model.name, "job_type": "train_sae"}
-        self._tracker = Tracker(section, folder, mode=mode, **kind)
+        self._tracker = Tracker(
+            section,
+            folder,
+            mode=mode,
+            name=model.name,
+            group=group or model.name,
+            job_type="train_sae",
+            alone=alone,
+        )
         self._model = model
         self._begun = False
         self._reused = reused and self._tracker.mode != "off"

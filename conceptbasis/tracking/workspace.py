@@ -45,6 +45,22 @@ LINES = (
 """Series over layers, one panel of lines each."""
 
 
+IMAGES = tuple(f"figures/{name}" for name in ("rate", "lengths", "capability", "curve"))
+"""Figures of the report that stand first, with intervals."""
+
+
+def curves(behavior: Behavior) -> dict[str, tuple[str, ...]]:
+    """Series with their bounds by axis, one panel of lines each."""
+    key, compared = behavior.words.rate_key, catalog.compared()
+    edits = [name for name in catalog.of_role("transfer", "native") if name in compared]
+    names = [name for name in compared if name in (*catalog.of_role("untouched"), *edits)]
+    return {
+        "answer_tokens": tuple(f"lengths/{name}/{key}" for name in names),
+        "first_token_kl": tuple(f"curve/{name}/{key}" for name in edits),
+        "strength": tuple(f"strengths/{name}/kl" for name in edits),
+    }
+
+
 def save_workspace(path: str) -> str:
     """Saves a workspace view with panels for transfers to a project.
 
@@ -60,13 +76,18 @@ def save_workspace(path: str) -> str:
     """
     check_access(path)
     workspaces, panels = _import()
-    sections = [
-        workspaces.Section(
-            name=name, is_open=True, panels=[panels.BarPlot(metrics=[key]) for key in keys]
-        )
-        for behavior in BEHAVIORS.values()
-        for name, keys in bars(behavior).items()
-    ]
+    first = [panels.MediaBrowser(media_keys=[key], num_columns=1) for key in IMAGES]
+    table = panels.WeavePanelSummaryTable(table_name="conditions")
+    sections = [workspaces.Section(name="Figures", is_open=True, panels=[*first, table])]
+    for behavior in BEHAVIORS.values():
+        drawn = [panels.LinePlot(x=x, y=[*keys]) for x, keys in curves(behavior).items()]
+        sections.append(workspaces.Section(name="Curves", is_open=True, panels=drawn))
+        sections += [
+            workspaces.Section(
+                name=name, is_open=True, panels=[panels.BarPlot(metrics=[key]) for key in keys]
+            )
+            for name, keys in bars(behavior).items()
+        ]
     lines = [panels.LinePlot(x="layer", y=[key]) for key in LINES]
     sections.append(workspaces.Section(name="Layers", is_open=True, panels=lines))
     entity, _, project = path.partition("/")

@@ -22,6 +22,7 @@ from conceptbasis.results.evaluation import (
     Evaluation,
     Example,
     Kappa,
+    LengthRates,
     MethodCurve,
 )
 from conceptbasis.results.harvest import Harvest, Norms, Shown
@@ -95,6 +96,17 @@ def wilson(rate: float, n: int) -> Interval:
     middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return Interval(rate, max(0.0, middle - half), min(1.0, middle + half), n)
+
+
+LENGTHS = tuple(
+    LengthRates(name, (4, 16), tuple(Rate(wilson(rate, 300)) for rate in rates))
+    for name, rates in {
+        "baseline": (0.9, 0.99),
+        "transfer": (0.0, 0.02),
+        "native": (0.0, 0.01),
+    }.items()
+)
+"""The rate over the length of the answer."""
 
 
 def figures(name: str) -> ConditionFigures:
@@ -195,7 +207,7 @@ def make_summary(n_donor: int = 6, n_target: int = 5) -> Summary:
         ),
         agreement_of_judges=(Kappa(("phrases", "first_token"), 0.97, 0.95, 0.99, 0.98, 600, 0),),
         batch_flips=None,
-        by_length=(),
+        by_length=LENGTHS,
         conditions=tuple(Condition(name, figures(name)) for name in CONDITIONS),
         curve=None,
     )
@@ -486,7 +498,7 @@ def stage_results(summary: Summary) -> dict[str, Any]:
             Selection(False, None, None, {}, 0.1, ()),
             {"transfer": "ab" * 32},
             {},
-            (),
+            summary.by_length,
             EXAMPLES,
             {},
             {},

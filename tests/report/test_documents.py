@@ -10,12 +10,13 @@ import conceptbasis.results as rooms
 from conceptbasis.behaviors import find_behavior
 from conceptbasis.methods import catalog
 from conceptbasis.report.artifacts import RunFolder
-from conceptbasis.report.logged import layer_series, logged_tables
+from conceptbasis.report.logged import logged_tables
+from conceptbasis.report.logged_series import logged_series
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 sys.path.insert(0, str(Path(__file__).parent))
 import document_artifacts
-from synthetic_run import make_summary, write_run
+from synthetic_run import write_run
 
 DOCS = document_artifacts.DOCUMENT.parent
 
@@ -39,10 +40,14 @@ def test_every_field_of_every_result_is_named() -> None:
 
 def test_the_page_about_wandb_names_what_is_logged(tmp_path: Path) -> None:
     text = (DOCS / "wandb.md").read_text(encoding="utf-8")
-    run, words = RunFolder(write_run(tmp_path / "run")), find_behavior("refusal").words
-    names = [f"`{name}`" for name in logged_tables(run, make_summary())]
-    series = {key for figures in layer_series(run).values() for key in figures}
-    names += [key.rpartition("/")[2] for key in series]
+    run, behavior = RunFolder(write_run(tmp_path / "run")), find_behavior("refusal")
+    words = behavior.words
+    names = [f"`{n}`" for stage in run.provenance for n in logged_tables(run, stage, behavior)]
+    assert len(names) > 8
+    found = [s for stage in run.provenance for s in logged_series(run, stage, behavior)]
+    series = {key for s in found for figures in s.rows.values() for key in figures}
+    names += [key.rpartition("/")[2] for key in series if key.startswith("layers/")]
+    names += [f"`{s.axis}`" for s in found]
     names += [f"`{words.rate_key}`", f"`{words.spillover_key}/safe`", f"`{words.recovered_key}`"]
     names += catalog.compared()
     assert [name for name in names if name not in text] == []

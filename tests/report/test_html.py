@@ -285,7 +285,7 @@ def test_a_rejected_run_has_a_report(folder: Path, tmp_path: Path) -> None:
         shutil.rmtree(copy / stage)
     (copy / "guard" / "provenance.json").unlink()  # killed half-way
     rejected = Verdict("rejected", "too little overlap")
-    write_summary(copy, replace(read_summary(copy), conditions=(), verdict=rejected))
+    write_summary(copy, replace(read_summary(copy), conditions=(), by_length=(), verdict=rejected))
     page = Page(build_report(copy).read_text())
     assert "Rejected : too little overlap" in page.text
     drawn = [a for tag, a in page.tags if tag == "svg"]

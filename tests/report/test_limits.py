@@ -62,7 +62,7 @@ def test_values_are_in_order_and_failures_are_kept(folder: Path) -> None:
 
 
 def test_everything_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["limits", str(folder)]) == 0
+    assert main(["limits", str(folder), "--wandb", "off"]) == 0
     text = (folder / "limits.md").read_text()
     assert text.strip() in capsys.readouterr().out
     assert "| atoms | 1 | no transfer |" in text

@@ -25,6 +25,7 @@ from conceptbasis.runs.graph import (
     config_slice,
     load_result,
 )
+from conceptbasis.runs.listening import Listener
 from conceptbasis.runs.storage import RESULT, TENSORS
 
 if TYPE_CHECKING:
@@ -122,6 +123,34 @@ STAGES = (READ, MAKE)
 @pytest.fixture
 def run(tmp_path):
     return Run(tmp_path / "run")
+
+
+class Heard(Listener):
+    """What a listener is told, and whether the stage's files were there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.told = folder, []
+
+    def on_stage(self, name: str, *, reused: bool) -> None:
+        self.told.append(("begins", name, reused))
+
+    def on_done(self, name: str, seconds: float) -> None:
+        self.told.append(("done", name, (self.folder / name / PROVENANCE).exists()))
+        assert seconds >= 0
+
+
+def test_a_listener_is_told_of_every_stage_before_its_check(run):
+    heard = Heard(run.folder)
+    Graph(run.folder, STAGES, heard).run(READ, run)
+    assert heard.told == [("begins", "read", False), ("done", "read", True)]
+    again = Heard(run.folder)
+    run.config = settings(forecast={"force": True})
+    whole = Graph(run.folder, STAGES, again)
+    whole.run(READ, run)
+    with pytest.raises(ValueError, match="refused"):
+        whole.run(MAKE, run)
+    assert again.told[0] == ("begins", "read", True)
+    assert again.told[2:] == [("begins", "make", False), ("done", "make", True)]
 
 
 def names(folder: Path) -> list[str]:

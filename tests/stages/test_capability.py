@@ -78,11 +78,14 @@ def test_texts_of_one_token_are_left_out_or_refused(sides, finished, capsys):
     assert both.rows == measure(QUIET, texts=["a plum is ripe ."]).rows
 
 
+OFF = ("--wandb", "off")  # nobody writes into the folder
+
+
 def test_the_commands_write_their_files(finished, tmp_path, capsys, monkeypatch):
     texts = tmp_path / "texts.txt"
     texts.write_text("the robin sings .\na plum is ripe .\n")
     folder = str(finished.folder)
-    assert main(["capability", folder, "--text", str(texts), "--quiet"]) == 0
+    assert main(["capability", folder, "--text", str(texts), "--quiet", *OFF]) == 0
     assert "perplexity" in capsys.readouterr().out
     written = json.loads((finished.folder / "capability.json").read_text())
     assert written["rows"][0]["metric"] == "perplexity"
@@ -101,7 +104,7 @@ def test_what_was_measured_is_shown_although_it_cannot_be_written(finished, tmp_
     taken = finished.folder / "capability.json"
     taken.mkdir()  # as good as a folder that is read-only, and so for root too
     try:
-        assert main(["capability", str(finished.folder), "--text", str(texts), "--quiet"]) != 0
+        assert main(["capability", str(finished.folder), "--text", str(texts), *OFF]) != 0
     finally:
         taken.rmdir()
     shown = capsys.readouterr()
