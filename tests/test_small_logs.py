@@ -77,6 +77,9 @@ def test_an_audit_is_logged(
         monkeypatch.setattr(f"conceptbasis.{place}", found)
     out = tmp_path / "a b"
     given = ["audit", "organism:llama:0", "--out", str(out)]
+    assert main([*given, "--wandb", "off"]) == (2 if fails else 0)
+    assert not (out / "wandb").exists()
+    assert "upload" not in capsys.readouterr().err
     assert main(given) == (2 if fails else 0)
     run = logged(out)
     assert (run.job_type, run.group, run.name) == ("audit", "organism-llama-0", "a b")
@@ -128,13 +131,11 @@ def test_capability_is_logged_with_the_transfer(
     assert table_of(folder, "capability")["data"] == [["arc", "acc", 0.5, 0.25, -0.25]]
 
 
-def test_limits_are_logged_and_off_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_are_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for place in ("base", "atoms/4", "atoms/16"):
         write_text(
             write_run(tmp_path / place) / CONFIG, "run: {forecast: {min_eligible_mass: 0.3}}\n"
         )
-    assert main(["limits", str(tmp_path), "--quiet", "--wandb", "off"]) == 0
-    assert not (tmp_path / "wandb").exists()
     monkeypatch.setenv("WANDB_RUN_GROUP", "atoms")
     assert main(["limits", str(tmp_path), "--quiet"]) == 0
     run = logged(tmp_path)
