@@ -103,6 +103,22 @@ def test_an_audit_is_logged(
     assert len(table_of(out, "directions")["data"]) == 1
 
 
+def test_the_log_of_saes_says_where_it_is_once_it_has_begun(tmp_path: Path) -> None:
+    from conceptbasis.config.model import ModelConfig
+    from conceptbasis.config.run import TrackingSection
+    from conceptbasis.tracking.saes import SaeLog
+
+    model = ModelConfig(name="m", model="organism:llama:0")
+    for begins in (False, True):
+        with SaeLog(TrackingSection(), tmp_path, model, mode="offline", group="g") as log:
+            if begins:
+                log.begin()
+        assert (log.where is not None) == begins
+    assert log.where is not None
+    assert f"wandb sync {tmp_path / 'wandb'}" in log.where
+    assert logged(tmp_path).group == "g"
+
+
 def test_an_edit_that_was_not_measured_is_left_out() -> None:
     audit = made_up()
     swept = Swept("ablate", Rate(None, 3), Rate(Interval(0.0, 0.0, 0.1, 9)))
