@@ -77,6 +77,9 @@ def test_an_audit_is_logged(
         monkeypatch.setattr(f"conceptbasis.{place}", found)
     out = tmp_path / "a b"
     given = ["audit", "organism:llama:0", "--out", str(out)]
+    assert main([*given, "--wandb", "off"]) == (2 if fails else 0)
+    assert not (out / "wandb").exists()
+    assert "upload" not in capsys.readouterr().err
     assert main(given) == (2 if fails else 0)
     run = logged(out)
     assert (run.job_type, run.group, run.name) == ("audit", "organism-llama-0", "a b")
@@ -98,6 +101,22 @@ def test_an_audit_is_logged(
     rows = table_of(out, "strength_sweep")["data"]
     assert ["ablate", "refusal", 0.2, 0.1, pytest.approx(0.3), 20] in rows
     assert len(table_of(out, "directions")["data"]) == 1
+
+
+def test_the_log_of_saes_says_where_it_is_once_it_has_begun(tmp_path: Path) -> None:
+    from conceptbasis.config.model import ModelConfig
+    from conceptbasis.config.run import TrackingSection
+    from conceptbasis.tracking.saes import SaeLog
+
+    model = ModelConfig(name="m", model="organism:llama:0")
+    for begins in (False, True):
+        with SaeLog(TrackingSection(), tmp_path, model, mode="offline", group="g") as log:
+            if begins:
+                log.begin()
+        assert (log.where is not None) == begins
+    assert log.where is not None
+    assert f"wandb sync {tmp_path / 'wandb'}" in log.where
+    assert logged(tmp_path).group == "g"
 
 
 def test_an_edit_that_was_not_measured_is_left_out() -> None:
@@ -128,13 +147,11 @@ def test_capability_is_logged_with_the_transfer(
     assert table_of(folder, "capability")["data"] == [["arc", "acc", 0.5, 0.25, -0.25]]
 
 
-def test_limits_are_logged_and_off_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_are_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for place in ("base", "atoms/4", "atoms/16"):
         write_text(
             write_run(tmp_path / place) / CONFIG, "run: {forecast: {min_eligible_mass: 0.3}}\n"
         )
-    assert main(["limits", str(tmp_path), "--quiet", "--wandb", "off"]) == 0
-    assert not (tmp_path / "wandb").exists()
     monkeypatch.setenv("WANDB_RUN_GROUP", "atoms")
     assert main(["limits", str(tmp_path), "--quiet"]) == 0
     run = logged(tmp_path)

@@ -121,8 +121,7 @@ def test_an_agent_runs_a_sweep(tmp_path: Path) -> None:
     command = ["${env}", sys.executable, str(HERE / "sweep_program.py"), "transfer"]
     command += [str(model), str(model), "--wandb", "offline", "${args}"]
     config = yaml.safe_load(SWEEP.read_text()) | {"command": command}
-    runs = ({"fit.n_atoms": 8}, {"fit.n_atoms": 16})
-    with serving(Server(yaml.safe_dump(config), runs)) as server:
+    with serving(Server(yaml.safe_dump(config), ({"fit.n_atoms": 8},))) as server:
         found = environment(server) | {"NETRC": str(tmp_path / "none")}
         found.pop("WANDB_MODE", None)
         done = subprocess.run(
@@ -133,15 +132,13 @@ def test_an_agent_runs_a_sweep(tmp_path: Path) -> None:
             text=True,
         )
     assert done.returncode == 0, done.stderr
-    for number, atoms in ((1, 8), (2, 16)):
-        name = f"sweeprun{number}"
-        folder = tmp_path / "runs" / "sweep-s1" / name
-        found = [read_offline_run(path) for path in folder.glob("wandb/offline-run-*/*.wandb")]
-        trained, run = sorted(found, key=lambda run: run.job_type)
-        assert (trained.job_type, trained.sweep) == ("train_sae", "")
-        assert trained.id != name  # the sweep's run is the transfer
-        assert trained.group == run.group
-        assert (run.id, run.sweep, run.exit_code) == (name, "s1", 0), done.stderr
-        assert run.config["run"]["fit"]["n_atoms"] == atoms
-        assert run.summary["transfer/recovered_compliance"] == 0.66
-        assert (run.entity, run.project) == ("team", "p")
+    folder = tmp_path / "runs" / "sweep-s1" / "sweeprun1"
+    found_runs = [read_offline_run(path) for path in folder.glob("wandb/offline-run-*/*.wandb")]
+    trained, run = sorted(found_runs, key=lambda run: run.job_type)
+    assert (run.id, run.sweep, run.exit_code) == ("sweeprun1", "s1", 0), done.stderr
+    assert run.config["run"]["fit"]["n_atoms"] == 8
+    assert run.summary["transfer/recovered_compliance"] == 0.66
+    assert (run.entity, run.project) == ("team", "p")
+    assert (trained.job_type, trained.sweep) == ("train_sae", "")
+    assert trained.id != run.id  # the sweep's run is the transfer
+    assert trained.group == run.group

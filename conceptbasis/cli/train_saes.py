@@ -50,6 +50,8 @@ def _run(options: argparse.Namespace) -> None:
     if not options.quiet:
         console().print(terminal(quality_table(model.name, saes.quality, saes.left_out)))
         print(f"SAEs of {model.name}: {saes.folder or 'from a release'}")
+        if log.where:
+            print(log.where, file=sys.stderr)
         example = ("transfer", "A.yaml", "B.yaml")
         say_next(options, "a transfer between two models", *example)
 

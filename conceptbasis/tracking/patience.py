@@ -55,13 +55,15 @@ def leave_service() -> None:
     """Ends wandb's service, which is gone or hangs, and the wait for it at the end of the process.
 
     Without this the process would wait for a service that hangs, and print a traceback for one
-    that is gone.
+    that is gone. A later run of the process gets a new service.
     """
     import wandb
 
-    connection: Any = getattr(wandb.setup(), "_connection", None)
+    held: Any = wandb.setup()
+    connection: Any = getattr(held, "_connection", None)
     if connection is None:
         return
+    held._connection = None
     unregister = getattr(connection, "_cleanup", None)
     if unregister is not None:
         unregister()

@@ -103,7 +103,9 @@ def test_the_command_logs_where_it_is_told_also_saes_that_are_reused(ready, tmp_
         assert (run.name, run.job_type) == ("micro-llama", "train_sae")
         assert any("layer_00/losses/overall_loss" in row for row in run.history) == has_curves
         assert run.summary["layer_00/quality/l0"] > 0
-    assert "SAEs of micro-llama" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "SAEs of micro-llama" in shown.out
+    assert shown.err.count("upload: wandb sync ") == 2
 
 
 def test_the_command_logs_the_same_saes_once(ready, tmp_path, monkeypatch):
