@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import re
 import shutil
 import sys
@@ -19,20 +18,14 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import tutorials  # noqa: E402
 
 SMALL = {"d_sae": 128, "k": 12, "n_steps": 4, "batch_size": 256, "n_texts": 60}
-QUICK = {
-    "evaluate.n_prompts": 4,
-    "evaluate.controls": False,
-    "evaluate.baselines": [],
-    "evaluate.n_kl_prompts": 4,
-    "evaluate.lengths": [],
-    "curve.measure": False,
-    "stability.n_splits": 0,
-    "forecast.n_proxies": 1,
-    "forecast.n_proxy_prompts": 8,
-    "fit.n_resamples": 10,
-    "atoms.n_prompts": 8,
-    "atoms.n_leave_out": 0,
-    "guard.shares": [0.0],
+QUICK: dict[str, dict[str, object]] = {
+    "evaluate": {"n_prompts": 4, "controls": False, "baselines": [], "n_kl_prompts": 4},
+    "forecast": {"n_proxies": 1, "n_proxy_prompts": 8},
+    "atoms": {"n_prompts": 8, "n_leave_out": 0},
+    "stability": {"n_splits": 0},
+    "guard": {"shares": [0.0]},
+    "harvest": {"n_texts": 200},
+    "match": {"r_min": 0.05},
 }
 """Settings of a transfer that measures almost nothing."""
 
@@ -87,41 +80,42 @@ def test_an_atom_is_tested_beside_controls(desk, models):
 
 
 def test_logged_runs_are_compared(desk, models):
-    quick = [f"--set {key}={json.dumps(value)}" for key, value in QUICK.items()]
-    options = " ".join(["--config small.yaml", *quick]).replace(", ", ",")
-    values = {**models, "n_atoms": [1, 4], "options": options}
+    """At the number of atoms that the run has already, so that it is reused as a whole."""
+    values = {**models, "n_atoms": [32], "options": "--config small.yaml"}
     said = shown(tutorials.run_notebook("wandb", desk, values))
-    assert "2 offline runs in 2 folders" in said
+    assert "1 offline runs in 1 folders" in said
     assert "kl_first_token/mean" in said
     assert r"\begin{tabular}" in said
 
 
 def test_own_files_lead_to_a_report(desk, ready):
     shutil.copytree(ready.target, desk / "my-model")
-    target = yaml.safe_load((desk / "target.yaml").read_text())
-    target["saes"]["train"].update(SMALL)
-    (desk / "mine.yaml").write_text(yaml.safe_dump({**target, "model": "my-model"}))
-    settings = ready.config(match={"r_min": 0.05}).model_dump(mode="json")
-    for key, value in QUICK.items():
-        section, _, name = key.partition(".")
-        settings[section][name] = value
+    for name, more in (("donor", {}), ("target", {"model": "my-model"})):
+        model = yaml.safe_load((desk / f"{name}.yaml").read_text()) | more
+        model["saes"]["train"].update(SMALL)
+        (desk / f"small-{name}.yaml").write_text(yaml.safe_dump(model))
+    settings = ready.config(**QUICK).model_dump(mode="json")
     del settings["prompts"]
-    values = {"donor": "donor.yaml", "mine": "mine.yaml", "more": yaml.safe_dump(settings)}
+    values = {"donor": "small-donor.yaml", "mine": "small-target.yaml"}
+    values["more"] = yaml.safe_dump(settings)
     said = shown(tutorials.run_notebook("own", desk, values))
     assert (desk / "runs/mine/report.html").exists()
     assert "native" in said
 
 
-def test_a_command_that_fails_fails_the_tutorial(desk, models):
+def test_a_command_that_fails_fails_the_tutorial(tmp_path, monkeypatch):
     """Negative control."""
-    values = {**models, "n_prompts": 4, "n_controls": 0, "folder": "runs/none", "settings": None}
-    values |= {"donor": "no-such-model"}
+    cells = [nbformat.v4.new_code_cell("for name in ['false']:\n    !{name}\n1 + 1")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "wrong.ipynb")
+    monkeypatch.setattr(tutorials, "NOTEBOOKS", tmp_path)
     with pytest.raises(CellExecutionError):
-        tutorials.run_notebook("atoms", desk, values)
+        tutorials.run_notebook("wrong", tmp_path)
+
+
+def test_parameters_that_a_tutorial_does_not_have_are_refused():
+    assert tutorials.with_values("a = 1\nb = 2  # two", {"b": "x"}) == "a = 1\nb = 'x'"
     with pytest.raises(ValueError, match="unpack"):
         tutorials.with_values("donor = 1\n", {"doner": 2})
-    cell = tutorials.COMMAND.sub(r"\g<0>\n\g<1>assert 0", "for x in y:\n    !false {x}\n1 != 2")
-    assert cell == "for x in y:\n    !false {x}\n    assert 0\n1 != 2"
 
 
 @pytest.mark.parametrize("name", tutorials.NAMES)
