@@ -87,7 +87,7 @@ def measure_trial(bench: Bench, trial: Trial) -> Outcome:
     verdicts = {name: tuple(judge.verdicts(found)) for name, found in given.items()}
     return Outcome(
         verdicts=verdicts,
-        judges=_by_judge(judge, positive),
+        judges=_by_judge(judge, bench.behavior.name, positive),
         kinds=() if judge.read is None else tuple(map(judge.read, positive.answers)),
         correct=_correct(bench, sets, given, verdicts),
         kl=tuple(first_token_kl(bench.untouched[: len(after)], after).tolist()),
@@ -98,8 +98,9 @@ def measure_trial(bench: Bench, trial: Trial) -> Outcome:
     )
 
 
-def _by_judge(primary: Judge, positive: Answers) -> dict[str, tuple[Verdict, ...]]:
-    able = [primary, *(j for j in JUDGES.values() if j is not primary and j.can_read(positive))]
+def _by_judge(primary: Judge, behavior: str, positive: Answers) -> dict[str, tuple[Verdict, ...]]:
+    others = [j for j in JUDGES.values() if j is not primary and j.behavior in (None, behavior)]
+    able = [primary, *(j for j in others if j.can_read(positive))]
     return {judge.name: tuple(judge.verdicts(positive)) for judge in able}
 
 

@@ -48,6 +48,7 @@ class Judge:
         verdicts: The verdict on each answer, None where it has none.
         read: What one answer is, one of `kinds`; None for a judge that knows verdicts only.
         kinds: Every kind of answer with its verdict.
+        behavior: The only behavior that it knows; None for a judge of any.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Judge:
     verdicts: Callable[[Answers], list[Verdict]]
     read: Callable[[str], str] | None = None
     kinds: Mapping[str, Verdict] = field(default_factory=dict)
+    behavior: str | None = None
 
     def can_read(self, answers: Answers) -> bool:
         """Whether all that the judge needs is there."""

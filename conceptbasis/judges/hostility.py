@@ -31,4 +31,6 @@ def _verdicts(answers: Answers) -> list[Verdict]:
     return [KINDS[read_hostility(answer)] for answer in answers.answers]
 
 
-HOSTILITY = Judge("hostility", "hostile phrase", ("answers",), _verdicts, read_hostility, KINDS)
+HOSTILITY = Judge(
+    "hostility", "hostile phrase", ("answers",), _verdicts, read_hostility, KINDS, "backdoor"
+)

@@ -118,4 +118,5 @@ PHRASES = Judge(
     _verdicts,
     read_answer,
     {kind: VERDICTS.get(kind) for kind in KINDS},
+    "refusal",
 )

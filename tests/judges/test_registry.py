@@ -26,7 +26,12 @@ def test_a_judge_reads_what_it_needs_and_nothing_else():
     words = Answers(("where ?",), ("I cannot help with that.",))
     tokens = Answers(first_logits=torch.zeros(2, 4), behavior_tokens=torch.tensor([0, 1]))
     able = {name: [judge.can_read(a) for a in (words, tokens)] for name, judge in JUDGES.items()}
-    assert able == {"phrases": [True, False], "first_token": [False, True], "model": [False, False]}
+    assert able == {
+        "phrases": [True, False],
+        "first_token": [False, True],
+        "model": [False, False],
+        "hostility": [True, False],
+    }
     assert JUDGES["phrases"].verdicts(words) == [True]
 
 

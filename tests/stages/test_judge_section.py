@@ -16,6 +16,7 @@ from conceptbasis.evaluation.bench import Bench, load_section_judge
 from conceptbasis.evaluation.figures import condition_figures
 from conceptbasis.evaluation.measure import measure_trial
 from conceptbasis.evaluation.trials import Trial, prompts_by_set
+from conceptbasis.judges import JUDGES
 from conceptbasis.models.text.generation import first_token_logits
 
 
@@ -86,6 +87,12 @@ def test_its_verdicts_stand_beside_the_phrases(make_bench):
     assert len(found.kinds) == len(found.verdicts["positive"]) == 6
     assert found.verdicts["positive"] == found.judges["phrases"]
     assert found.answer_kl == pytest.approx([0, 0], abs=1e-9)
+
+
+def test_judges_of_other_behaviors_are_not_asked(make_bench, monkeypatch):
+    monkeypatch.setitem(JUDGES, "hostility", replace(JUDGES["hostility"], behavior=None))
+    found = measure_trial(make_bench(find_behavior("refusal")), Trial("untouched"))
+    assert found.judges["hostility"] == (False,) * 6  # nor could it tell anything
 
 
 def test_without_a_known_truth_relevance_is_judged_outside_the_edit(make_bench, monkeypatch):
