@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -25,7 +24,7 @@ from conceptbasis.edits.planning import lowered, plan_intervention
 from conceptbasis.errors import InterventionError, PromptError
 from conceptbasis.models.stream.first_token import first_token_kl
 from conceptbasis.models.text.generation import first_token_logits
-from conceptbasis.results.edit import Strength
+from conceptbasis.results.edit import Setting, Strength
 from conceptbasis.results.layers import LayerPlan
 from conceptbasis.study.sites import Sites
 from conceptbasis.study.study import Study
@@ -152,9 +151,6 @@ def settle(
     n_requests = sum(map(len, groups))
     strength = Strength(setting, value, kl, section.benign_kl, reached, n_requests)
     return _at(sites, intervention, setting, value), strength
-
-
-Setting = Literal["gamma", "offset"]
 
 
 def _to_find(section: ReplaySection, intervention: Intervention) -> Setting | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.results.layers import LayerPlan
@@ -12,6 +12,10 @@ from conceptbasis.results.layers import LayerPlan
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
+
+
+Setting: TypeAlias = Literal["gamma", "offset"]
+"""What can be found on benign requests."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Strength:
         n_requests: Benign requests it was found on.
     """
 
-    setting: Literal["gamma", "offset"]
+    setting: Setting
     value: float
     benign_kl: float
     bound: float
