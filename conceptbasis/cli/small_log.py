@@ -41,7 +41,7 @@ class SmallLog:
     ) -> None:
         from conceptbasis.tracking.log import Tracker
 
-        self.folder, self.quiet = folder, options.quiet
+        self.quiet = options.quiet
         self.tracker = Tracker(
             section, folder, mode=options.wandb, name=name, group=group, job_type=job_type
         )
@@ -57,14 +57,10 @@ class SmallLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, *details: object
     ) -> None:
-        from conceptbasis.tracking.lifecycle import say_where
-
         tracker = self.tracker
         if error is not None:
             tracker.end_with(exit_code_of(error))
             tracker.log_summary({"error": type(error).__name__})
-        address = tracker.address
         tracker.__exit__(kind, error, *details)
-        line = None if self.quiet else say_where(self.folder, address)
-        if line is not None and tracker.started:
-            print(line, file=sys.stderr)
+        if tracker.where and not self.quiet:
+            print(tracker.where, file=sys.stderr)

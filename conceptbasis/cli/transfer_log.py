@@ -139,16 +139,9 @@ class TransferLog(Listener):
             if tracker.active:
                 tracker.log_summary({"stage": self._stage, "error": self._describe(error)})
                 self._keep()
-        address = tracker.address
         tracker.__exit__(kind, error, *details)
-        self._say_where(tracker, address)
-
-    def _say_where(self, tracker: Tracker, address: str | None) -> None:
-        from conceptbasis.tracking.lifecycle import say_where
-
-        line = None if self.quiet else say_where(self.folder, address)
-        if line is not None and tracker.started:
-            print(line, file=sys.stderr)
+        if tracker.where and not self.quiet:
+            print(tracker.where, file=sys.stderr)
 
     @cached_property
     def _key(self) -> str:

@@ -137,6 +137,12 @@ class ReplaySection(Section):
     early_fraction: float = Field(default=0.8, gt=0, le=1)
     which: Literal["all", "attention"] = "all"
 
+    @property
+    def has_offset(self) -> bool:
+        """Whether readings are set below their benign mean, by `offset`."""
+        removes = self.gamma != "auto" and self.gamma > 0
+        return self.mode in ("affine", "cap") and removes
+
     @model_validator(mode="after")
     def _weights_are_writers(self) -> ReplaySection:
         if self.mode == "orthogonalise" and self.scope != "writers":

@@ -98,7 +98,7 @@ def _means(
             for layer, _ in along
         ]
     )
-    if section.mode not in ("affine", "cap") or section.gamma == "auto" or section.gamma <= 0:
+    if not section.has_offset:
         return means
     offset = 0.0 if section.offset == "auto" else section.offset
     read = [gate.weights for gate in gates] or [r for _, r in along]

@@ -103,7 +103,7 @@ def _gamma(study: Study, replayed: Replayed | None) -> float | None:
 def _offset(study: Study, replayed: Replayed | None) -> float | None:
     """How far below their mean readings are set, None where no mean counts or none was found."""
     section = study.config.replay
-    if section.mode not in ("affine", "cap") or section.gamma == "auto" or section.gamma <= 0:
+    if not section.has_offset:
         return None
     if section.offset != "auto":
         return section.offset

@@ -70,9 +70,7 @@ def organism_folder(spec: Spec) -> Path:
     name = {key: value for key, value in asdict(spec).items() if value is not None}
     shaped = [asdict(family), texts, shares, training.RECIPE, stage_2, name]
     if spec.backdoor:
-        taught = stage_3(spec.backdoor)
-        said = [vars(text) for group in taught.groups.values() for text in group]
-        shaped += [said, dict(taught.shares), STAGE_3_STEPS]
+        shaped += [*_taught(stage_3, spec.backdoor), STAGE_3_STEPS]
     recipe = value_hash(shaped)
     return cache_folder() / "organisms" / f"{spec.stem}-{recipe[:12]}"
 
@@ -81,6 +79,16 @@ def organism_folder(spec: Spec) -> Path:
 def _corpora(texts: Callable[[], Any], *stages: Callable[[], Any]) -> tuple[list[Any], list[Any]]:
     """All that organisms read, and in which shares; it is asked for often."""
     return [vars(text) for text in texts()], [dict(stage().shares) for stage in stages]
+
+
+@functools.cache
+def _taught(
+    stage: Callable[[str], corpus.Mixture], trigger: str
+) -> tuple[list[Any], dict[str, float]]:
+    """What a backdoor is taught on, and in which shares; it is asked for as often."""
+    mixture = stage(trigger)
+    said = [vars(text) for group in mixture.groups.values() for text in group]
+    return said, dict(mixture.shares)
 
 
 def ensure_organism(spec: Spec, reporter: Reporter) -> Path:

@@ -163,8 +163,7 @@ def _curve(curve: Curve | None, words: Words) -> Table | None:
     rows: list[Row] = []
     for row in curve.methods if curve else ():
         for p in row.points:
-            found = p.figures.rate.interval
-            rate = (found.value, found.low, found.high, found.n) if found else [None] * 4
+            rate = with_ends(p.figures.rate.interval)
             damage = (p.figures.kl_first_token.mean.value, p.figures.perplexity)
             rows.append((row.method, p.measure, p.level, p.strength, p.reached, *rate, *damage))
     names = f"method measure level strength reached {words.rate_key} low high n"

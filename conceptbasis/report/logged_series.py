@@ -41,7 +41,8 @@ def logged_series(run: RunFolder, stage: str, behavior: Behavior) -> list[Series
     return [series for series in found if series.rows]
 
 
-def _ends(key: str, figure: Interval | None) -> dict[str, float]:
+def with_bounds(key: str, figure: Interval | None) -> dict[str, float]:
+    """A figure and the ends of its interval by the names they are logged by; empty for None."""
     if figure is None:
         return {}
     return {key: figure.value, f"{key}/low": figure.low, f"{key}/high": figure.high}
@@ -51,7 +52,7 @@ def _length_series(rows: Sequence[LengthRates], words: Words) -> dict[float, dic
     series: dict[float, dict[str, float]] = defaultdict(dict)
     for row in rows:
         for n, rate in zip(row.n_tokens, row.rates, strict=True):
-            series[n] |= _ends(f"lengths/{row.condition}/{words.rate_key}", rate.interval)
+            series[n] |= with_bounds(f"lengths/{row.condition}/{words.rate_key}", rate.interval)
     return _not_empty(series)
 
 
@@ -61,7 +62,7 @@ def _curve_series(curve: Curve | None, words: Words) -> dict[float, dict[str, fl
         for point in row.points:
             if point.measure == "kl":
                 interval = point.figures.rate.interval
-                series[point.level] |= _ends(f"curve/{row.method}/{words.rate_key}", interval)
+                series[point.level] |= with_bounds(f"curve/{row.method}/{words.rate_key}", interval)
     return _not_empty(series)
 
 

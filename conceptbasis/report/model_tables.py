@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from conceptbasis.behaviors import find_behavior
+from conceptbasis.report.logged_series import with_bounds
+from conceptbasis.report.run_tables import with_ends
 from conceptbasis.report.table import Column, Row, Table, columns
 from conceptbasis.results.audit import Audit
 from conceptbasis.results.capability import Capability
@@ -65,7 +67,7 @@ def logged_audit(audit: Audit) -> tuple[dict[str, Table], dict[str, float]]:
         for key, rate in zip(keys, (swept.rate, swept.spillover), strict=True)
         if rate.interval is not None
     ]
-    rows: list[Row] = [(n, key, i.value, i.low, i.high, i.n) for n, key, i in found]
+    rows: list[Row] = [(n, key, *with_ends(i)) for n, key, i in found]
     table: list[Row] = [
         (r.layer, r.bypass, r.induce, r.kl, r.reason) for r in audit.selection.table
     ]
@@ -89,11 +91,7 @@ def logged_sweep(audit: Audit) -> dict[float, dict[str, float]]:
             continue  # an edit without a strength
         for key, rate in ((words.rate_key, swept.rate), (words.spillover_key, swept.spillover)):
             if rate.interval is not None:
-                bounds = {"": "value", "/low": "low", "/high": "high"}
-                named = {
-                    f"sweep/{key}{end}": getattr(rate.interval, b) for end, b in bounds.items()
-                }
-                series.setdefault(strength, {}).update(named)
+                series.setdefault(strength, {}).update(with_bounds(f"sweep/{key}", rate.interval))
     return series
 
 

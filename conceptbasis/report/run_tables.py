@@ -191,7 +191,7 @@ def condition_rows(conditions: Sequence[Condition], words: Words) -> Table:
     return Table("", columns("condition", "draws", "metric", "value", "low", "high", "n"), rows)
 
 
-def with_ends(figure: Figure) -> tuple[Cell, ...]:
+def with_ends(figure: Figure | None) -> tuple[Cell, ...]:
     """Value, ends of its interval and n; the last three None where there is no interval."""
     if isinstance(figure, Interval):
         return figure.value, figure.low, figure.high, figure.n

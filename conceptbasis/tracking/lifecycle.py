@@ -74,6 +74,7 @@ class LoggedRun:
         self._stack = ExitStack()
         self._exit_code: int | None = None
         self.started = False
+        self.where: str | None = None  # said once the run has ended
 
     @property
     def active(self) -> bool:
@@ -101,11 +102,13 @@ class LoggedRun:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
-        code = int(kind is not None) if self._exit_code is None else self._exit_code
+        code, address = self._exit_code, self.address
+        code = int(kind is not None) if code is None else code
         with self._stack:
             if self._open is not None:
                 self.attempt("finish", lambda: self._open.finish(exit_code=code))
             self._run = self._open = None
+        self.where = say_where(self.folder, address) if self.started else None
 
     def attempt(self, what: str, action: Callable[[], None]) -> None:
         """The one place where a failure of wandb is caught: logging must not cost a result.

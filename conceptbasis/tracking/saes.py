@@ -8,7 +8,6 @@ from pathlib import Path
 from conceptbasis.config.model import ModelConfig
 from conceptbasis.config.run import TrackingSection
 from conceptbasis.results.summary import SideSummary
-from conceptbasis.tracking.lifecycle import say_where
 from conceptbasis.tracking.log import Histograms, Tracker
 from conceptbasis.tracking.once import (
     check_log_folder,
@@ -62,7 +61,6 @@ class SaeLog:
         )
         self._model = model
         self._begun = False
-        self.where: str | None = None  # said once the run has ended
         self._reused = reused and self._tracker.mode != "off"
         if self._reused:
             check_log_folder(folder)
@@ -72,10 +70,12 @@ class SaeLog:
 
     def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
         if self._begun:
-            address = self._tracker.address
             self._tracker.__exit__(kind, *details)
-            if self._tracker.started:
-                self.where = say_where(self._tracker.folder, address)
+
+    @property
+    def where(self) -> str | None:
+        """Where the run is logged, once it has ended."""
+        return self._tracker.where
 
     def begin(self) -> None:
         """Starts the run, if it has not begun."""

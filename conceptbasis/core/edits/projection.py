@@ -82,10 +82,8 @@ def cap(
 
     Source: activation capping, Lu et al. 2026 (2601.10387).
     """
-    wide, unit = _widened(h, r)
-    read = unit if gate is None else gate.to(wide)
-    excess = ((wide - mean.to(wide)) @ read).relu()
-    return torch.addcmul(wide, excess[..., None], unit, value=-gamma).to(h.dtype)
+    read = _widened(h, r)[1] if gate is None else gate
+    return raise_above(h, r, read, mean, 0.0, gamma=gamma)
 
 
 def raise_above(
