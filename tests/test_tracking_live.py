@@ -57,9 +57,13 @@ def transfer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., i
 
 
 def logged(tmp_path: Path) -> list[OfflineRun]:
-    """All offline runs of the folder, oldest first."""
-    found = sorted((tmp_path / "my run" / "wandb").glob("offline-run-*/*.wandb"))
-    return [read_offline_run(path) for path in found]
+    """All offline runs of the folder, the one that ended first first.
+
+    Names do not give the order: within one second they differ in a random id alone.
+    """
+    found = (tmp_path / "my run" / "wandb").glob("offline-run-*/*.wandb")
+    in_order = sorted(found, key=lambda path: path.stat().st_mtime_ns)
+    return [read_offline_run(path) for path in in_order]
 
 
 def failing(stage: str, error: BaseException) -> Callable[[str], None]:

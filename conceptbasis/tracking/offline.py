@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def offline_runs(folder: Path) -> list[Path]:
-    """Folders of offline runs that were not uploaded yet, oldest first.
+    """Folders of offline runs that were not uploaded yet, by the second in which they began.
 
     Args:
         folder: What they are the logs of; they lie under `wandb/` in it.
