@@ -38,7 +38,7 @@ def measure_dose(
     requests = _requests(study, sites)
     if not requests:
         return None
-    kl = _kl_on(study, requests)
+    kl = _kl_on(study, sites, requests)
     draws = study.generator("replay", "random")
     random = []
     for _ in range(N_RANDOM):
@@ -63,17 +63,17 @@ def breaks(study: Study, sites: Sites, intervention: Intervention) -> bool:
     requests = _requests(study, sites)
     if not requests:
         return False
-    return _kl_on(study, requests)(intervention) > study.config.replay.max_random_kl
+    return _kl_on(study, sites, requests)(intervention) > study.config.replay.max_random_kl
 
 
 def _requests(study: Study, sites: Sites) -> list[str]:
     return benign_requests(sites, study.behavior.neighbour)[0][:N_REQUESTS]
 
 
-def _kl_on(study: Study, requests: list[str]) -> Callable[[Intervention], float]:
+def _kl_on(study: Study, sites: Sites, requests: list[str]) -> Callable[[Intervention], float]:
     """Gives the mean first-token KL of an edit; the untouched target is read once."""
     loaded = study.target.loaded
-    before = first_token_logits(loaded, requests)
+    before = sites.untouched_first(loaded, requests)
 
     def kl(edit: Intervention) -> float:
         with apply_intervention(loaded, edit):

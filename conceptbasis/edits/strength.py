@@ -141,7 +141,7 @@ def settle(
             expected="texts of the class chat that begin with a user's turn",
             fix=f"add such texts to texts.jsonl, or set replay.{setting} to a number",
         )
-    untouched = [first_token_logits(loaded, group) for group in groups]
+    untouched = [sites.untouched_first(loaded, group) for group in groups]
 
     def damage(value: float) -> float:
         with apply_intervention(loaded, _at(sites, intervention, setting, value)):

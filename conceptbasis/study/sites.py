@@ -16,6 +16,7 @@ from conceptbasis.config.transfer import Centre, HarvestSection
 from conceptbasis.data.prompts import Text
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.stream.residuals import SiteId, read_residuals
+from conceptbasis.models.text.generation import first_token_logits
 from conceptbasis.results.harvest import SPLITS, Harvest, Norms, SideName
 from conceptbasis.runs.files import corrupt, file_hash, load_tensors
 from conceptbasis.runs.progress import Reporter
@@ -49,6 +50,9 @@ class Sites:
     )
     _ends: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     _centres: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _first: dict[tuple[str, ...], Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(cls, harvest: Harvest, folder: Path, texts: Sequence[Text]) -> Sites:
@@ -127,6 +131,20 @@ class Sites:
             rows = self.residuals("target", layer)[self.benign_rows]
             self._centres[layer] = rows.double().mean(0).float()
         return self._centres[layer]
+
+    def untouched_first(
+        self, loaded: LoadedModel, requests: Sequence[str]
+    ) -> Float[Tensor, "n_requests d_vocab"]:
+        """First-token logits of the target on benign requests before any edit, read once.
+
+        Args:
+            loaded: The target, without an edit.
+            requests: What is asked.
+        """
+        key = tuple(requests)
+        if key not in self._first:
+            self._first[key] = first_token_logits(loaded, list(requests))
+        return self._first[key]
 
     def read_missing_layers(
         self, loaded: LoadedModel, section: HarvestSection, centre: Centre, reporter: Reporter
