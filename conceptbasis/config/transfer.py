@@ -133,6 +133,7 @@ class ReplaySection(Section):
     sink_ratio: float | None = Field(default=SINK_RATIO, gt=1)
     max_random_kl: PositiveFloat = 1.0
     directions: Literal["single", "per_layer"] = "single"
+    min_agreement: float = Field(default=-1.0, ge=-1, le=1)
     layers: Literal["all", "early", "last"] = "all"
     early_fraction: float = Field(default=0.8, gt=0, le=1)
     which: Literal["all", "attention"] = "all"

@@ -3,7 +3,8 @@
 The map is less sure at early layers than at later ones, and an edit along a wrong direction costs
 true answers at every layer it is made. With `replay.directions: single` the direction of one layer
 whose map is among the surest is replayed at all of them, as a model's own single direction is
-(Arditi et al. 2024, section 2.4).
+(Arditi et al. 2024, section 2.4). With `per_layer` and `replay.min_agreement` each layer that is
+sure enough keeps its own, and the others are not edited.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from conceptbasis.config.run import ReplaySection
+from conceptbasis.errors import InterventionError
 from conceptbasis.results.layers import LayerPlan
+
+PLAN_KEYS = ("directions", "layers", "mode", "early_fraction", "min_agreement")
+"""Settings of `replay` that shape a plan."""
 
 NEARLY = 0.05
 """Agreements less than this share below another count as no worse: their intervals overlap."""
@@ -39,6 +44,8 @@ def plan_layers(
     Raises:
         InterventionError: if none of the layers is edited.
     """
+    if edited is None:
+        agreements = _sure_enough(agreements, section.min_agreement)
     if section.directions == "per_layer":
         plan = LayerPlan.per_layer(agreements)
         source = None
@@ -48,6 +55,19 @@ def plan_layers(
     if edited is not None:
         return plan.restrict(edited)
     return plan.restrict(edited_layers(section, plan.layers, n_layers, source))
+
+
+def _sure_enough(agreements: Mapping[int, float], bound: float) -> Mapping[int, float]:
+    kept = {layer: a for layer, a in agreements.items() if a >= bound}
+    if not kept:
+        best = max(agreements, key=lambda layer: agreements[layer])
+        raise InterventionError(
+            f"no layer's projection agreement reaches {bound:g}: "
+            f"the best is {agreements[best]:.2f} at layer {best}",
+            expected="a layer whose rebuilt direction orders benign text as the donor's does",
+            fix="lower replay.min_agreement, or see which layers match (conceptbasis inspect)",
+        )
+    return kept
 
 
 def surest_layer(agreements: Mapping[int, float], early_fraction: float, n_layers: int) -> int:

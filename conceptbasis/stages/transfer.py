@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from conceptbasis.core.features.matches import Matches
-from conceptbasis.edits.plan import NEARLY, plan_layers, surest_layer
+from conceptbasis.edits.plan import NEARLY, PLAN_KEYS, plan_layers, surest_layer
 from conceptbasis.methods.rebuilder import ROUTES, Choice, Rebuilder
 from conceptbasis.methods.routes import CODE_MAP, TRANSPORTED
 from conceptbasis.results.direction import DonorDirection
@@ -115,6 +115,6 @@ TRANSFER = Stage(
     config=(
         "transfer",
         "match.end_of_prompt_share",
-        *(f"replay.{key}" for key in ("directions", "layers", "mode", "early_fraction")),
+        *(f"replay.{key}" for key in PLAN_KEYS),
     ),
 )

@@ -50,6 +50,22 @@ def test_layers_that_are_edited_already_stay():
     assert plan_layers(AGREEMENTS, OWN, 8, edited=[4, 7, 9]).source == ((4, 4), (7, 7))
 
 
+@pytest.mark.parametrize("section", [SINGLE, OWN])
+def test_layers_that_are_not_sure_enough_are_not_edited(section):
+    sure = section.model_copy(update={"min_agreement": 0.6})
+    plan = plan_layers(AGREEMENTS, sure, 8)
+    assert plan.layers == (4, 5, 7)  # 0.6 itself is enough
+    assert plan_layers(AGREEMENTS, section, 8).layers == (2, 4, 5, 7)
+    # Layers that are edited already were chosen by the transfer's own agreement.
+    assert plan_layers(AGREEMENTS, sure, 8, edited=[2, 4]).layers == (2, 4)
+
+
+def test_no_sure_layer_is_an_error_that_names_the_best():
+    sure = OWN.model_copy(update={"min_agreement": 0.95})
+    with pytest.raises(InterventionError, match=r"the best is 0\.90 at layer 7"):
+        plan_layers(AGREEMENTS, sure, 8)
+
+
 def test_nothing_to_edit_is_an_error():
     early = OWN.model_copy(update={"layers": "early"})
     with pytest.raises(InterventionError, match="is edited by this transfer"):
