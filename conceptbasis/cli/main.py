@@ -47,6 +47,11 @@ COMMANDS = (
     ("intervene", "intervene:INTERVENE", "Show what one latent of a recipe does by itself."),
     ("replay", "replay:REPLAY", "Show the target's answers before and after a transfer."),
     (
+        "serve",
+        "serve:SERVE",
+        "Ask both models of a run on a local page, edit off and on, token by token.",
+    ),
+    (
         "capability",
         "capability:CAPABILITY",
         "Measure capability before and after a transfer: tasks, perplexity of texts.",

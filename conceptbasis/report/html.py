@@ -6,16 +6,12 @@ and logged. The one script in it filters and sorts atoms; a hash admits it and n
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptbasis.behaviors import find_behavior
 from conceptbasis.report import (
-    atom_browser,
     beside_verdict,
     edit_facts,
     recipe_tables,
@@ -25,6 +21,8 @@ from conceptbasis.report import (
 from conceptbasis.report.artifacts import PROVENANCE, RunFolder
 from conceptbasis.report.figures.theme import Figure, inline_svg, render
 from conceptbasis.report.inspection import Recipe, read_recipe
+from conceptbasis.report.pages import atom_browser
+from conceptbasis.report.pages.inline import read_inline, template
 from conceptbasis.report.table import MISSING, Table
 from conceptbasis.results.atoms import Stability
 from conceptbasis.results.direction import DonorDirection
@@ -79,7 +77,7 @@ def build_report(folder: Path, *, show_text: bool = False, reuse: bool = False) 
     if run.finished("fit") and run.finished("transfer"):
         recipe = read_recipe(folder, show_text=show_text)
     figures = {figure.name: _placed(folder, figure) for figure in draw(run, summary, recipe)}
-    page = _template().render(
+    page = template("conceptbasis.report", "template.html").render(
         key=key,
         title=f"{summary.donor.name} → {summary.target.name}",
         words=words,
@@ -156,24 +154,10 @@ def all_tables(run: RunFolder, summary: Summary, recipe: Recipe) -> dict[str, Ta
     }
 
 
-def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("conceptbasis.report", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("template.html")
-
-
 def _script() -> dict[str, Any]:
     """The script and the hash by which the page's own policy admits it."""
-    from markupsafe import Markup
-
-    text = resources.files("conceptbasis.report").joinpath("browser.js").read_text("utf-8")
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return {"script": Markup(text), "script_hash": f"sha256-{digest}"}
+    script = read_inline("conceptbasis.report", "browser.js")
+    return {"script": script.text, "script_hash": script.hash}
 
 
 def draw(run: RunFolder, summary: Summary, recipe: Recipe) -> list[Figure]:
