@@ -26,12 +26,14 @@ class NamedLatent:
     Args:
         latent: Its number in the SAE.
         label: What it stands for; None where stage `atoms` has not run.
+        note: What is to be known of the label, such as what shares it; empty without anything.
         coefficient: Its signed coefficient.
         peak: Its highest activation in the evidence, None where there is none.
     """
 
     latent: int
     label: str | None
+    note: str
     coefficient: float
     peak: float | None
 
@@ -56,7 +58,10 @@ def named_latents(recipe: Recipe, side: SideName) -> NamedLatents:
 def _named(latent: int, coefficient: float, evidence: Evidence | None) -> NamedLatent:
     label = label_of(evidence)
     peak = evidence.contexts[0].peak if evidence is not None and evidence.contexts else None
-    return NamedLatent(latent, None if label is None else str(label), coefficient, peak)
+    if label is None:
+        return NamedLatent(latent, None, "", coefficient, peak)
+    note = " ".join(part for part in (label.note, label.warning) if part)
+    return NamedLatent(latent, label.text, note, coefficient, peak)
 
 
 @dataclass(frozen=True)

@@ -49,11 +49,11 @@ const showFires = (panel, entry) => {
   for (const old of entry.shown.querySelectorAll(".fire, .more")) old.remove();
   for (const fire of here.slice(0, MOST)) {
     const [where, latent, activation] = fire;
-    const { label, coefficient, peak } = nameOf(side, fire);
+    const { label, note, coefficient, peak } = nameOf(side, fire);
     const text = `${latent} ${label ?? ""}`.trim();
     const chip = make("span", `fire${coefficient < 0 ? " less" : ""}`, `${text} ${activation.toFixed(1)}`);
     const highest = peak ? `, highest in the evidence ${peak.toFixed(1)}` : "";
-    chip.title = `${side} layer ${where}, latent ${text}, coefficient ${coefficient?.toFixed(2)}, ` +
+    chip.title = `${side} layer ${where}, latent ${text}${note ? ` ${note}` : ""}, coefficient ${coefficient?.toFixed(2)}, ` +
       `activation ${activation.toFixed(2)}${highest}`;
     entry.shown.append(chip);
   }

@@ -25,7 +25,7 @@ from conceptbasis.errors import ConceptBasisError, ConfigError
 from conceptbasis.serve.asking import Event, Question, Stopped, answer, parse_question
 from conceptbasis.serve.opening import ServedRun
 from conceptbasis.serve.page import Page, render_page
-from conceptbasis.serve.refusing import Refused, check_headers
+from conceptbasis.serve.denying import Denied, check_headers
 
 HOST = "127.0.0.1"
 _MOST_BYTES = 1 << 18
@@ -63,10 +63,10 @@ class Turns:
         """Waits for its turn.
 
         Raises:
-            Refused: The one before it takes too long.
+            Denied: The one before it takes too long.
         """
         if not self._lock.acquire(timeout=seconds):
-            raise Refused(
+            raise Denied(
                 409,
                 "another answer is still being written",
                 expected="one answer at a time",
@@ -151,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _check(self, token: str | None) -> None:
         check_headers(self.headers, self.server.server_port)
         if not self.server.knows(token):
-            raise Refused(
+            raise Denied(
                 403,
                 "the token is missing or wrong",
                 expected="the address as `conceptbasis serve` printed it",
@@ -161,14 +161,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _read_json(self) -> object:
         length = self.headers.get("Content-Length", "")
         if not length.isascii() or not length.isdigit() or int(length) > _MOST_BYTES:
-            raise Refused(
+            raise Denied(
                 413,
                 f"a body of {length[:20] or 'unknown'} bytes",
                 expected=f"at most {_MOST_BYTES} bytes, and their number in Content-Length",
                 fix="shorten the prompt",
             )
         if self.headers.get_content_type() != "application/json":
-            raise Refused(
+            raise Denied(
                 415,
                 f"a body of type {self.headers.get_content_type()}",
                 expected="application/json",
@@ -177,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             return json.loads(self.rfile.read(int(length)))
         except (ValueError, RecursionError) as error:
-            raise Refused(
+            raise Denied(
                 400, f"the body is no JSON ({error})", expected="a JSON object", fix="correct it"
             ) from error
 
@@ -223,9 +223,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Says what is refused; a page that was closed is no error."""
         try:
             yield
-        except Refused as refused:
-            self._begin(refused.status, "application/json; charset=utf-8")
-            self._send({"error": _described(refused)})
+        except Denied as denied:
+            self._begin(denied.status, "application/json; charset=utf-8")
+            self._send({"error": _described(denied)})
         except ConceptBasisError as error:
             self._begin(400, "application/json; charset=utf-8")
             self._send({"error": _described(error)})
@@ -255,8 +255,8 @@ def _described(error: ConceptBasisError) -> dict[str, str]:
     return {"what": error.what, "expected": error.expected, "fix": error.fix}
 
 
-def _no_such_page(path: str) -> Refused:
-    return Refused(
+def _no_such_page(path: str) -> Denied:
+    return Denied(
         404, f"there is nothing at {path[:60]}", expected="/, /ask or /stop", fix="open the page"
     )
 

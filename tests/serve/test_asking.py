@@ -1,4 +1,4 @@
-"""Answers of the page: those of `replay`, with what fires at each token; stopped, nothing is left."""
+"""Answers of the page: those of `replay`, with what fires at each token; nothing is left behind."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_who_comes_from_elsewhere_is_refused(server, headers, path):
         ({"body": b"\xff\xfe\x00"}, 400, "no JSON"),
         ({"body": b"[" * 100_000}, 400, "JSON"),
         ({"body": {**QUESTION, "strength": 7}}, 400, "strength is"),
-        ({"body": {**QUESTION, "prompt": "a\x00b"}}, 400, "the prompt"),
+        ({"body": {**QUESTION, "prompt": "a\ud800b"}}, 400, "the prompt"),
         ({"body": []}, 400, "a question of list"),
         ({"Content_Type": "text/plain"}, 415, "text/plain"),
         ({"Content_Length": None}, 413, "bytes"),

@@ -9,7 +9,7 @@ from conceptbasis.errors import ConceptBasisError
 _NAMES = ("127.0.0.1", "localhost")
 
 
-class Refused(ConceptBasisError):
+class Denied(ConceptBasisError):
     """A request that is not answered.
 
     Args:
@@ -32,7 +32,7 @@ def check_headers(headers: Message, port: int) -> None:
         port: Where this server listens.
 
     Raises:
-        Refused: with status 403.
+        Denied: with status 403.
     """
     hosts = [f"{name}:{port}" for name in _NAMES]
     given, origin = headers.get_all("Host", []), headers.get("Origin")
@@ -45,8 +45,8 @@ def check_headers(headers: Message, port: int) -> None:
         raise _foreign("Sec-Fetch-Site", site, "same-origin")
 
 
-def _foreign(name: str, found: str, expected: str) -> Refused:
-    return Refused(
+def _foreign(name: str, found: str, expected: str) -> Denied:
+    return Denied(
         403,
         f"a request with {name} {found[:60]!r}",
         expected=f"{expected}: this page answers its own machine and no other site",
