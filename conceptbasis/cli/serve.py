@@ -39,9 +39,12 @@ def _run(options: argparse.Namespace) -> None:
         check_device(options.device)
     run = ServedRun(options.folder, options.device, open_reporter(options))
     server = Server(run, options.port)
-    print(server.url, flush=True)
-    run.reporter.say("open this address in a browser of this machine; Ctrl-C ends it")
-    serve_until_stopped(server)
+
+    def announce() -> None:
+        print(server.url, flush=True)
+        run.reporter.say("open this address in a browser of this machine; Ctrl-C ends it")
+
+    serve_until_stopped(server, announce)
 
 
 SERVE = Command(_add, _run)

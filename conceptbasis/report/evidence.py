@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from conceptbasis.report.table import MISSING, Label
-from conceptbasis.results.atoms import Context, Evidence
+from conceptbasis.results.atoms import Ambiguity, Context, Evidence
 
 _HIGHEST = 0.05
 _THEMES = {"positive": "positive requests", "behavior": "the behavior itself"}
@@ -63,6 +63,22 @@ def facts(evidence: Evidence, gap: str) -> dict[str, str]:
         **_scope(evidence),
         "promotes": gap.join(evidence.promoted),
         "suppresses": gap.join(evidence.suppressed),
+    }
+
+
+def ambiguity_facts(found: Ambiguity | None, runner_up: Evidence | None) -> dict[str, str]:
+    """Whether a translation could as well have been another, and what that one does."""
+    if found is None:
+        return {}
+    if found.runner_up is None or found.gap is None:
+        return {"other target latents": "none correlates"}
+    rivals = ", ".join(map(str, found.rivals)) or "none"
+    gap = f"r lower by {found.gap.value:.2f} [{found.gap.low:.2f}, {found.gap.high:.2f}]"
+    label = f" ({label_of(runner_up)})" if runner_up else ""
+    same = f"cosine with the best {found.cosine:.2f}" if found.cosine is not None else MISSING
+    return {
+        "as good within noise": f"{rivals} of the next {found.n_compared} target latents",
+        "runner-up": f"{found.runner_up}{label}: {gap}; {same}",
     }
 
 

@@ -14,6 +14,7 @@ from conceptbasis.errors import ArtifactError
 from conceptbasis.report.artifacts import RunFolder
 from conceptbasis.report.evidence import Side
 from conceptbasis.results.atoms import (
+    Ambiguity,
     AtomPair,
     Atoms,
     Evidence,
@@ -54,6 +55,8 @@ class RecipeAtom:
         guard_overlap: Energy of the match in the guard.
         words_shared: Share of their words that both have.
         leave_one_out: What leaving it out changes.
+        ambiguity: How its match stands beside the next best.
+        runner_up: What the next best stands for.
         evidence: What it stands for; None where stage `atoms` has not run.
         target_evidence: What its match stands for.
     """
@@ -72,6 +75,8 @@ class RecipeAtom:
     guard_overlap: float | None
     words_shared: float | None
     leave_one_out: LeaveOneOut | None
+    ambiguity: Ambiguity | None
+    runner_up: Evidence | None
     evidence: Evidence | None
     target_evidence: Evidence | None
 
@@ -271,6 +276,8 @@ def _atom(
         guard_overlap=pair.guard_overlap if pair else None,
         words_shared=pair.words_shared if pair else None,
         leave_one_out=pair.leave_one_out if pair else None,
+        ambiguity=pair.ambiguity if pair else None,
+        runner_up=target.of(pair.ambiguity.runner_up if pair and pair.ambiguity else None),
         evidence=donor.of(atom.latent),
         target_evidence=target.of(atom.target_latent),
     )

@@ -15,7 +15,7 @@ import select
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,9 +23,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from conceptbasis.errors import ConceptBasisError, ConfigError
 from conceptbasis.serve.asking import Event, Question, Stopped, answer, parse_question
+from conceptbasis.serve.denying import Denied, check_headers
 from conceptbasis.serve.opening import ServedRun
 from conceptbasis.serve.page import Page, render_page
-from conceptbasis.serve.denying import Denied, check_headers
 
 HOST = "127.0.0.1"
 _MOST_BYTES = 1 << 18
@@ -267,9 +267,15 @@ def _is_gone(connection: socket.socket) -> bool:
     return bool(readable) and connection.recv(1, socket.MSG_PEEK) == b""
 
 
-def serve_until_stopped(server: Server) -> None:
-    """Serves until Ctrl-C."""
+def serve_until_stopped(server: Server, announce: Callable[[], None]) -> None:
+    """Serves until Ctrl-C.
+
+    Args:
+        server: The server.
+        announce: Says where; what comes while it does so ends the server, too.
+    """
     try:
+        announce()
         server.serve_forever(poll_interval=0.2)
     except KeyboardInterrupt:
         print("closed", file=sys.stderr)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from conceptbasis.report.evidence import facts, label_of, place_of
+from conceptbasis.report.evidence import ambiguity_facts, facts, label_of, place_of
 from conceptbasis.report.inspection import RecipeAtom, RecipeLayer
 from conceptbasis.report.recipe_tables import span
 from conceptbasis.report.table import MISSING, format_number
@@ -95,6 +95,7 @@ def _facts(atom: RecipeAtom) -> list[tuple[str, str]]:
         ("words both sides have", format_number(atom.words_shared)),
         ("cosine without it", format_number(left.cosine if left else None)),
         ("agreement without it", f"{left.agreement:+.2f}" if left else MISSING),
+        *ambiguity_facts(atom.ambiguity, atom.runner_up).items(),
     ]
 
 
