@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from conceptbasis.report.table import MISSING, Label
-from conceptbasis.results.atoms import Ambiguity, Context, Evidence
+from conceptbasis.results.atoms import Ambiguity, Context, Evidence, Flow, MeasuredFlow
 
 _HIGHEST = 0.05
 _THEMES = {"positive": "positive requests", "behavior": "the behavior itself"}
@@ -14,18 +14,51 @@ _SHOWN_SHARE, _SHOWN_SHARES = 0.01, 5
 
 
 @dataclass(frozen=True)
+class OwnEvidence(Evidence):
+    """Evidence under a label of one's own.
+
+    Args:
+        automatic: The label that was made from the evidence.
+    """
+
+    automatic: str = ""
+
+
+@dataclass(frozen=True)
 class Side:
-    """Evidence of one side of a layer, redacted unless text is asked for."""
+    """Evidence of one side of a layer, redacted unless text is asked for.
+
+    Args:
+        entries: The evidence.
+        show_text: Whether hidden text is shown.
+        own: Labels of one's own by latent.
+    """
 
     entries: Sequence[Evidence]
     show_text: bool
+    own: Mapping[int, str]
 
     def of(self, latent: int | None) -> Evidence | None:
         """The evidence of a latent, None without any."""
         found = next((e for e in self.entries if e.latent == latent), None)
+        if found is not None and found.latent in self.own:
+            label = {"label": self.own[found.latent], "automatic": str(label_of(found))}
+            found = OwnEvidence(**{**vars(found), **label, "collides": False})
         if found is None or self.show_text:
             return found
         return replace(found, contexts=tuple(redact_context(c) for c in found.contexts))
+
+
+@dataclass(frozen=True)
+class ShownFlow:
+    """A concept over layers, and what was measured without it and with it alone."""
+
+    flow: Flow
+    measured: MeasuredFlow | None
+
+    def weight_at(self, layer: int) -> float:
+        """What its atoms weigh at one target layer, 0 where it has none."""
+        return float(sum(a.coefficient for a in self.flow.atoms if a.target == layer))
 
 
 def redact_context(context: Context) -> Context:
@@ -46,6 +79,13 @@ def label_of(evidence: Evidence | None) -> Label | None:
         f"(shared label; {apart})" if evidence.collides else "",
         "(one template)" if evidence.template_bound else "",
     )
+
+
+def how_labelled(evidence: Evidence) -> str:
+    """Who made the label."""
+    if isinstance(evidence, OwnEvidence):
+        return f"your own label; automatic: {evidence.automatic}"
+    return "automatic label"
 
 
 def facts(evidence: Evidence, gap: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ from conceptbasis.report import (
 from conceptbasis.report.artifacts import PROVENANCE, RunFolder
 from conceptbasis.report.figures.theme import Figure, inline_svg, render
 from conceptbasis.report.inspection import Recipe, read_recipe
+from conceptbasis.report.own_labels import LABELS
 from conceptbasis.report.pages import atom_browser
 from conceptbasis.report.pages.inline import read_inline, template
 from conceptbasis.report.table import MISSING, Table
@@ -107,7 +108,12 @@ _ROOMS = ("report", "behaviors", "methods", "evaluation", "results")
 
 def _key(folder: Path) -> str:
     """Hash of all that a report is made from: files of the run, and the code that draws it."""
-    files = [folder / SUMMARY, folder / CONFIG, *sorted(folder.glob(f"*/{PROVENANCE}"))]
+    files = [
+        folder / SUMMARY,
+        folder / CONFIG,
+        folder / LABELS,
+        *sorted(folder.glob(f"*/{PROVENANCE}")),
+    ]
     made_from = [(f.parent.name, file_hash(f)) for f in files if f.exists()]
     package = Path(__file__).parents[1]
     rooms = [(room, kind) for room in _ROOMS for kind in ("py", "html", "js")]

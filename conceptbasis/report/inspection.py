@@ -12,17 +12,16 @@ from pathlib import Path
 from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.errors import ArtifactError
 from conceptbasis.report.artifacts import RunFolder
-from conceptbasis.report.evidence import Side
+from conceptbasis.report.evidence import ShownFlow, Side
+from conceptbasis.report.own_labels import OwnLabels, labels_at, read_labels
 from conceptbasis.results.atoms import (
     Ambiguity,
     AtomPair,
     Atoms,
     Evidence,
-    Flow,
     FlowEffects,
     LayerAtoms,
     LeaveOneOut,
-    MeasuredFlow,
 )
 from conceptbasis.results.recipe import (
     DonorAtom,
@@ -111,18 +110,6 @@ class RecipeLayer:
 
 
 @dataclass(frozen=True)
-class ShownFlow:
-    """A concept over layers, and what was measured without it and with it alone."""
-
-    flow: Flow
-    measured: MeasuredFlow | None
-
-    def weight_at(self, layer: int) -> float:
-        """What its atoms weigh at one target layer, 0 where it has none."""
-        return float(sum(a.coefficient for a in self.flow.atoms if a.target == layer))
-
-
-@dataclass(frozen=True)
 class Recipe:
     """A recipe as readers see it.
 
@@ -165,9 +152,12 @@ def read_recipe(
     transfer = read_result(folder / "transfer", Transfer, tensors=False)
     atoms = run.read("atoms", Atoms)
     known = {row.target: row for row in atoms.layers} if atoms else {}
+    own = read_labels(folder)
     rows = _narrowed(folder, sorted(transfer.layers, key=lambda row: row.target), layer, atom)
     layers = tuple(
-        _layer(_fitted(folder, recipes, row.target), row, known.get(row.target), atom, show_text)
+        _layer(
+            _fitted(folder, recipes, row.target), row, known.get(row.target), atom, (own, show_text)
+        )
         for row in rows
     )
     shared = transfer.plan.shared
@@ -216,11 +206,13 @@ def _layer(
     row: LayerTransfer,
     known: LayerAtoms | None,
     atom: int | None,
-    show_text: bool,
+    shown: tuple[OwnLabels, bool],
 ) -> RecipeLayer:
     """Joins a layer's fit, transfer and evidence; narrowed to an atom and its match."""
-    donor = Side(known.donor_latents if known else (), show_text)
-    target = Side(known.target_latents if known else (), show_text)
+    own, show_text = shown
+    mine = (labels_at(own, "donor", row.donor), labels_at(own, "target", row.target))
+    donor = Side(known.donor_latents if known else (), show_text, mine[0])
+    target = Side(known.target_latents if known else (), show_text, mine[1])
     fitted = {a.latent: a for a in recipe.atoms}
     pairs = {a.latent: a for a in known.atoms} if known else {}
     total = sum(abs(a.coefficient) for a in row.donor_atoms)
