@@ -40,8 +40,10 @@ def read_labels(folder: Path) -> OwnLabels:
     if not path.exists():
         return {}
     found: dict[Labelled, str] = {}
-    for side, layers in load_yaml(path).items():
-        _require(side in _SIDES, path, f"the side {side!r}")
+    for name, layers in load_yaml(path).items():
+        side = next((side for side in _SIDES if side == name), None)
+        if side is None:
+            raise _malformed(path, f"the side {name!r}")
         _require(isinstance(layers, dict), path, f"{side}: {layers!r}")
         for layer, latents in layers.items():
             _require(_is_number(layer), path, f"the layer {layer!r} of the {side}")
@@ -69,12 +71,16 @@ def _is_label(text: str) -> bool:
 
 def _require(holds: bool, path: Path, what: str) -> None:
     if not holds:
-        raise ConfigError(
-            f"{path} holds {what}",
-            expected="`side: {layer: {latent: text}}` with donor or target, numbers from 0, and "
-            f"texts of one line of at most {_LONGEST} characters",
-            fix="correct the file, or take the line out and use `conceptbasis inspect --label`",
-        )
+        raise _malformed(path, what)
+
+
+def _malformed(path: Path, what: str) -> ConfigError:
+    return ConfigError(
+        f"{path} holds {what}",
+        expected="`side: {layer: {latent: text}}` with donor or target, numbers from 0, and "
+        f"texts of one line of at most {_LONGEST} characters",
+        fix="correct the file, or take the line out and use `conceptbasis inspect --label`",
+    )
 
 
 def write_label(folder: Path, which: Labelled, text: str) -> Path:
