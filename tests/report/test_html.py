@@ -96,6 +96,22 @@ def page(source: str) -> Page:
     return Page(source)
 
 
+def test_rates_stand_beside_those_corrected_for_the_judge(tmp_path: Path) -> None:
+    from conceptbasis.judges.phrases import PHRASES
+    from conceptbasis.report.run_tables import corrected, judges
+
+    table = judges(make_summary())
+    names = table.head
+    assert names == ["condition", "phrases", "first_token", "phrases, corrected"]
+    rates = {c.name: c.figures.judges["phrases"] for c in make_summary().conditions}
+    rows = table.rows
+    assert [row[-1] for row in rows] == [corrected(rates[row[0]], PHRASES.error) for row in rows]
+    assert any(row[-1].value != rates[row[0]].interval.value for row in rows)
+    page = build_report(write_run(tmp_path / "run")).read_text()
+    assert "phrases, corrected" in page
+    assert "Rogan and Gladen 1978" in page
+
+
 def test_is_self_contained_and_small(source: str, page: Page) -> None:
     assert len(source.encode()) < 2_000_000
     assert not {"link", "img", "iframe"} & {tag for tag, _ in page.tags}
