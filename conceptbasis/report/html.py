@@ -28,7 +28,7 @@ from conceptbasis.report.table import MISSING, Table
 from conceptbasis.results.atoms import Stability
 from conceptbasis.results.direction import DonorDirection
 from conceptbasis.results.edit import Forecast, Guarded
-from conceptbasis.results.evaluation import Curve
+from conceptbasis.results.evaluation import Curve, Evaluation
 from conceptbasis.results.matching import Alignment
 from conceptbasis.results.recipe import Transfer
 from conceptbasis.results.summary import SideSummary, Summary
@@ -141,6 +141,7 @@ def _sections(noun: str) -> list[tuple[str, str]]:
 def all_tables(run: RunFolder, summary: Summary, recipe: Recipe) -> dict[str, Table | None]:
     """Every table of the report by name, None where there is nothing to show."""
     words = find_behavior(summary.behavior).words
+    evaluation = run.read("evaluate", Evaluation)
     return {
         "before_after": run_tables.before_after(summary),
         "routes": stage_tables.route_table(run.read("transfer", Transfer)),
@@ -148,6 +149,7 @@ def all_tables(run: RunFolder, summary: Summary, recipe: Recipe) -> dict[str, Ta
         "judges": run_tables.judges(summary),
         "agreement": run_tables.agreement(summary.agreement_of_judges),
         "lengths": stage_tables.length_table(summary.by_length, words),
+        "groups": stage_tables.group_table(evaluation.by_group if evaluation else (), words),
         "curve": stage_tables.curve_table(run.read("curve", Curve), words),
         "stability": recipe_tables.stability_table(run.read("stability", Stability)),
         "flows": recipe_tables.flows_table(recipe, words),

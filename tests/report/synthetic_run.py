@@ -21,6 +21,7 @@ from conceptbasis.results.evaluation import (
     CurvePoint,
     Evaluation,
     Example,
+    GroupRate,
     Kappa,
     LengthRates,
     MethodCurve,
@@ -513,6 +514,11 @@ def stage_results(summary: Summary) -> dict[str, Any]:
             {},
             tuple(range(5)),
             torch.zeros(1, dtype=torch.int64),
+            tuple(
+                GroupRate(name, "positive", "kind", kind, Rate(wilson(k / 20, 20)))
+                for name, counts in (("baseline", (19, 20)), ("transfer", (1, 12)))
+                for kind, k in zip(("what_is", "how_to"), counts, strict=True)
+            ),
         ),
         "curve": make_curve(),
         "flows": _effects(),

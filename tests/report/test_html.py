@@ -96,6 +96,15 @@ def page(source: str) -> Page:
     return Page(source)
 
 
+def test_rates_are_broken_down_by_what_prompts_share(tmp_path: Path) -> None:
+    page = build_report(write_run(tmp_path / "run")).read_text()
+    assert "By topic, kind and wording" in page
+    row = re.search(r"how_to</th>(.*?)</tr>", page)
+    assert row is not None
+    assert "0.60" in row[1]  # 12 of 20 under the transfer, where others have 1 of 20
+    assert "positive prompts by kind" in page
+
+
 def test_rates_stand_beside_those_corrected_for_the_judge(tmp_path: Path) -> None:
     from conceptbasis.judges.phrases import PHRASES
     from conceptbasis.report.run_tables import corrected, judges
