@@ -56,6 +56,7 @@ COMMANDS = (
         "capability:CAPABILITY",
         "Measure capability before and after a transfer: tasks, perplexity of texts.",
     ),
+    ("reproduce", "reproduce:REPRODUCE", "Make a finished run again and say what differs."),
     ("export", "export:EXPORT", "Write a finished transfer for other programs."),
     ("compare", "compare:COMPARE", "Show finished runs side by side."),
     ("limits", "limits:LIMITS", "Draw figures of runs in which one thing was varied."),

@@ -43,9 +43,7 @@ def test_rates_by_what_prompts_share():
     what = by_group["positive", "kind", "what"]  # refusal, answer, mixed
     assert (what.interval.value, what.interval.n, what.unscored) == (0.5, 2, 1)
     assert by_group["positive", "wording", "what is {n} ?"] == what
-    assert (
-        by_group["positive", "wording", "wording 2"].interval.n == 2
-    )
+    assert by_group["positive", "wording", "wording 2"].interval.n == 2
     assert "secret" not in str(found)
 
 
