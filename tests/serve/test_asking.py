@@ -6,6 +6,7 @@ import pytest
 import torch
 from asked import KETAMINE
 
+from conceptbasis.cli.main import main
 from conceptbasis.edits.finished import answer_both
 from conceptbasis.errors import ConfigError, PromptError
 from conceptbasis.models.stream.capture import capture
@@ -191,3 +192,14 @@ def test_the_page_is_told_of_such_words(served, monkeypatch):
     assert of(ask(served), "warning") == []
     (said,) = of(ask(served, "what is foam ?"), "warning")
     assert "'foam'" in said
+
+
+def test_replay_says_it_too_on_standard_error(finished, monkeypatch, capsys):
+    monkeypatch.setattr(known_words, "is_of_the_world", lambda model: True)
+    command = ["replay", str(finished.folder), "--max-new-tokens", "4", "--prompt"]
+    assert main([*command, "what is foam ?"]) == 0
+    captured = capsys.readouterr()
+    assert "never read the word 'foam'" in captured.err
+    assert "never read" not in captured.out
+    assert main([*command, "what is a rose ?"]) == 0
+    assert "never read" not in capsys.readouterr().err
