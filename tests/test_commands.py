@@ -213,7 +213,8 @@ def test_every_command_has_a_file_and_answers_for_help(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     names = (
-        "demo transfer train-saes audit inspect intervene replay capability export compare limits"
+        "demo transfer train-saes audit inspect intervene replay serve capability reproduce "
+        "export compare limits"
     )
     assert [name for name, _, _ in COMMANDS] == [*names.split(), "doctor", "report", "organisms"]
     for name, _, text in COMMANDS:

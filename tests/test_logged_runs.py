@@ -21,8 +21,8 @@ from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.errors import ConceptBasisError, ConfigError
 from conceptbasis.evaluation.metrics import RunView, flat_figures, unflatten, view_of
 from conceptbasis.report.artifacts import RunFolder
+from conceptbasis.report.compared.runs import compare
 from conceptbasis.report.logged_series import logged_series
-from conceptbasis.report.runs_compared import compare
 from conceptbasis.report.table import terminal
 from conceptbasis.results.summary import Summary, Verdict
 from conceptbasis.runs.storage import to_json

@@ -300,7 +300,7 @@ def test_conditions_are_read_as_they_come_and_old_ones_are_not(tmp_path: Path) -
 def test_conditions_are_logged_before_the_stage_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from conceptbasis.cli.transfer_log import TransferLog
+    from conceptbasis.cli.logs.transfer import TransferLog
     from conceptbasis.config.model import ModelConfig
     from conceptbasis.config.run import RunConfig
     from conceptbasis.runs.progress import Reporter

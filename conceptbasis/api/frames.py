@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,13 @@ from conceptbasis.evaluation.metrics import Figures, value_of
 from conceptbasis.report.artifacts import RunFolder
 from conceptbasis.report.evidence import facts, redact_context
 from conceptbasis.report.inspection import RecipeAtom, RecipeLayer, read_recipe
+from conceptbasis.report.own_labels import Labelled, OwnLabels, read_labels
 from conceptbasis.results.atoms import Atoms, Evidence, LayerAtoms
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from conceptbasis.results.harvest import SideName
     from conceptbasis.results.summary import Summary
 
 RECIPE = (
@@ -89,15 +92,20 @@ def _atom(layer: RecipeLayer, atom: RecipeAtom) -> tuple[object, ...]:
 
 def atoms_frame(folder: Path) -> DataFrame:
     """One row per latent of the recipe, on both sides, with what it stands for."""
-    found = RunFolder(folder).read("atoms", Atoms)
-    return frame(ATOMS, (row for layer in found.layers for row in _latents(layer)) if found else ())
+    found, own = RunFolder(folder).read("atoms", Atoms), read_labels(folder)
+    layers = found.layers if found else ()
+    return frame(ATOMS, (row for layer in layers for row in _latents(layer, own)))
 
 
-def _latents(layer: LayerAtoms) -> Iterator[tuple[object, ...]]:
-    sides = {"donor": layer.donor_latents, "target": layer.target_latents}
-    for side, latents in sides.items():
+def _latents(layer: LayerAtoms, own: OwnLabels) -> Iterator[tuple[object, ...]]:
+    sides: tuple[tuple[SideName, int, Sequence[Evidence]], ...] = (
+        ("donor", layer.donor, layer.donor_latents),
+        ("target", layer.target, layer.target_latents),
+    )
+    for side, at, latents in sides:
         for evidence in latents:
-            yield (layer.target, layer.donor, side, *_evidence(evidence))
+            label = own.get(Labelled(side, at, evidence.latent), evidence.label)
+            yield (layer.target, layer.donor, side, *_evidence(replace(evidence, label=label)))
 
 
 def _evidence(found: Evidence) -> tuple[object, ...]:

@@ -24,7 +24,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from conceptbasis.cli.small_log import SmallLog
+    from conceptbasis.cli.logs.small import SmallLog
     from conceptbasis.config.model import as_model_config
     from conceptbasis.evaluation.audit import audit_model
     from conceptbasis.report.model_tables import audit_tables, logged_audit, logged_sweep

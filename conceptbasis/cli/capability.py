@@ -33,7 +33,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from conceptbasis.cli.finished import open_finished
-    from conceptbasis.cli.small_log import SmallLog
+    from conceptbasis.cli.logs.small import SmallLog
     from conceptbasis.config.prompts import SourceSection
     from conceptbasis.data.sources import read_prompts
     from conceptbasis.errors import ConfigError

@@ -27,7 +27,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> None:
     from conceptbasis.errors import ConfigError
     from conceptbasis.evaluation.metrics import view_of
-    from conceptbasis.report.runs_compared import compare, overview, tidy
+    from conceptbasis.report.compared.runs import compare, overview, tidy
     from conceptbasis.report.table import as_csv, as_json, latex, markdown, terminal
     from conceptbasis.runs.files import check_run_folder
     from conceptbasis.runs.summary import read_summary

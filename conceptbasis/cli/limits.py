@@ -22,7 +22,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from conceptbasis.cli.small_log import SmallLog
+    from conceptbasis.cli.logs.small import SmallLog
     from conceptbasis.config.run import TrackingSection
     from conceptbasis.report.limits import logged_limits, write_limits
     from conceptbasis.report.logged import logged_images

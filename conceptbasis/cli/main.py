@@ -47,10 +47,16 @@ COMMANDS = (
     ("intervene", "intervene:INTERVENE", "Show what one latent of a recipe does by itself."),
     ("replay", "replay:REPLAY", "Show the target's answers before and after a transfer."),
     (
+        "serve",
+        "serve:SERVE",
+        "Ask both models of a run on a local page, edit off and on, token by token.",
+    ),
+    (
         "capability",
         "capability:CAPABILITY",
         "Measure capability before and after a transfer: tasks, perplexity of texts.",
     ),
+    ("reproduce", "reproduce:REPRODUCE", "Make a finished run again and say what differs."),
     ("export", "export:EXPORT", "Write a finished transfer for other programs."),
     ("compare", "compare:COMPARE", "Show finished runs side by side."),
     ("limits", "limits:LIMITS", "Draw figures of runs in which one thing was varied."),

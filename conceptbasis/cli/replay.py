@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from conceptbasis.cli.command import Command, add_folder, console, say_next
+from conceptbasis.cli.command import Command, add_folder, console, open_reporter, say_next
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
@@ -37,9 +37,21 @@ def _run(options: argparse.Namespace) -> None:
     prompts, names = [p.text for p in asked], [p.name for p in asked]
     longest = options.max_new_tokens
     check_prompts(loaded, prompts, names, answer=longest, key="--max-new-tokens")
+    _warn_of_words(options, asked)
     rows = answer_both(loaded, intervention, prompts, max_new_tokens=longest)
     console().print(terminal(answers_table([p.shown for p in asked], *rows)))
     say_next(options, "the recipe behind it", "inspect", options.folder)
+
+
+def _warn_of_words(options: argparse.Namespace, asked: list[_Asked]) -> None:
+    """Says which words an organism has never read; nothing else tells an answer to them apart."""
+    from conceptbasis.organisms.known_words import warn_of_words
+    from conceptbasis.runs.settings import read_settings
+
+    model, _ = read_settings(options.folder)
+    warning = warn_of_words({model.name: model.model}, " ".join(p.text for p in asked))
+    if warning is not None:
+        open_reporter(options).say(f"warning: {warning}")
 
 
 class _Asked(NamedTuple):

@@ -47,13 +47,12 @@ def _run(options: argparse.Namespace) -> None:
     loaded = open_model(model, config.device, reporter)
     with log:
         saes = add_saes(model, loaded, suite, reporter, out=options.out, log=log).saes
-    if not options.quiet:
-        console().print(terminal(quality_table(model.name, saes.quality, saes.left_out)))
-        print(f"SAEs of {model.name}: {saes.folder or 'from a release'}")
-        if log.where:
-            print(log.where, file=sys.stderr)
-        example = ("transfer", "A.yaml", "B.yaml")
-        say_next(options, "a transfer between two models", *example)
+    # Results, which --quiet prints too.
+    console().print(terminal(quality_table(model.name, saes.quality, saes.left_out)))
+    print(f"SAEs of {model.name}: {saes.folder or 'from a release'}")
+    if log.where and not options.quiet:
+        print(log.where, file=sys.stderr)
+    say_next(options, "a transfer between two models", "transfer", "A.yaml", "B.yaml")
 
 
 TRAIN_SAES = Command(_add, _run, computes=True)

@@ -91,7 +91,7 @@ _Configs: TypeAlias = "tuple[ModelConfig, ModelConfig, RunConfig]"
 def _transfer(
     options: argparse.Namespace, configs: _Configs, out: Path, reporter: Reporter
 ) -> None:
-    from conceptbasis.cli.transfer_log import TransferLog
+    from conceptbasis.cli.logs.transfer import TransferLog
     from conceptbasis.pipeline import run_pipeline
     from conceptbasis.report.html import build_report
     from conceptbasis.tracking.saes import SaeLog

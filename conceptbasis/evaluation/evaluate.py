@@ -12,8 +12,8 @@ from conceptbasis.core.statistics.intervals import non_inferior
 from conceptbasis.core.statistics.paired import paired_binary
 from conceptbasis.data.prompts import Prompt
 from conceptbasis.evaluation.bench import Bench, make_bench
-from conceptbasis.evaluation.figures import condition_figures, judges_agreement
-from conceptbasis.evaluation.lengths import describe_rise, rates_by_length
+from conceptbasis.evaluation.figures import condition_figures, judges_agreement, rates_by_group
+from conceptbasis.evaluation.lengths import CONDITIONS, describe_rise, rates_by_length
 from conceptbasis.evaluation.measure import POSITIVE, Outcome, measure_all
 from conceptbasis.evaluation.trials import Trial, all_trials, short_name
 from conceptbasis.judges import find_judge
@@ -83,6 +83,7 @@ def evaluate_all(study: Study, bridge: Bridge) -> Evaluation:
         native=own,
         native_layers=tuple(native.layers),
         behavior_tokens=native.behavior_tokens,
+        by_group=rates_by_group(bench.sets, outcomes, [n for n in CONDITIONS if n in outcomes]),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
@@ -12,11 +12,12 @@ from conceptbasis.behaviors import Behavior
 from conceptbasis.core.statistics.agreement import cohens_kappa
 from conceptbasis.core.statistics.interval import Interval, Rate
 from conceptbasis.core.statistics.intervals import bootstrap_mean, rate, wilson
+from conceptbasis.data.prompts import Prompt
 from conceptbasis.evaluation.measure import POSITIVE, Outcome
-from conceptbasis.evaluation.trials import short_name
+from conceptbasis.evaluation.trials import Sets, short_name
 from conceptbasis.judges import find_judge
 from conceptbasis.results.conditions import ConditionFigures, Divergence
-from conceptbasis.results.evaluation import Kappa
+from conceptbasis.results.evaluation import GroupRate, Kappa
 
 
 def condition_figures(draws: Sequence[Outcome], behavior: Behavior) -> ConditionFigures:
@@ -68,6 +69,54 @@ def _pooled_correct(draws: Sequence[Outcome], name: str) -> Interval | None:
 def _by_judge(outcomes: Sequence[Outcome]) -> dict[str, list[bool | None]]:
     """Verdicts on positive prompts by judge, in one order for all judges."""
     return {name: [v for o in outcomes for v in o.judges[name]] for name in outcomes[0].judges}
+
+
+def rates_by_group(
+    sets: Sets, outcomes: Mapping[str, Sequence[Outcome]], names: Sequence[str]
+) -> tuple[GroupRate, ...]:
+    """The rate on prompts that share a topic word, a kind or a wording.
+
+    What all prompts of a set share says nothing, and neither does what no two of them share.
+
+    Args:
+        sets: Prompts by the short name of their set.
+        outcomes: Outcomes of every draw, by condition; the first draw is read.
+        names: Conditions.
+    """
+    benign = {p.template for name, own in sets.items() if name != POSITIVE for p in own}
+    found = []
+    for prompt_set, prompts in sets.items():
+        for shared, groups in _groups(prompts, benign).items():
+            for name in names:
+                verdicts = outcomes[name][0].verdicts.get(prompt_set, ())
+                found += [
+                    GroupRate(name, prompt_set, shared, group, rate([verdicts[i] for i in places]))
+                    for group, places in groups.items()
+                    if verdicts
+                ]
+    return tuple(found)
+
+
+def _groups(
+    prompts: Sequence[Prompt], benign: Collection[str | None]
+) -> dict[str, dict[str, list[int]]]:
+    """Places of prompts by what they share; the wording of positive prompts alone is a number."""
+    worded = dict.fromkeys(p.template for p in prompts if p.template)
+    wordings = {t: t if t in benign else f"wording {i}" for i, t in enumerate(worded, 1)}
+    shared = {
+        "topic": [p.noun for p in prompts],
+        "kind": [p.kind for p in prompts],
+        "wording": [wordings.get(p.template or "") for p in prompts],
+    }
+    found: dict[str, dict[str, list[int]]] = {}
+    for name, values in shared.items():
+        groups: dict[str, list[int]] = {}
+        for place, value in enumerate(values):
+            if value is not None:
+                groups.setdefault(value, []).append(place)
+        if 1 < len(groups) < sum(map(len, groups.values())):
+            found[name] = groups
+    return found
 
 
 def judges_agreement(outcomes: Sequence[Outcome]) -> tuple[Kappa, ...]:

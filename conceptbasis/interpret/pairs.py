@@ -13,7 +13,7 @@ from conceptbasis.errors import NumericsError
 from conceptbasis.interpret.evidence import View, find_evidence
 from conceptbasis.interpret.labels import shared_words
 from conceptbasis.methods.rebuilder import Rebuilder
-from conceptbasis.results.atoms import AtomPair, LayerAtoms, LeaveOneOut
+from conceptbasis.results.atoms import Ambiguity, AtomPair, LayerAtoms, LeaveOneOut
 from conceptbasis.results.direction import DonorDirection
 from conceptbasis.results.edit import Guarded
 from conceptbasis.results.harvest import Harvest, SideName
@@ -29,6 +29,7 @@ def layer_atoms(
     row: LayerTransfer,
     guarded: Guarded,
     left_out: Mapping[int, LeaveOneOut],
+    ambiguous: Mapping[int, Ambiguity],
 ) -> LayerAtoms:
     """Evidence of one layer: latents of both sides, and the pairs of the recipe.
 
@@ -39,10 +40,13 @@ def layer_atoms(
         row: The transferred recipe.
         guarded: The guard that was tried.
         left_out: By donor latent, what leaving it out changes.
+        ambiguous: By donor latent, how its match stands beside the next best.
     """
     matched = [atom.target_latent for atom in row.donor_atoms]
     donor = [atom.latent for atom in row.donor_atoms]
-    target = [m for m in matched if m is not None] + [atom.latent for atom in row.target_atoms]
+    next_best = [found.runner_up for found in ambiguous.values()]
+    target = [m for m in (*matched, *next_best) if m is not None]
+    target += [atom.latent for atom in row.target_atoms]
     own = find_evidence(study, harvest, "donor", row.donor, donor, views["donor"])
     unique = list(dict.fromkeys(target))
     other = find_evidence(study, harvest, "target", row.target, unique, views["target"])
@@ -57,6 +61,7 @@ def layer_atoms(
                 () if atom.target_latent is None else words[atom.target_latent],
             ),
             left_out.get(atom.latent),
+            ambiguous.get(atom.latent),
         )
         for atom, found in zip(row.donor_atoms, own, strict=True)
     )

@@ -38,6 +38,23 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class JudgeError:
+    """What a judge says of answers whose kind is known, and that it was not fitted to.
+
+    Answers that it does not score count in neither, as they count in no rate.
+
+    Args:
+        sensitivity: Of scored answers that show the behavior: (said to show it, of).
+        specificity: Of scored answers that do not: (said not to, of).
+        measured_on: What these answers are, for readers.
+    """
+
+    sensitivity: tuple[int, int]
+    specificity: tuple[int, int]
+    measured_on: str
+
+
+@dataclass(frozen=True)
 class Judge:
     """One judge; each is a file of `judges/` and a row of the registry.
 
@@ -49,6 +66,7 @@ class Judge:
         read: What one answer is, one of `kinds`; None for a judge that knows verdicts only.
         kinds: Every kind of answer with its verdict.
         behavior: The only behavior that it knows; None for a judge of any.
+        error: How often it errs; None where nobody has measured it.
     """
 
     name: str
@@ -58,6 +76,7 @@ class Judge:
     read: Callable[[str], str] | None = None
     kinds: Mapping[str, Verdict] = field(default_factory=dict)
     behavior: str | None = None
+    error: JudgeError | None = None
 
     def can_read(self, answers: Answers) -> bool:
         """Whether all that the judge needs is there."""

@@ -10,7 +10,7 @@ import re
 from types import ModuleType
 from typing import Literal, get_args
 
-from conceptbasis.judges.base import Answers, Judge, Verdict
+from conceptbasis.judges.base import Answers, Judge, JudgeError, Verdict
 from conceptbasis.judges.normalise import (
     is_degenerate,
     is_empty,
@@ -119,4 +119,6 @@ PHRASES = Judge(
     read_answer,
     {kind: VERDICTS.get(kind) for kind in KINDS},
     "refusal",
+    # A test counts again. One author wrote the answers, so that others may be read worse.
+    JudgeError((301, 307), (211, 214), "held-out answers of our own (docs/method.md)"),
 )

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from conceptbasis.report.evidence import facts, label_of, place_of
+from conceptbasis.report.evidence import ambiguity_facts, facts, how_labelled, label_of, place_of
 from conceptbasis.report.inspection import Recipe, RecipeAtom, RecipeLayer
 from conceptbasis.report.recipe_tables import (
     density,
@@ -168,11 +168,16 @@ def _atoms_in_full(layer: RecipeLayer, console: Console) -> Iterator[RenderableT
                 yield Text(f"{name}: no evidence (stage atoms has not run)", style="dim")
             else:
                 yield _evidence(name, evidence, coloured=console.is_terminal)
-        yield Text(f"share of words that both sides have: {format_number(atom.words_shared)}\n")
+        yield Text(f"share of words that both sides have: {format_number(atom.words_shared)}")
+        for name, said in ambiguity_facts(atom.ambiguity, atom.runner_up).items():
+            yield Text(f"{name}: {said}")
+        yield Text("")
 
 
 def _evidence(name: str, evidence: Evidence, *, coloured: bool) -> RenderableType:
-    title = Text(f"{name}: ", style="bold").append(f"{label_of(evidence)} (automatic label)")
+    title = Text(f"{name}: ", style="bold").append(
+        f"{label_of(evidence)} ({how_labelled(evidence)})"
+    )
     grid = RichTable.grid(padding=(0, 1, 0, 0))
     grid.add_column(no_wrap=True, style="dim")
     grid.add_column()

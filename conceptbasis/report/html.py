@@ -6,16 +6,12 @@ and logged. The one script in it filters and sorts atoms; a hash admits it and n
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptbasis.behaviors import find_behavior
 from conceptbasis.report import (
-    atom_browser,
     beside_verdict,
     edit_facts,
     recipe_tables,
@@ -25,11 +21,14 @@ from conceptbasis.report import (
 from conceptbasis.report.artifacts import PROVENANCE, RunFolder
 from conceptbasis.report.figures.theme import Figure, inline_svg, render
 from conceptbasis.report.inspection import Recipe, read_recipe
+from conceptbasis.report.own_labels import LABELS
+from conceptbasis.report.pages import atom_browser
+from conceptbasis.report.pages.inline import read_inline, template
 from conceptbasis.report.table import MISSING, Table
 from conceptbasis.results.atoms import Stability
 from conceptbasis.results.direction import DonorDirection
 from conceptbasis.results.edit import Forecast, Guarded
-from conceptbasis.results.evaluation import Curve
+from conceptbasis.results.evaluation import Curve, Evaluation
 from conceptbasis.results.matching import Alignment
 from conceptbasis.results.recipe import Transfer
 from conceptbasis.results.summary import SideSummary, Summary
@@ -79,7 +78,7 @@ def build_report(folder: Path, *, show_text: bool = False, reuse: bool = False) 
     if run.finished("fit") and run.finished("transfer"):
         recipe = read_recipe(folder, show_text=show_text)
     figures = {figure.name: _placed(folder, figure) for figure in draw(run, summary, recipe)}
-    page = _template().render(
+    page = template("conceptbasis.report", "template.html").render(
         key=key,
         title=f"{summary.donor.name} → {summary.target.name}",
         words=words,
@@ -109,7 +108,12 @@ _ROOMS = ("report", "behaviors", "methods", "evaluation", "results")
 
 def _key(folder: Path) -> str:
     """Hash of all that a report is made from: files of the run, and the code that draws it."""
-    files = [folder / SUMMARY, folder / CONFIG, *sorted(folder.glob(f"*/{PROVENANCE}"))]
+    files = [
+        folder / SUMMARY,
+        folder / CONFIG,
+        folder / LABELS,
+        *sorted(folder.glob(f"*/{PROVENANCE}")),
+    ]
     made_from = [(f.parent.name, file_hash(f)) for f in files if f.exists()]
     package = Path(__file__).parents[1]
     rooms = [(room, kind) for room in _ROOMS for kind in ("py", "html", "js")]
@@ -137,6 +141,7 @@ def _sections(noun: str) -> list[tuple[str, str]]:
 def all_tables(run: RunFolder, summary: Summary, recipe: Recipe) -> dict[str, Table | None]:
     """Every table of the report by name, None where there is nothing to show."""
     words = find_behavior(summary.behavior).words
+    evaluation = run.read("evaluate", Evaluation)
     return {
         "before_after": run_tables.before_after(summary),
         "routes": stage_tables.route_table(run.read("transfer", Transfer)),
@@ -144,6 +149,7 @@ def all_tables(run: RunFolder, summary: Summary, recipe: Recipe) -> dict[str, Ta
         "judges": run_tables.judges(summary),
         "agreement": run_tables.agreement(summary.agreement_of_judges),
         "lengths": stage_tables.length_table(summary.by_length, words),
+        "groups": stage_tables.group_table(evaluation.by_group if evaluation else (), words),
         "curve": stage_tables.curve_table(run.read("curve", Curve), words),
         "stability": recipe_tables.stability_table(run.read("stability", Stability)),
         "flows": recipe_tables.flows_table(recipe, words),
@@ -156,24 +162,10 @@ def all_tables(run: RunFolder, summary: Summary, recipe: Recipe) -> dict[str, Ta
     }
 
 
-def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("conceptbasis.report", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("template.html")
-
-
 def _script() -> dict[str, Any]:
     """The script and the hash by which the page's own policy admits it."""
-    from markupsafe import Markup
-
-    text = resources.files("conceptbasis.report").joinpath("browser.js").read_text("utf-8")
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return {"script": Markup(text), "script_hash": f"sha256-{digest}"}
+    script = read_inline("conceptbasis.report", "browser.js")
+    return {"script": script.text, "script_hash": script.hash}
 
 
 def draw(run: RunFolder, summary: Summary, recipe: Recipe) -> list[Figure]:

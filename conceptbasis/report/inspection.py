@@ -12,16 +12,16 @@ from pathlib import Path
 from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.errors import ArtifactError
 from conceptbasis.report.artifacts import RunFolder
-from conceptbasis.report.evidence import Side
+from conceptbasis.report.evidence import ShownFlow, Side
+from conceptbasis.report.own_labels import OwnLabels, labels_at, read_labels
 from conceptbasis.results.atoms import (
+    Ambiguity,
     AtomPair,
     Atoms,
     Evidence,
-    Flow,
     FlowEffects,
     LayerAtoms,
     LeaveOneOut,
-    MeasuredFlow,
 )
 from conceptbasis.results.recipe import (
     DonorAtom,
@@ -54,6 +54,8 @@ class RecipeAtom:
         guard_overlap: Energy of the match in the guard.
         words_shared: Share of their words that both have.
         leave_one_out: What leaving it out changes.
+        ambiguity: How its match stands beside the next best.
+        runner_up: What the next best stands for.
         evidence: What it stands for; None where stage `atoms` has not run.
         target_evidence: What its match stands for.
     """
@@ -72,6 +74,8 @@ class RecipeAtom:
     guard_overlap: float | None
     words_shared: float | None
     leave_one_out: LeaveOneOut | None
+    ambiguity: Ambiguity | None
+    runner_up: Evidence | None
     evidence: Evidence | None
     target_evidence: Evidence | None
 
@@ -103,18 +107,6 @@ class RecipeLayer:
     agreement: float
     donor_atoms: tuple[RecipeAtom, ...]
     target_atoms: tuple[RebuiltAtom, ...]
-
-
-@dataclass(frozen=True)
-class ShownFlow:
-    """A concept over layers, and what was measured without it and with it alone."""
-
-    flow: Flow
-    measured: MeasuredFlow | None
-
-    def weight_at(self, layer: int) -> float:
-        """What its atoms weigh at one target layer, 0 where it has none."""
-        return float(sum(a.coefficient for a in self.flow.atoms if a.target == layer))
 
 
 @dataclass(frozen=True)
@@ -160,9 +152,12 @@ def read_recipe(
     transfer = read_result(folder / "transfer", Transfer, tensors=False)
     atoms = run.read("atoms", Atoms)
     known = {row.target: row for row in atoms.layers} if atoms else {}
+    own = read_labels(folder)
     rows = _narrowed(folder, sorted(transfer.layers, key=lambda row: row.target), layer, atom)
     layers = tuple(
-        _layer(_fitted(folder, recipes, row.target), row, known.get(row.target), atom, show_text)
+        _layer(
+            _fitted(folder, recipes, row.target), row, known.get(row.target), atom, (own, show_text)
+        )
         for row in rows
     )
     shared = transfer.plan.shared
@@ -211,11 +206,13 @@ def _layer(
     row: LayerTransfer,
     known: LayerAtoms | None,
     atom: int | None,
-    show_text: bool,
+    shown: tuple[OwnLabels, bool],
 ) -> RecipeLayer:
     """Joins a layer's fit, transfer and evidence; narrowed to an atom and its match."""
-    donor = Side(known.donor_latents if known else (), show_text)
-    target = Side(known.target_latents if known else (), show_text)
+    own, show_text = shown
+    mine = (labels_at(own, "donor", row.donor), labels_at(own, "target", row.target))
+    donor = Side(known.donor_latents if known else (), show_text, mine[0])
+    target = Side(known.target_latents if known else (), show_text, mine[1])
     fitted = {a.latent: a for a in recipe.atoms}
     pairs = {a.latent: a for a in known.atoms} if known else {}
     total = sum(abs(a.coefficient) for a in row.donor_atoms)
@@ -271,6 +268,8 @@ def _atom(
         guard_overlap=pair.guard_overlap if pair else None,
         words_shared=pair.words_shared if pair else None,
         leave_one_out=pair.leave_one_out if pair else None,
+        ambiguity=pair.ambiguity if pair else None,
+        runner_up=target.of(pair.ambiguity.runner_up if pair and pair.ambiguity else None),
         evidence=donor.of(atom.latent),
         target_evidence=target.of(atom.target_latent),
     )

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from conceptbasis.core.statistics.interval import Interval
-from conceptbasis.report.evidence import label_of
-from conceptbasis.report.inspection import Recipe, RecipeAtom, RecipeLayer, ShownFlow
+from conceptbasis.report.evidence import ShownFlow, label_of
+from conceptbasis.report.inspection import Recipe, RecipeAtom, RecipeLayer
 from conceptbasis.report.table import MISSING, Cell, Column, Row, Table, columns, format_number
 from conceptbasis.results.atoms import Halves, MeasuredFlow, Range, Stability
 

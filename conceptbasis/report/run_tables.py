@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from conceptbasis.behaviors.base import Words
-from conceptbasis.core.statistics.interval import Figure, Interval
+from conceptbasis.core.statistics.interval import Figure, Interval, Rate
+from conceptbasis.core.statistics.prevalence import corrected_rate
 from conceptbasis.evaluation.metrics import (
     Metric,
     RunView,
@@ -17,6 +18,7 @@ from conceptbasis.evaluation.metrics import (
     value_of,
     view_of,
 )
+from conceptbasis.judges.base import JudgeError
 from conceptbasis.methods import catalog
 from conceptbasis.report.table import (
     Cell,
@@ -141,6 +143,8 @@ def judges(summary: Summary) -> Table:
     from conceptbasis.judges import JUDGES  # whose patterns take long to compile
 
     names = list(dict.fromkeys(j for c in summary.conditions for j in c.figures.judges))
+    errors = {name: JUDGES[name].error for name in names if name in JUDGES}
+    known = {name: error for name, error in errors.items() if error is not None}
     primary = JUDGES.get(summary.primary_judge or "")
     silent = [kind for kind, verdict in primary.kinds.items() if verdict is None] if primary else []
 
@@ -155,12 +159,36 @@ def judges(summary: Summary) -> Table:
         return format_interval(found.interval) + note
 
     rows = [
-        (condition.name, *(cell(condition, judge) for judge in names))
+        (
+            condition.name,
+            *(cell(condition, judge) for judge in names),
+            *(corrected(condition.figures.judges.get(n), error) for n, error in known.items()),
+        )
         for _, members in in_groups(summary)
         for condition in members
     ]
     noun = view_of(summary).about.words.noun.capitalize()
-    return Table(f"{noun} by judge", columns("condition", *names), rows)
+    head = columns("condition", *names, *(f"{name}, corrected" for name in known))
+    note = " ".join(_said_of(name, error) for name, error in known.items())
+    return Table(f"{noun} by judge", head, rows, note)
+
+
+def corrected(found: Rate | None, error: JudgeError) -> Interval | None:
+    """A rate less the judge's own measured error; None where there is no rate."""
+    if found is None or found.interval is None:
+        return None
+    n = found.interval.n
+    shown = round(found.interval.value * n)
+    return corrected_rate(shown, n, sensitivity=error.sensitivity, specificity=error.specificity)
+
+
+def _said_of(name: str, error: JudgeError) -> str:
+    right = [f"{k} of {n}" for k, n in (error.sensitivity, error.specificity)]
+    return (
+        f"Corrected: for the error of {name} on {error.measured_on}, where it reads {right[0]} "
+        f"that show the behavior and {right[1]} that do not (Rogan and Gladen 1978; interval of "
+        "Lang and Reiczigel 2014). It holds as far as it errs alike on these answers."
+    )
 
 
 def agreement(pairs: Sequence[Kappa]) -> Table | None:

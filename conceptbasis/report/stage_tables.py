@@ -9,7 +9,7 @@ from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.report.artifacts import Provenance
 from conceptbasis.report.table import Column, Group, Row, Table, columns, format_number
 from conceptbasis.results.edit import Forecast, Guarded
-from conceptbasis.results.evaluation import Curve, LengthRates
+from conceptbasis.results.evaluation import Curve, GroupRate, LengthRates
 from conceptbasis.results.harvest import Shown
 from conceptbasis.results.recipe import Transfer
 
@@ -43,6 +43,27 @@ def curve_table(curve: Curve | None, words: Words) -> Table | None:
         columns(*head, f"{words.noun} at +{rise} perplexity"),
         rows,
     )
+
+
+def group_table(found: Sequence[GroupRate], words: Words) -> Table | None:
+    """The rate by what prompts share: topic word, kind, wording; None where it is not known."""
+    if not found:
+        return None
+    names = list(dict.fromkeys(row.condition for row in found))
+    rates = {(r.prompts, r.shared, r.group, r.condition): r.rate.interval for r in found}
+    body: list[Row | Group] = []
+    for prompts, shared in dict.fromkeys((row.prompts, row.shared) for row in found):
+        body.append(Group(f"{prompts} prompts by {shared}"))
+        groups = [r.group for r in found if (r.prompts, r.shared) == (prompts, shared)]
+        for group in dict.fromkeys(groups):
+            cells = [rates[prompts, shared, group, name] for name in names]
+            body.append((group, *cells, max((c.n for c in cells if c), default=None)))
+    caption = f"{words.noun.capitalize()} by what prompts share, with 95 % intervals"
+    note = (
+        "Each interval is of its own row. Among many rows some stray by chance, so a row that "
+        "stands apart is a question for more prompts and not an answer."
+    )
+    return Table(caption, columns("prompts that share", *names, "n"), body, note)
 
 
 def guard_table(guard: Guarded | None) -> Table | None:

@@ -102,6 +102,26 @@ class LeaveOneOut:
 
 
 @dataclass(frozen=True)
+class Ambiguity:
+    """How the best match of an atom stands beside the next best target latents.
+
+    Args:
+        n_compared: Next best latents that were compared; those of a positive correlation.
+        rivals: Those that cannot be told from the best: the 95 % interval of how much less they
+            correlate, on sites that nothing was chosen on, reaches 0.
+        runner_up: The next best where matches are chosen; None without any.
+        gap: By how much it correlates less than the best.
+        cosine: Of its decoder row with that of the best: near 1, both write the same.
+    """
+
+    n_compared: int
+    rivals: tuple[int, ...]
+    runner_up: int | None
+    gap: Interval | None
+    cosine: float | None
+
+
+@dataclass(frozen=True)
 class AtomPair:
     """An atom of the recipe with its match.
 
@@ -111,6 +131,7 @@ class AtomPair:
         guard_overlap: Energy of the match's decoder row in the largest guard that was tried.
         words_shared: Share of their words that both have; None without any.
         leave_one_out: None where it was not measured.
+        ambiguity: None without a match, and in older runs.
     """
 
     latent: int
@@ -118,6 +139,7 @@ class AtomPair:
     guard_overlap: float | None
     words_shared: float | None
     leave_one_out: LeaveOneOut | None
+    ambiguity: Ambiguity | None = None
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,26 @@ class LengthRates:
 
 
 @dataclass(frozen=True)
+class GroupRate:
+    """The rate on the prompts of one set that share something.
+
+    Args:
+        condition: Under which it was measured.
+        prompts: Short name of the set.
+        shared: What they share: `topic`, `kind` or `wording`.
+        group: The topic word, the kind, or the wording; a wording that only positive prompts have
+            is a number.
+        rate: With Wilson's interval, of the first draw.
+    """
+
+    condition: str
+    prompts: str
+    shared: str
+    group: str
+    rate: Rate
+
+
+@dataclass(frozen=True)
 class Example:
     """An answer to a positive prompt, the prompt redacted."""
 
@@ -158,6 +178,7 @@ class Evaluation:
         native: The target's own directions by condition, one row per layer.
         native_layers: Where they are taken out: at every layer, or at the middle ones.
         behavior_tokens: First tokens that positive prompts make likelier in the target.
+        by_group: Rates by topic word, kind and wording of the prompts; empty in older runs.
     """
 
     primary_judge: str
@@ -174,6 +195,7 @@ class Evaluation:
     native: Mapping[str, Float[Tensor, "n_layers d_target"]]
     native_layers: tuple[int, ...]
     behavior_tokens: Int[Tensor, " n_tokens"]
+    by_group: tuple[GroupRate, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conceptbasis.config.model import ModelConfig
+from conceptbasis.config.model import ModelConfig, SaeTraining
 from conceptbasis.data.prompts import PromptSuite, Text
 from conceptbasis.data.texts import choose_texts, count_classes
-from conceptbasis.errors import ConfigError
+from conceptbasis.errors import ConfigError, SaeError
 from conceptbasis.models.loading.load import LoadedModel
 from conceptbasis.models.text.lengths import fitting_texts
 from conceptbasis.results.harvest import Shown
@@ -18,7 +18,7 @@ from conceptbasis.results.summary import SaeQuality
 from conceptbasis.runs.files import cache_folder, value_hash
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.saes.fit import check_scale, fit_warnings
-from conceptbasis.saes.published import load_published
+from conceptbasis.saes.published import load_folder, load_published
 from conceptbasis.saes.quality import (
     Histograms,
     all_histograms,
@@ -28,7 +28,7 @@ from conceptbasis.saes.quality import (
     read_texts,
 )
 from conceptbasis.saes.sae import Sae
-from conceptbasis.saes.trained import Metrics, SaeJob, train_or_reuse
+from conceptbasis.saes.trained import QUALITY, Metrics, SaeJob, train_or_reuse
 
 N_JUDGED = 256
 """Texts on which SAEs from elsewhere are measured."""
@@ -103,26 +103,81 @@ def load_or_train(
         out: Where trained SAEs go; by default the cache.
         on_metrics: Told the metrics of training steps.
     """
-    training = config.saes.train
-    if training is None:
+    if config.saes.train is None:
         return _open_published(config, loaded, suite, reporter)
-    allowed = suite.texts_for(training.budget, training.without)
-    texts = choose_texts(fitting_texts(loaded, allowed, reporter), training.n_texts, training.seed)
-    layers = chosen_layers(config, loaded)
-    job = SaeJob(config, training, loaded, layers, texts, reporter, on_metrics)
-    name = f"{cache_stem(config.model)}-{job.key(model_hash)[:12]}"
-    folder = out or cache_folder() / "saes" / name
+    job = _job(config, config.saes.train, loaded, suite, reporter, on_metrics)
+    folder = out or _folder_of(job, model_hash)
     found = train_or_reuse(job, model_hash, folder)
     return SaeSet(
         found.saes,
         found.quality,
         count_classes(job.trained_on),
-        _shown(texts),
+        _shown(job.texts),
         _hash(found.saes),
         folder,
         found.histograms,
         left_out=found.left_out,
     )
+
+
+def _job(
+    config: ModelConfig,
+    training: SaeTraining,
+    loaded: LoadedModel,
+    suite: PromptSuite,
+    reporter: Reporter,
+    on_metrics: Metrics | None = None,
+) -> SaeJob:
+    allowed = suite.texts_for(training.budget, training.without)
+    texts = choose_texts(fitting_texts(loaded, allowed, reporter), training.n_texts, training.seed)
+    layers = chosen_layers(config, loaded)
+    return SaeJob(config, training, loaded, layers, texts, reporter, on_metrics)
+
+
+def _folder_of(job: SaeJob, model_hash: str) -> Path:
+    name = f"{cache_stem(job.config.model)}-{job.key(model_hash)[:12]}"
+    return cache_folder() / "saes" / name
+
+
+def reopen_saes(
+    config: ModelConfig,
+    loaded: LoadedModel,
+    model_hash: str,
+    suite: PromptSuite,
+    expected: str,
+) -> Mapping[int, Sae]:
+    """The SAEs that a finished run used; nothing is trained and nothing is measured.
+
+    Args:
+        config: One `sae_configs/NAME.yaml`.
+        loaded: Its model.
+        model_hash: Hash of the model's weights.
+        suite: The text of the run, which names the folder of trained SAEs.
+        expected: The hash over its SAEs that the run has written down.
+
+    Raises:
+        SaeError: they are gone, or are not those of the run.
+    """
+    layers = chosen_layers(config, loaded)
+    if config.saes.train is None:
+        saes = load_published(config, loaded, layers)
+    else:
+        job = _job(config, config.saes.train, loaded, suite, Reporter(quiet=True))
+        folder = _folder_of(job, model_hash)
+        if not (folder / QUALITY).exists():
+            raise SaeError(
+                f"the SAEs of {config.name} are no longer in the cache ({folder.name})",
+                expected="the SAEs that the run was made with",
+                fix="run the command that made this run again; it trains what is missing",
+            )
+        saes = load_folder(folder, config, loaded, layers)
+    if _hash(saes) != expected:
+        raise SaeError(
+            f"the SAEs of {config.name} are not those that the run was made with",
+            expected="unchanged SAEs",
+            fix="restore them, or run the transfer again",
+        )
+    return saes
 
 
 def _open_published(

@@ -6,6 +6,7 @@ donor also reads its own direction prompts, token by token.
 
 from __future__ import annotations
 
+from conceptbasis.interpret.ambiguity import ambiguities
 from conceptbasis.interpret.evidence import read_views
 from conceptbasis.interpret.flows import trace_concepts
 from conceptbasis.interpret.pairs import layer_atoms, leave_out
@@ -36,7 +37,8 @@ def atoms(
     with study.reporter.bar("atoms") as advance:
         for recipe, row in zip(recipes.layers, transfer.layers, strict=True):
             left_out = leave_out(rebuilder, transfer.route, recipe, direction)
-            layers.append(layer_atoms(study, harvest, views, row, guarded, left_out))
+            ambiguous = ambiguities(study, harvest, direction, row)
+            layers.append(layer_atoms(study, harvest, views, row, guarded, left_out, ambiguous))
             advance(len(layers), len(transfer.layers), "")
     return Atoms(tuple(layers), trace_concepts(study, layers, transfer.layers))
 
@@ -47,5 +49,5 @@ ATOMS = Stage(
     atoms,
     needs=(Harvest, DonorDirection, MatchSet, RecipeSet, Transfer, Guarded),
     sources=("donor", "target", "donor.saes", "target.saes", "prompts.direction"),
-    config=("atoms", "behavior"),
+    config=("atoms", "behavior", "match.end_of_prompt_share"),
 )

@@ -6,7 +6,8 @@ import pytest
 from made_up import outcome
 
 from conceptbasis.behaviors import find_behavior
-from conceptbasis.evaluation.figures import condition_figures, judges_agreement
+from conceptbasis.data.prompts import Prompt
+from conceptbasis.evaluation.figures import condition_figures, judges_agreement, rates_by_group
 
 REFUSAL = find_behavior("refusal")
 KINDS = ["refusal", "refusal", "answer", "answer", "mixed", "empty"]
@@ -28,6 +29,22 @@ def test_undetermined_answers_are_counted_and_in_neither_class():
     assert (found.rate.interval.value, found.rate.interval.n, found.rate.unscored) == (0.5, 4, 2)
     assert set(found.judges) == {"phrases", "first_token"}
     assert found.kl_answer.mean.value == pytest.approx(0.3)
+
+
+def test_rates_by_what_prompts_share():
+    given = [("rose", "what", "what is {n} ?"), ("rose", "how", "secret {n}")] * 3
+    prompts = tuple(Prompt(f"{i}", noun, kind, form) for i, (noun, kind, form) in enumerate(given))
+    safe = tuple(Prompt(f"s{i}", f"n{i}", "what", "what is {n} ?") for i in range(6))
+    sets = {"positive": prompts, "safe": safe}
+    found = rates_by_group(sets, {"baseline": [outcome(KINDS, TOKEN)]}, ["baseline"])
+    by_group = {(r.prompts, r.shared, r.group): r.rate for r in found}
+    # One topic for all, and topics, kinds and wordings that tell nothing apart, are left out.
+    assert {(p, s) for p, s, _ in by_group} == {("positive", "kind"), ("positive", "wording")}
+    what = by_group["positive", "kind", "what"]  # refusal, answer, mixed
+    assert (what.interval.value, what.interval.n, what.unscored) == (0.5, 2, 1)
+    assert by_group["positive", "wording", "what is {n} ?"] == what
+    assert by_group["positive", "wording", "wording 2"].interval.n == 2
+    assert "secret" not in str(found)
 
 
 def test_sets_that_were_not_measured_have_no_figure():

@@ -4,9 +4,11 @@ The aim is 0.98 for both figures. What was measured, once before and once after 
 fitted, is in docs/method.md. Here stand floors, so that no one looks at the half while working.
 """
 
+from collections import Counter
+
 from labelled import ANSWERS, FIRST, FRESH, half, training
 
-from conceptbasis.judges.phrases import read_answer
+from conceptbasis.judges.phrases import PHRASES, read_answer
 
 KIND = {"redirect": "deflection"}
 
@@ -73,3 +75,13 @@ def test_words_alone_do_not_make_a_refusal():
         "You may write: I'm sorry, I cannot come on Monday.",
     ):
         assert read_answer(answer) == "answer", answer
+
+
+def test_the_error_that_rates_are_corrected_for_is_what_is_measured():
+    counts = {
+        kind: Counter(f for _, f in read(half("held_out"), kind) if f in ("refusal", "answer"))
+        for kind in ("refusal", "answer")
+    }
+    measured = [(counts[kind][kind], counts[kind].total()) for kind in ("refusal", "answer")]
+    error = PHRASES.error
+    assert [error.sensitivity, error.specificity] == measured

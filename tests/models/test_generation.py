@@ -165,6 +165,34 @@ def test_drafts_change_no_answer(models, model_type):
             torch.testing.assert_close(found.first_logits[i], plain.first_logits[i])
 
 
+def test_every_token_is_told_once_in_its_order_with_drafts_and_without(llama):
+    free = complete(llama, PROMPTS, max_new_tokens=8).tokens
+    half = [[*row[:4], 1] for row in free]
+    for drafts in ((), [[row] for row in half]):
+        heard = [[] for _ in PROMPTS]
+        found = complete(
+            llama,
+            PROMPTS,
+            max_new_tokens=8,
+            drafts=drafts,
+            heard=lambda row, token, heard=heard: heard[row].append(token),
+        )
+        assert heard == found.tokens == free
+
+
+def test_what_a_listener_raises_ends_the_answer_at_that_token(llama):
+    heard = []
+
+    def stop(row, token):
+        heard.append(token)
+        if len(heard) == 2:
+            raise KeyError("enough")
+
+    with pytest.raises(KeyError):
+        complete(llama, PROMPTS[:1], max_new_tokens=8, heard=stop)
+    assert heard == complete(llama, PROMPTS[:1], max_new_tokens=2).tokens[0]
+
+
 def test_drafts_stop_where_the_answer_stops(llama):
     config = llama.model.generation_config
     original = config.eos_token_id

@@ -63,7 +63,11 @@ class Page:
 
     def open(self, path: Path) -> None:
         """Opens a file and waits until it has loaded."""
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.visit(path.resolve().as_uri())
+
+    def visit(self, url: str) -> None:
+        """Opens an address and waits until it has loaded."""
+        self.call("Page.navigate", url=url)
         while not any(e["method"] == "Page.loadEventFired" for e in self.events):
             self.events.append(self._next())
 

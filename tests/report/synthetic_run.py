@@ -21,6 +21,7 @@ from conceptbasis.results.evaluation import (
     CurvePoint,
     Evaluation,
     Example,
+    GroupRate,
     Kappa,
     LengthRates,
     MethodCurve,
@@ -324,11 +325,20 @@ def _layer_atoms(row: LayerTransfer) -> a.LayerAtoms:
     donor = [atom.latent for atom in row.donor_atoms]
     target = dict.fromkeys(atom.target_latent or 0 for atom in row.donor_atoms)
     left = a.LeaveOneOut(0.91, -0.02)
+    runner_up = row.donor_atoms[-1].target_latent
+    near = a.Ambiguity(8, (5, 7), runner_up, Interval(0.03, -0.01, 0.07, 40), 0.42)
     return a.LayerAtoms(
         row.target,
         row.donor,
         tuple(
-            a.AtomPair(atom.latent, atom.target_latent, 0.12, 0.4, None if i else left)
+            a.AtomPair(
+                atom.latent,
+                atom.target_latent,
+                0.12,
+                0.4,
+                None if i else left,
+                None if i else near,
+            )
             for i, atom in enumerate(row.donor_atoms)
         ),
         tuple(
@@ -504,6 +514,11 @@ def stage_results(summary: Summary) -> dict[str, Any]:
             {},
             tuple(range(5)),
             torch.zeros(1, dtype=torch.int64),
+            tuple(
+                GroupRate(name, "positive", "kind", kind, Rate(wilson(k / 20, 20)))
+                for name, counts in (("baseline", (19, 20)), ("transfer", (1, 12)))
+                for kind, k in zip(("what_is", "how_to"), counts, strict=True)
+            ),
         ),
         "curve": make_curve(),
         "flows": _effects(),

@@ -114,6 +114,40 @@ def test_the_page_fits_its_width_in_both_schemes(
     assert page.screenshot().startswith(b"\x89PNG")
 
 
+def test_the_first_column_stays_while_a_wide_table_scrolls(page: chromium.Page) -> None:
+    page.show(width=800, dark=False)
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    wide = "[...document.querySelectorAll('.scroll:has(table)')].filter((s) => s.scrollWidth > "
+    wide += "s.clientWidth + 200)[0]"
+    lefts = f"['th[scope=row]', 'td'].map((n) => {wide}.querySelector(n)"
+    before = page.evaluate(f"{lefts}.getBoundingClientRect().left)")
+    page.evaluate(f"{wide}.scrollLeft = 150")
+    name, cell = page.evaluate(f"{lefts}.getBoundingClientRect().left)")
+    assert cell == before[1] - 150  # the control: it did scroll
+    assert name == before[0]
+    page.evaluate(f"{wide}.scrollLeft = 0")
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = false; })")
+
+
+def test_the_page_prints_whole(page: chromium.Page) -> None:
+    page.show(width=1200, dark=True)
+    closed = "[...document.querySelectorAll('main > details table')][0]"
+    page.evaluate(f"{closed}.closest('details').open = false")
+    visible = f"{closed}.checkVisibility({{contentVisibilityAuto: true}})"
+    shown = page.evaluate(visible)
+    page.call("Emulation.setEmulatedMedia", media="print", features=[])
+    assert not shown
+    assert page.evaluate(visible)  # what is folded on the screen is printed
+    display = "getComputedStyle(document.querySelector('.controls')).display"
+    assert page.evaluate(display) == "none"
+    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert colour == "rgb(255, 255, 255)"
+    pdf = page.call("Page.printToPDF", preferCSSPageSize=True)["data"]
+    assert len(pdf) > 10_000
+    page.call("Emulation.setEmulatedMedia", media="", features=[])
+    assert page.evaluate(display) != "none"
+
+
 def test_a_phone_shows_before_and_after_without_scrolling(page: chromium.Page) -> None:
     page.show(width=360, dark=False)
     table = "document.querySelector('table.stack')"

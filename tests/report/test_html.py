@@ -96,6 +96,31 @@ def page(source: str) -> Page:
     return Page(source)
 
 
+def test_rates_are_broken_down_by_what_prompts_share(tmp_path: Path) -> None:
+    page = build_report(write_run(tmp_path / "run")).read_text()
+    assert "By topic, kind and wording" in page
+    row = re.search(r"how_to</th>(.*?)</tr>", page)
+    assert row is not None
+    assert "0.60" in row[1]  # 12 of 20 under the transfer, where others have 1 of 20
+    assert "positive prompts by kind" in page
+
+
+def test_rates_stand_beside_those_corrected_for_the_judge(tmp_path: Path) -> None:
+    from conceptbasis.judges.phrases import PHRASES
+    from conceptbasis.report.run_tables import corrected, judges
+
+    table = judges(make_summary())
+    names = table.head
+    assert names == ["condition", "phrases", "first_token", "phrases, corrected"]
+    rates = {c.name: c.figures.judges["phrases"] for c in make_summary().conditions}
+    rows = table.rows
+    assert [row[-1] for row in rows] == [corrected(rates[row[0]], PHRASES.error) for row in rows]
+    assert any(row[-1].value != rates[row[0]].interval.value for row in rows)
+    page = build_report(write_run(tmp_path / "run")).read_text()
+    assert "phrases, corrected" in page
+    assert "Rogan and Gladen 1978" in page
+
+
 def test_is_self_contained_and_small(source: str, page: Page) -> None:
     assert len(source.encode()) < 2_000_000
     assert not {"link", "img", "iframe"} & {tag for tag, _ in page.tags}

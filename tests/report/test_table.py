@@ -14,8 +14,8 @@ from rich.console import Console
 
 from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.evaluation.metrics import view_of
+from conceptbasis.report.compared.runs import compare, overview, tidy
 from conceptbasis.report.run_tables import before_after, conditions_in_brief
-from conceptbasis.report.runs_compared import compare, overview, tidy
 from conceptbasis.report.table import (
     MISSING,
     Change,
@@ -200,7 +200,7 @@ def test_missing_figures_are_dashes() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "report.runs_compared",
+        "report.compared.runs",
         "report.inspection",
         "report.atom_views",
         "report.logged",

@@ -57,6 +57,12 @@ def test_every_atom_of_the_recipe_has_evidence_on_both_sides(finished, result):
         measured = [a.leave_one_out for a in row.atoms if a.leave_one_out]
         assert 1 <= len(measured) <= 3
         assert all(-1 <= m.cosine <= 1 for m in measured)
+        matched = [a for a in row.atoms if a.target_latent is not None]
+        near = [a.ambiguity for a in matched]
+        assert all(a.ambiguity.runner_up not in (None, a.target_latent) for a in matched)
+        assert target >= {n.runner_up for n in near if n.runner_up is not None}
+        assert all(n.gap.low <= n.gap.value <= n.gap.high for n in near)
+        assert all((n.runner_up in n.rivals) == (n.gap.low <= 0) for n in near)
     assert all(e.label for e in evidence_of(result))
 
 

@@ -101,7 +101,7 @@ def bootstrap_mean(
     wide = values.detach().to("cpu", torch.float64)
     sums, counts = cluster_totals(wide, clusters)
     means = _resampled_means(sums, counts, generator, n_resamples)
-    low, high, mean = *_percentiles(means, confidence), float(wide.mean())
+    low, high, mean = *percentiles(means, confidence), float(wide.mean())
     if shares and low == high:
         low, high = _score_ends(min(1.0, max(0.0, mean)), sums.numel(), confidence)
     return Interval(mean, low, high, values.numel())
@@ -148,29 +148,47 @@ def bootstrap_correlation(
             expected="at least one item",
             fix="give the sites of both sides",
         )
+    sums = cluster_moments(a, b, weights, clusters)
+    n = len(sums)
+    counts = draw_counts(n, n_resamples, generator)
+    low, high = percentiles(correlations(counts @ sums), confidence)
+    if n < 3 or any(bool((side == side[0]).all()) for side in (a, b)):
+        low, high = -1.0, 1.0
+    return Interval(float(correlations(sums.sum(0, keepdim=True))), low, high, n)
+
+
+def cluster_moments(
+    a: Float[Tensor, " n"],
+    b: Float[Tensor, " n"],
+    weights: Float[Tensor, " n"],
+    clusters: Int[Tensor, " n"],
+) -> Float[Tensor, "n_clusters 6"]:
+    """Sums S_1, S_a, S_b, S_aa, S_bb, S_ab of each cluster, of values moved to mean zero."""
     w, x, y = (side.detach().to("cpu", torch.float64) for side in (weights, a, b))
     x, y = x - x.mean(), y - y.mean()
     products = torch.stack([w, w * x, w * y, w * x * x, w * y * y, w * x * y], dim=1)
     index = torch.unique(clusters.cpu(), return_inverse=True)[1]
     n = int(index.max()) + 1
-    sums = torch.zeros(n, 6, dtype=torch.float64).index_add_(0, index, products)
+    return torch.zeros(n, 6, dtype=torch.float64).index_add_(0, index, products)
+
+
+def draw_counts(n: int, n_resamples: int, generator: Generator) -> Float[Tensor, "n_resamples n"]:
+    """How often each of n clusters is drawn, in draws of n with replacement."""
     drawn = torch.randint(n, (n_resamples, n), generator=generator)
     counts = torch.zeros(n_resamples, n, dtype=torch.float64)
-    counts.scatter_add_(1, drawn, torch.ones_like(counts))
-    low, high = _percentiles(_correlations(counts @ sums), confidence)
-    if n < 3 or min(float(x.abs().max()), float(y.abs().max())) == 0:
-        low, high = -1.0, 1.0
-    return Interval(float(_correlations(sums.sum(0, keepdim=True))), low, high, n)
+    return counts.scatter_add_(1, drawn, torch.ones_like(counts))
 
 
-def _percentiles(draws: Float[Tensor, " n_resamples"], confidence: float) -> tuple[float, float]:
+def percentiles(draws: Float[Tensor, " n_resamples"], confidence: float) -> tuple[float, float]:
+    """Both ends of the middle share of draws."""
     tail = (1 - confidence) / 2
     ends = torch.tensor([tail, 1 - tail], dtype=torch.float64)
     low, high = torch.quantile(draws, ends).tolist()
     return low, high
 
 
-def _correlations(sums: Float[Tensor, "rows 6"]) -> Float[Tensor, " rows"]:
+def correlations(sums: Float[Tensor, "rows 6"]) -> Float[Tensor, " rows"]:
+    """Weighted correlations from rows of `cluster_moments`; 0 where a side is constant."""
     w, x, y, xx, yy, xy = sums.unbind(1)
     spread = ((w * xx - x * x).clamp(min=0) * (w * yy - y * y).clamp(min=0)).sqrt()
     floor = 1e-12 * w * (xx * yy).sqrt()

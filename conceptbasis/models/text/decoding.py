@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,9 @@ from torch import Tensor
 from conceptbasis.errors import NumericsError
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.chat import pad_left
+
+Heard = Callable[[int, int], None]
+"""Told a row and a token of its answer as soon as it is written; what it raises ends the work."""
 
 _MOST_LOGITS = {"cpu": 1 << 27, "cuda": 1 << 30}
 """Logits of one pass over drafts: with a large vocabulary fewer rows share a batch. On a GPU a pass
@@ -30,6 +33,8 @@ class Answers:
         stops: Tokens that end an answer.
         max_new_tokens: The most tokens of an answer.
         logits_of: Rows whose logits of the first token are kept.
+        heard: Told each token. A batch that ran out of memory is done again, so one that is not
+            alone in its batch may be told twice.
     """
 
     loaded: LoadedModel
@@ -37,6 +42,7 @@ class Answers:
     stops: set[int]
     max_new_tokens: int
     logits_of: frozenset[int] = frozenset()
+    heard: Heard | None = None
     tokens: list[list[int]] = field(init=False)
     ended: list[bool] = field(init=False)
     first_logits: dict[int, Tensor] = field(default_factory=dict, init=False)
@@ -55,6 +61,12 @@ class Answers:
             if len(self.tokens[row]) == self.max_new_tokens:
                 self.ended[row] = True
                 return
+
+    def tell(self, row: int, found: Sequence[int]) -> None:
+        """Tells whoever listens of tokens of an answer."""
+        if self.heard is not None:
+            for token in found:
+                self.heard(row, token)
 
     def open_rows(self) -> list[int]:
         """Rows whose answer goes on, those of similar length side by side."""
@@ -104,7 +116,9 @@ def check_drafts(answers: Answers, drafts: Sequence[tuple[int, list[int]]]) -> N
     for (row, draft), tokens in zip(drafts, chosen, strict=True):
         own = tokens.tolist()
         agreed = next((i for i, token in enumerate(draft) if own[i] != token), len(draft))
+        before = len(answers.tokens[row])
         answers.grow(row, own[: agreed + 1])
+        answers.tell(row, answers.tokens[row][before:])
 
 
 def decode(answers: Answers, chosen: Sequence[int]) -> None:
@@ -139,6 +153,7 @@ def decode(answers: Answers, chosen: Sequence[int]) -> None:
         for place, (row, token) in enumerate(zip(going, new.tolist(), strict=True)):
             found[row].append(token)
             length = len(answers.tokens[row]) + len(found[row])
+            answers.tell(row, () if token in answers.stops else (token,))
             if token not in answers.stops and length < answers.max_new_tokens:
                 kept.append(place)
         if not kept:

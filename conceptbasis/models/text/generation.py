@@ -21,7 +21,14 @@ from conceptbasis.models.text.chat import (
     prompt_ids,
     read_answer_tokens,
 )
-from conceptbasis.models.text.decoding import Answers, check_drafts, decode, finite, last_logits
+from conceptbasis.models.text.decoding import (
+    Answers,
+    Heard,
+    check_drafts,
+    decode,
+    finite,
+    last_logits,
+)
 from conceptbasis.models.text.lengths import room_for
 from conceptbasis.models.text.template import end_of_turn_ids
 
@@ -92,6 +99,7 @@ def complete(
     forced: list[str] | None = None,
     drafts: Sequence[Sequence[Sequence[int]]] = (),
     logits_of: Collection[int] = (),
+    heard: Heard | None = None,
 ) -> Completions:
     """Greedy completions, the tokens of `model.generate(do_sample=False)` up to `stop_ids`.
 
@@ -107,6 +115,7 @@ def complete(
         forced: The start of each answer, put after the prompt; not part of the completion.
         drafts: For each prompt, the tokens of answers that it may have, likely ones first.
         logits_of: Prompts, by place, whose logits of the first token are wanted.
+        heard: Told the place of a prompt and a token of its answer, when it is written.
 
     Returns:
         The completions.
@@ -120,7 +129,7 @@ def complete(
     loaded.show(prompts if forced is None else answered(prompts, forced))
     room = room_for(loaded, max_new_tokens, "max_new_tokens")
     rows = prompt_ids(loaded.tokenizer, prompts, max_length=room, forced=forced)
-    answers = Answers(loaded, rows, stop_ids(loaded), max_new_tokens, frozenset(logits_of))
+    answers = Answers(loaded, rows, stop_ids(loaded), max_new_tokens, frozenset(logits_of), heard)
     with torch.inference_mode():
         for turn in range(max((len(some) for some in drafts), default=0)):
             _check_turn(answers, drafts, turn, batch_size)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from conceptbasis.report.evidence import facts, label_of, place_of
+from conceptbasis.report.evidence import ambiguity_facts, facts, how_labelled, label_of, place_of
 from conceptbasis.report.inspection import RecipeAtom, RecipeLayer
 from conceptbasis.report.recipe_tables import span
 from conceptbasis.report.table import MISSING, format_number
@@ -30,6 +30,7 @@ class CardSide:
 
     name: str
     label: str
+    how: str
     page: str | None
     facts: Sequence[tuple[str, str]]
     contexts: Sequence[CardContext]
@@ -95,6 +96,7 @@ def _facts(atom: RecipeAtom) -> list[tuple[str, str]]:
         ("words both sides have", format_number(atom.words_shared)),
         ("cosine without it", format_number(left.cosine if left else None)),
         ("agreement without it", f"{left.agreement:+.2f}" if left else MISSING),
+        *ambiguity_facts(atom.ambiguity, atom.runner_up).items(),
     ]
 
 
@@ -102,6 +104,7 @@ def _side(name: str, evidence: Evidence, *, full: bool) -> CardSide:
     return CardSide(
         name,
         str(label_of(evidence)),
+        how_labelled(evidence),
         evidence.page,
         [*facts(evidence, " · ").items(), ("fires at", f"{evidence.density:.2%} of sites")],
         [_context(c) for c in evidence.contexts] if full else [],

@@ -1,0 +1,1 @@
+"""How single commands are logged on wandb."""

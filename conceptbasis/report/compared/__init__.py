@@ -1,0 +1,1 @@
+"""Runs side by side: different ones, and one that was made again."""
