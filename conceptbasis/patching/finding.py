@@ -1,10 +1,11 @@
 """Finds the circuit of a task in one model, and says how much of the task it carries.
 
-1. Each component alone is knocked out: it gives, at each position, its mean over corrupted prompts.
-   Its effect is the share of the metric that falls, with clean prompts at 1 and corrupted ones at 0.
+1. Each component alone is knocked out: at each position it gives its mean over corrupted prompts.
+   Its effect is what the metric falls by, with clean prompts at 1 and corrupted ones at 0.
 2. Components are knocked out together, those of the smallest effect first. The circuit is what is
    left at the smallest size from which on a stated share of the metric is kept.
-3. On other prompts: faithfulness, what the circuit alone keeps; completeness, what is left without it.
+3. On other prompts: faithfulness, what the circuit alone keeps; completeness, what is left without
+   it.
 
 Source: Lan, Torr and Barez 2024 (2311.04131), section 4.1, for knock-outs by means of corrupted
 prompts and the share of 0.8; they prune from the last layer to the first, not by effect.
@@ -25,7 +26,7 @@ from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.core.statistics.intervals import wilson
 from conceptbasis.core.statistics.overlap import against, draw_like
 from conceptbasis.core.statistics.ratios import bootstrap_shares
-from conceptbasis.errors import ModelError
+from conceptbasis.errors import ConfigError, ModelError
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.stream.components import list_components
 from conceptbasis.patching.probes import Probe, make_probes
@@ -61,6 +62,21 @@ class Search:
     n_random: int = 20
     n_permutations: int = 2000
     seed: int = 0
+
+    @staticmethod
+    def checked(share: float, n_prompts: int, n_random: int, seed: int) -> Search:
+        """Settings that a user gave.
+
+        Raises:
+            ConfigError: A share that is none, or no random sets.
+        """
+        if not 0 < share < 1 or n_random < 1:
+            raise ConfigError(
+                f"share {share:g} with {n_random} random sets",
+                expected="a share between 0 and 1, and at least one random set",
+                fix="correct --share or --n-random",
+            )
+        return Search(share, n_prompts, n_random, seed=seed)
 
 
 @dataclass(frozen=True)

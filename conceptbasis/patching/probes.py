@@ -112,8 +112,8 @@ def make_probes(loaded: LoadedModel, given: TokenPairs, task: str) -> tuple[Prob
         task: Name of the task, for errors.
 
     Returns:
-        The two halves, and how many pairs were left out since fewer than `LEAST_REFERENCES` corrupted
-        prompts, or two pairs, have their shape.
+        The two halves, and how many pairs were left out since fewer than `LEAST_REFERENCES`
+        corrupted prompts, or two pairs, have their shape.
 
     Raises:
         PromptError: Fewer than `LEAST_PAIRS` pairs are left.

@@ -78,7 +78,7 @@ def build_report(folder: Path, *, show_text: bool = False, reuse: bool = False) 
     recipe = Recipe((), None, None)
     if run.finished("fit") and run.finished("transfer"):
         recipe = read_recipe(folder, show_text=show_text)
-    figures = {figure.name: _placed(folder, figure) for figure in draw(run, summary, recipe)}
+    figures = {figure.name: place_figure(folder, figure) for figure in draw(run, summary, recipe)}
     page = _template().render(
         key=key,
         title=f"{summary.donor.name} → {summary.target.name}",
@@ -205,7 +205,7 @@ def _cosines(folder: Path) -> list[float]:
 
 
 @dataclass(frozen=True)
-class _Placed:
+class PlacedFigure:
     """What the page shows of a figure."""
 
     title: str
@@ -215,15 +215,15 @@ class _Placed:
     narrow: Markup | None
 
 
-def _placed(folder: Path, figure: Figure) -> _Placed:
-    """Saves a figure and prepares it for the page."""
+def place_figure(folder: Path, figure: Figure) -> PlacedFigure:
+    """Saves a figure under `figures/` and prepares it for a page."""
     from markupsafe import Markup
 
     drawn = render(figure.chart)
     write_text(folder / "figures" / f"{figure.name}.svg", drawn.svg)
     write_bytes(folder / "figures" / f"{figure.name}.png", drawn.png)
     on_a_phone = replace(figure, name=f"{figure.name}-narrow")
-    return _Placed(
+    return PlacedFigure(
         figure.title,
         figure.caption,
         figure.alternative,

@@ -1,4 +1,4 @@
-"""What `circuits` leaves in `circuits.json`: which components carry a task, and how far they are shared."""
+"""What `circuits` leaves: which components carry a task, and how far two models share them."""
 
 from __future__ import annotations
 

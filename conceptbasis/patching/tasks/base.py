@@ -1,4 +1,4 @@
-"""What a task is: pairs of prompts that differ in it, and the tokens that say whether it is done."""
+"""What a task is: pairs of prompts that differ in it, and tokens that say whether it is done."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from conceptbasis.models.loading.loaded import LoadedModel
@@ -23,10 +24,11 @@ _CARRIERS = (
 )
 """Sentences for four members and the answer, which is cut off."""
 
-_WORDS = "one two three four five six seven eight nine ten eleven twelve".split()
-_MONTHS = (
-    "January February March April May June July August September October November December".split()
-)
+_DIGITS = [str(digit) for digit in range(1, 10)]
+_WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+_WORDS += ["eleven", "twelve"]
+_MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August"]
+_MONTHS += ["September", "October", "November", "December"]
 _SOURCE = "Lan, Torr and Barez 2024 (2311.04131), section 3"
 
 
@@ -77,7 +79,7 @@ def _shuffled(rng: random.Random, members: Sequence[str]) -> list[str]:
     """Four members of which no two neighbours are in order."""
     while True:
         drawn = rng.sample(range(len(members)), _LENGTH)
-        if all(b - a != 1 for a, b in zip(drawn, drawn[1:], strict=False)):
+        if all(b - a != 1 for a, b in pairwise(drawn)):
             return [members[i] for i in drawn]
 
 
@@ -99,6 +101,6 @@ def _task(name: str, label: str, members: Sequence[str]) -> Task:
     )
 
 
-DIGITS = _task("digits", "digits", "1 2 3 4 5 6 7 8 9".split())
+DIGITS = _task("digits", "digits", _DIGITS)
 NUMBER_WORDS = _task("number-words", "number words", _WORDS)
 MONTHS = _task("months", "months", _MONTHS)
