@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 import torch
 from torch import Generator
@@ -72,6 +72,7 @@ def measure_cross_use(
     target: ModelCircuits,
     check: Measured,
     search: Search,
+    stratum: Callable[[Component], Hashable] = lambda c: c.kind,
 ) -> CrossUse:
     """Knocks out sets that were carried over, the target's own circuit, and random sets.
 
@@ -82,11 +83,12 @@ def measure_cross_use(
         target: The target.
         check: Its pairs of the task.
         search: How many random sets.
+        stratum: In what random sets have as many components; in each kind by default.
     """
     drawn = generator(search.seed, "cross-use", by, task)
     pool = components_of(target)
     random_sets = [
-        draw_like(sets[0], pool, lambda c: c.kind, generator=drawn) for _ in range(search.n_random)
+        draw_like(sets[0], pool, stratum, generator=drawn) for _ in range(search.n_random)
     ]
     left = check.left([*sets, *random_sets])
     rows = torch.cat([left[: len(sets)].mean(0, keepdim=True), left[len(sets) :]])

@@ -11,13 +11,19 @@ from conceptbasis.config.run import RunConfig
 from conceptbasis.data.prompts import PromptSuite
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.stream.components import count_heads
-from conceptbasis.patching.crossing import cross_use_by_depth
-from conceptbasis.patching.finding import Measured, Search, find_circuit
+from conceptbasis.patching.crossing import cross_use_by_depth, measure_cross_use
+from conceptbasis.patching.finding import Measured, Search, depth_of, find_circuit
+from conceptbasis.patching.matched import (
+    match_components,
+    overlap_by_latents,
+    read_mapped_layers,
+)
 from conceptbasis.patching.overlap import overlaps_between, overlaps_within
 from conceptbasis.patching.probes import make_probes
 from conceptbasis.patching.tasks import find_task
-from conceptbasis.patching.tasks.base import Task
-from conceptbasis.results.circuits import Circuit, ModelCircuits, SharedCircuits
+from conceptbasis.patching.tasks.base import Task, TokenPairs
+from conceptbasis.patching.writes import mean_writes
+from conceptbasis.results.circuits import Circuit, CrossUse, ModelCircuits, Overlap, SharedCircuits
 from conceptbasis.runs.code import code_of
 from conceptbasis.runs.files import read_json, value_hash, write_json
 from conceptbasis.runs.progress import Reporter
@@ -51,10 +57,11 @@ def open_subject(config: ModelConfig, device: str, reporter: Reporter) -> Subjec
 
 @dataclass(frozen=True)
 class Found:
-    """Circuits of a model, with the pairs of each task on which they were measured."""
+    """Circuits of a model, the pairs on which each was measured, and all pairs of each task."""
 
     circuits: ModelCircuits
     checks: Mapping[str, Measured]
+    given: Mapping[str, TokenPairs]
 
 
 def study_circuits(
@@ -79,9 +86,11 @@ def study_circuits(
         search: How circuits are found.
         out: Folder of the result.
         reporter: Told the progress.
+        run: A run between both models, to compare by its matched latents too.
 
     Raises:
         ConfigError: An unknown task.
+        ArtifactError: The run is not finished, or is one between other models.
         PromptError: Too few prompts align in a model's tokens.
         ModelError: A model does not do a task, or its components cannot be patched.
     """
@@ -102,11 +111,68 @@ def study_circuits(
         cross_use_by_depth(one, circuit, other, found[1].checks[circuit.task], search)
         for circuit in one.circuits
     ]
+    left_out = [NO_RUN]
+    if run is not None:
+        more, carried, left_out = by_latents(run, donor, target, found, search, reporter)
+        overlaps += more
+        crossed += carried
     result = SharedCircuits(
-        SCHEMA, one, other, tuple(overlaps), tuple(crossed), (NO_RUN,), asdict(search)
+        SCHEMA, one, other, tuple(overlaps), tuple(crossed), tuple(left_out), asdict(search)
     )
     write_json(out / RESULT, to_json(result))
     return result
+
+
+def by_latents(
+    run: Path,
+    donor: Subject,
+    target: Subject,
+    found: Sequence[Found],
+    search: Search,
+    reporter: Reporter,
+) -> tuple[list[Overlap], list[CrossUse], list[str]]:
+    """Overlap and cross-use through the matched latents of a run, and what has no match.
+
+    Args:
+        run: A run folder between both models.
+        donor: The donor.
+        target: The target.
+        found: Circuits of both.
+        search: How many random sets.
+        reporter: Told the progress.
+
+    Raises:
+        ArtifactError: The run is not finished, or is one between other models.
+    """
+    one, other = (f.circuits for f in found)
+    sides = [(s.loaded, f.circuits.model_hash) for s, f in zip((donor, target), found, strict=True)]
+    mapped = read_mapped_layers(run, sides[0], sides[1], reporter)
+    overlaps, crossed, left_out = [], [], []
+    for mine, its in zip(one.circuits, other.circuits, strict=True):
+        writes = [
+            mean_writes(s.loaded, f.given[mine.task])
+            for s, f in zip((donor, target), found, strict=True)
+        ]
+        matched = match_components(mapped, writes[0], writes[1])
+        carried = frozenset(matched[c] for c in mine.members if c in matched)
+        n_lost = sum(c not in matched for c in mine.members)
+        if n_lost:
+            left_out.append(f"{mine.task}: {n_lost} components without a match in the target")
+        if not carried:
+            continue
+        overlaps.append(overlap_by_latents(carried, its, other, search))
+        crossed.append(
+            measure_cross_use(
+                "latents",
+                mine.task,
+                [carried],
+                other,
+                found[1].checks[mine.task],
+                search,
+                lambda c: depth_of(c, other.n_layers),
+            )
+        )
+    return overlaps, crossed, left_out
 
 
 def prompts_of(task: Task, config: RunConfig, reporter: Reporter) -> PromptSuite | None:
@@ -126,7 +192,7 @@ def find_all(
 ) -> Found:
     """The circuits of all tasks in one model."""
     loaded, digest = subject.loaded, hash_model(subject.loaded)
-    circuits, checks = [], {}
+    circuits, checks, pairs = [], {}, {}
     for task in tasks:
         given = task.pairs(loaded, suites[task.name], search.n_prompts)
         key = value_hash([digest, task.name, to_json(given), asdict(search), code_of(find_circuit)])
@@ -139,7 +205,7 @@ def find_all(
             circuit, check = find_circuit(task, loaded, given, search, reporter)
             write_json(place, to_json(circuit))
         circuits.append(circuit)
-        checks[task.name] = check
+        checks[task.name], pairs[task.name] = check, given
     described = ModelCircuits(
         subject.config.name,
         subject.config.model,
@@ -148,4 +214,4 @@ def find_all(
         count_heads(loaded),
         tuple(circuits),
     )
-    return Found(described, checks)
+    return Found(described, checks, pairs)

@@ -1,7 +1,7 @@
 """A tiny Llama whose weights are set so that one head alone does a task.
 
-No component writes into the stream but that head. It reads how many markers of one kind stand in the
-prompt, and writes the difference of two tokens' unembeddings.
+No component writes into the stream but that head. It reads how many markers of one kind stand in
+the prompt, and writes the difference of two tokens' unembeddings.
 """
 
 from __future__ import annotations

@@ -24,11 +24,15 @@ def _add(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="NAME",
-        help="refusal, backdoor, digits, number-words, months, or another behavior; may be repeated",
+        help="refusal, backdoor, digits, number-words, months, or another behavior; repeatable",
     )
     parser.add_argument("--out", type=Path, help="folder (default: runs/circuits-DONOR-TARGET)")
     parser.add_argument(
-        "--run", type=Path, metavar="DIR", help="a run between both, to compare by matched latents"
+        "--run",
+        dest="between",
+        type=Path,
+        metavar="DIR",
+        help="a run between both models, to compare by its matched latents too",
     )
     parser.add_argument("--n-prompts", type=int, default=48, help="most pairs of a task (48)")
     parser.add_argument("--share", type=float, default=0.8, help="of the task that is kept (0.8)")
@@ -61,7 +65,7 @@ def _run(options: argparse.Namespace) -> None:
         tracker.log_config({"donor": models[0].name, "target": models[1].name, **settings})
         subjects = [open_subject(m, config.device, reporter) for m in models]
         result = study_circuits(
-            subjects[0], subjects[1], options.task, config, search, out, reporter, options.run
+            subjects[0], subjects[1], options.task, config, search, out, reporter, options.between
         )
         path = write_page(out, result)
         tables, figures = logged_circuits(result)

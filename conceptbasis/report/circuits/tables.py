@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 
 from conceptbasis.patching.probes import counts_by_kind
 from conceptbasis.report.run_tables import with_ends
-from conceptbasis.report.table import Column, Row, Table, columns
+from conceptbasis.report.table import Column, Group, Row, Table, columns
 from conceptbasis.results.circuits import Circuit, ModelCircuits, SharedCircuits
 
 _P = Column("p", spec=".3f")
@@ -33,14 +34,15 @@ def prompt_table(result: SharedCircuits) -> Table:
         out = read.n_unequal + read.n_small
         both = f"{read.logit_difference:+.1f} {read.logit_difference_corrupted:+.1f}"
         rows.append((side, circuit.task, counts, out, read.rate, read.rate_corrupted, both))
+    names = ("model", "task", "pairs", "out", "right", "corrupted", "logits")
     return Table(
         "Do the models do the tasks?",
-        columns("model", "task", "pairs", "out", "right", "corrupted", "logits", words=("task",)),
+        columns(*names, words=("task",)),
         rows,
-        f"donor: {result.donor.name}, target: {result.target.name}; pairs: to find the circuit + to "
-        "measure it; out: left out, since prompts do not align in the model's tokens; right: share "
-        "of clean and of corrupted prompts on which the right answer is likelier; logits: mean "
-        "difference on both",
+        f"donor: {result.donor.name}, target: {result.target.name}; pairs: to find the circuit and "
+        "to measure it; out: left out, since prompts do not align in the model's tokens; right: "
+        "share of clean and of corrupted prompts on which the right answer is likelier; logits: "
+        "mean difference on both",
     )
 
 
@@ -63,20 +65,19 @@ def size_table(result: SharedCircuits) -> Table:
 
 def share_table(result: SharedCircuits) -> Table:
     """Faithfulness and completeness."""
-    head = columns(
-        "model", "task", "share of the task left", words=("task", "share of the task left")
-    )
+    head = columns("model", "task", "knocked out", words=("task", "knocked out"))
     head += [Column("circuit"), Column("random sets"), _P]
     rows: list[Row] = []
     for side, _, circuit in _all(result):
-        sides = (("it alone", circuit.faithfulness), ("all but it", circuit.completeness))
+        sides = (("all but it", circuit.faithfulness), ("it alone", circuit.completeness))
         rows += [(side, circuit.task, n, a.value, a.random, a.p) for n, a in sides]
     return Table(
-        "Faithfulness (it alone) and completeness (all but it)",
+        "Faithfulness and completeness: share of the task that is left",
         head,
         rows,
-        "random sets: as many of each kind in each quarter of the depth, with the range of 95 % of "
-        "them; p: share of random sets that do as well",
+        "all but it: faithfulness, high is good; it alone: completeness, low is good; random: as "
+        "many of each kind in each quarter of the depth, with the range of 95 % of them; p: share "
+        "of random sets that do as well",
     )
 
 
@@ -101,17 +102,18 @@ def overlap_table(result: SharedCircuits) -> Table:
 
 def cross_table(result: SharedCircuits) -> Table:
     """The donor's circuits in the target."""
-    head = [Column("task"), Column("by", words=True), Column("n")]
-    head += [Column("carried"), Column("own circuit"), Column("random sets"), _P]
-    rows: list[Row] = [
-        (c.task, c.by, c.n_components, c.carried, c.own, c.random, c.p) for c in result.cross_use
-    ]
+    head = [Column("task"), Column("n"), Column("carried"), Column("own circuit")]
+    head += [Column("random sets"), _P]
+    body: list[Row | Group] = []
+    for by, some in groupby(result.cross_use, lambda c: c.by):
+        body.append(Group(f"carried over by {by}"))
+        body += [(c.task, c.n_components, c.carried, c.own, c.random, c.p) for c in some]
     return Table(
         "Cross-use: the donor's circuit knocked out in the target",
         head,
-        rows,
-        "share of the task that is left in the target; n: components that were carried over; random "
-        "sets: as many of each kind",
+        body,
+        "share of the task that is left in the target; n: components that were carried over; "
+        "random sets: as many of each kind, by latents in each quarter of the depth",
     )
 
 
@@ -160,7 +162,15 @@ def logged_circuits(result: SharedCircuits) -> tuple[dict[str, Table], dict[str,
             ("circuits", size_table(result)),
             ("circuit_shares", share_table(result)),
             ("circuit_overlaps", overlap_table(result)),
-            ("circuit_cross_use", cross_table(result)),
         )
     }
-    return {"effects": Table("", columns(*names, *ends), effects), **shown}, figures
+    crossed: list[Row] = [
+        (c.task, c.by, c.n_components, c.carried.value, c.own.value, c.random.value, c.p)
+        for c in result.cross_use
+    ]
+    head = columns("task", "by", "n_components", "left", "own", "random", "p")
+    return {
+        "effects": Table("", columns(*names, *ends), effects),
+        "circuit_cross_use": Table("", head, crossed),
+        **shown,
+    }, figures
