@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from conceptbasis.api.frames import frame, html_table
 from conceptbasis.api.work import SettingsLike, run_config
 from conceptbasis.config.model import ModelLike, as_model_config
+from conceptbasis.core.statistics.interval import Interval
 from conceptbasis.results.circuits import Circuit, SharedCircuits
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ class CircuitStudy:
     def overlaps(self) -> DataFrame:
         """One row per pair of circuits that was compared; `low` and `high` are of random sets."""
         rows = [
-            (o.side, *o.tasks, o.by, o.n_shared, o.score)
-            + (o.random.value, o.random.low, o.random.high, o.p)
+            (o.side, *o.tasks, o.by, o.n_shared, o.score, *_ends(o.random), o.p)
             for o in self.result.overlaps
         ]
         return frame(OVERLAPS, rows)
@@ -82,8 +82,7 @@ class CircuitStudy:
     def cross_use(self) -> DataFrame:
         """One row per donor circuit that was knocked out in the target."""
         rows = [
-            (c.task, c.by, c.n_components, c.carried.value, c.carried.low, c.carried.high)
-            + (c.own.value, c.random.value, c.p)
+            (c.task, c.by, c.n_components, *_ends(c.carried), c.own.value, c.random.value, c.p)
             for c in self.result.cross_use
         ]
         return frame(CROSS_USE, rows)
@@ -96,6 +95,10 @@ class CircuitStudy:
         table = self.circuits.round(2)
         rows = [[str(cell) for cell in row] for row in table.itertuples(index=False)]
         return f"<p><b>{self!r}</b></p>" + html_table(list(table.columns), rows)
+
+
+def _ends(figure: Interval) -> tuple[float, float, float]:
+    return figure.value, figure.low, figure.high
 
 
 def circuits(

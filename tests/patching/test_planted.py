@@ -50,7 +50,8 @@ def test_pairs_are_measured_that_did_not_find_the_circuit(planted):
     search, check, n_small = make_probes(planted, pairs(planted, None, 24), "markers")
     inputs = [g.clean.inputs[0] for probe in (search, check) for g in probe.groups]
     rows = [row for part in inputs for row in part.flatten(1)]
-    assert len(rows) == 24 and n_small == 0
+    assert len(rows) == 24
+    assert n_small == 0
     assert min((a - b).abs().max() for i, a in enumerate(rows) for b in rows[:i]) > 1e-3
 
 
@@ -64,7 +65,7 @@ def test_a_model_without_the_head_is_refused_with_its_rate(planted):
 
 def test_too_few_aligned_pairs_are_an_error_that_counts_them(planted):
     few = pairs(planted, None, 4)
-    with pytest.raises(PromptError, match="4 pairs of the task markers are left.*7 have"):
+    with pytest.raises(PromptError, match=r"4 pairs of the task markers are left.*7 have"):
         make_probes(planted, TokenPairs(few.pairs, (), 7), "markers")
 
 

@@ -59,7 +59,8 @@ def overlaps(found: SharedCircuits, side: str, by: str):
 def test_one_circuit_for_two_tasks_overlaps_wholly_and_more_than_random_sets(tmp_path):
     found = run(tmp_path)
     (within,) = overlaps(found, "donor", "components")
-    assert within.score == 1.0 and within.n_shared == 1
+    assert within.score == 1.0
+    assert within.n_shared == 1
     assert within.random.value == pytest.approx(0.5, abs=0.15)  # two heads at that depth
     for o in overlaps(found, "between", "depth"):
         assert o.score == 1.0
@@ -133,9 +134,11 @@ def test_matched_latents_carry_a_circuit_over(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "read_mapped_layers", lambda *_: mapped)
     found = run(tmp_path, target=(1, 1), run=tmp_path / "run")
     for o in overlaps(found, "between", "latents"):
-        assert o.score == 1.0 and o.n_shared == 1
+        assert o.score == 1.0
+        assert o.n_shared == 1
     by_latents = [c for c in found.cross_use if c.by == "latents"]
-    assert len(by_latents) == 2 and all(c.carried.value < 0.1 for c in by_latents)
+    assert len(by_latents) == 2
+    assert all(c.carried.value < 0.1 for c in by_latents)
     assert found.left_out == ()
 
 
@@ -175,12 +178,15 @@ def test_the_command_prints_tables_writes_a_page_and_logs(folders, tmp_path, mon
     found = from_json(SharedCircuits, read_json(out / "circuits.json"), out / "circuits.json")
     assert found.donor.circuits[0].members == (Component(1, 1),)
     page = (out / "circuits.html").read_text()
-    assert page.count("<svg") >= 2 and "L1H1" in page
-    assert "http://" not in page.replace("http://www.w3.org", "") and "<script" not in page
+    assert page.count("<svg") >= 2
+    assert "L1H1" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "<script" not in page
     (file,) = (out / "wandb").glob("offline-run-*/*.wandb")
     summary = read_offline_run(file).summary
     text = json.dumps(summary)
-    assert "circuits/donor/markers/faithfulness" in text and "circuit_overlaps" in text
+    assert "circuits/donor/markers/faithfulness" in text
+    assert "circuit_overlaps" in text
 
 
 def test_an_impossible_share_is_an_error(folders, tmp_path, capsys):
@@ -198,5 +204,7 @@ def test_python_gives_data_frames(folders, tmp_path):
     assert effects.loc[("donor", "L1H1"), "effect"] > 0.9
     assert abs(effects.loc[("donor", "L1H0"), "effect"]) < 1e-3
     assert list(found.circuits.n_heads) == [1, 1]
-    assert list(found.cross_use.by) == ["depth"] and len(found.overlaps) == 1
-    assert "markers" in repr(found) and "<table" in found._repr_html_()
+    assert list(found.cross_use.by) == ["depth"]
+    assert len(found.overlaps) == 1
+    assert "markers" in repr(found)
+    assert "<table" in found._repr_html_()

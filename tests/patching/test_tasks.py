@@ -45,14 +45,16 @@ def pairs_of(name: str, pattern: str, n: int = 64):
 @pytest.mark.parametrize(("name", "members"), [("digits", DIGITS), ("number-words", WORDS)])
 def test_clean_prompts_are_in_order_and_corrupted_ones_are_not(name, members, pattern):
     tokenizer, given = pairs_of(name, pattern)
-    assert len(given.pairs) >= 30 and given.n_unequal == 0
+    assert len(given.pairs) >= 30
+    assert given.n_unequal == 0
     for pair in given.pairs:
         clean, corrupted = (
             [w for w in re.findall(r"\w+", tokenizer.read(ids)) if w in members]
             for ids in (pair.clean, pair.corrupted)
         )
         places = [members.index(w) for w in clean]
-        assert all(b - a == 1 for a, b in pairwise(places)) and len(places) == 4
+        assert all(b - a == 1 for a, b in pairwise(places))
+        assert len(places) == 4
         wrong_places = [members.index(w) for w in corrupted]
         assert len(wrong_places) == 4
         assert not any(b - a == 1 for a, b in pairwise(wrong_places))

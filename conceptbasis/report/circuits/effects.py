@@ -59,7 +59,7 @@ def _panel(model: ModelCircuits, circuit: Circuit, high: float, size: int) -> An
     y = alt.Y("layer:O", sort="descending", axis=alt.Axis(title="layer", values=shown, format="d"))
     colour = alt.Color(
         "effect:Q",
-        scale=alt.Scale(domain=[-high, 0, high], range=[BLUE, GRID, VERMILION]),
+        scale=alt.Scale(domain=[-high, 0, high], range=[BLUE, GRID, VERMILION], interpolate="rgb"),
         legend=alt.Legend(title="effect", gradientLength=160, format=".2f"),
     )
     base = alt.Chart(alt.Data(values=cells)).encode(x=x, y=y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import jinja2
@@ -40,7 +41,7 @@ def write_page(folder: Path, result: SharedCircuits) -> Path:
         facts=_facts(result),
         tasks=tasks,
         figures=[place_figure(folder, figure) for figure in effect_figures(result)],
-        tables=circuit_tables(result),
+        tables=[(t.caption, replace(t, caption=t.note)) for t in circuit_tables(result)],
         effects=effect_table(result),
         left_out=result.left_out,
     )
