@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 
 from conceptbasis.patching.probes import counts_by_kind
 from conceptbasis.report.run_tables import with_ends
-from conceptbasis.report.table import Column, Group, Row, Table, columns
+from conceptbasis.report.table import Column, Row, Table, columns
 from conceptbasis.results.circuits import Circuit, ModelCircuits, SharedCircuits
 
 _P = Column("p", spec=".3f")
@@ -102,18 +101,19 @@ def overlap_table(result: SharedCircuits) -> Table:
 
 def cross_table(result: SharedCircuits) -> Table:
     """The donor's circuits in the target."""
-    head = [Column("task"), Column("n"), Column("carried"), Column("own circuit")]
-    head += [Column("random sets"), _P]
-    body: list[Row | Group] = []
-    for by, some in groupby(result.cross_use, lambda c: c.by):
-        body.append(Group(f"carried over by {by}"))
-        body += [(c.task, c.n_components, c.carried, c.own, c.random, c.p) for c in some]
+    head = [Column("task"), Column("by", words=True), Column("n"), Column("carried")]
+    head += [Column("own"), Column("random sets"), _P]
+    rows: list[Row] = [
+        (c.task, c.by, c.n_components, c.carried, c.own.value, c.random, c.p)
+        for c in result.cross_use
+    ]
     return Table(
         "Cross-use: the donor's circuit knocked out in the target",
         head,
-        body,
-        "share of the task that is left in the target; n: components that were carried over; "
-        "random sets: as many of each kind, by latents in each quarter of the depth",
+        rows,
+        "share of the task that is left in the target; n: components that were carried over; own: "
+        "without the target's own circuit; random sets: as many of each kind, by latents in each "
+        "quarter of the depth",
     )
 
 
@@ -162,15 +162,7 @@ def logged_circuits(result: SharedCircuits) -> tuple[dict[str, Table], dict[str,
             ("circuits", size_table(result)),
             ("circuit_shares", share_table(result)),
             ("circuit_overlaps", overlap_table(result)),
+            ("circuit_cross_use", cross_table(result)),
         )
     }
-    crossed: list[Row] = [
-        (c.task, c.by, c.n_components, c.carried.value, c.own.value, c.random.value, c.p)
-        for c in result.cross_use
-    ]
-    head = columns("task", "by", "n_components", "left", "own", "random", "p")
-    return {
-        "effects": Table("", columns(*names, *ends), effects),
-        "circuit_cross_use": Table("", head, crossed),
-        **shown,
-    }, figures
+    return {"effects": Table("", columns(*names, *ends), effects), **shown}, figures
