@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptbasis.behaviors import find_behavior
+from conceptbasis.interpret.safety import SafetyOverlap, safety_overlap
 from conceptbasis.report import (
     atom_browser,
     beside_verdict,
@@ -140,6 +141,7 @@ def all_tables(run: RunFolder, summary: Summary, recipe: Recipe) -> dict[str, Ta
     return {
         "before_after": run_tables.before_after(summary),
         "routes": stage_tables.route_table(run.read("transfer", Transfer)),
+        "safety": stage_tables.safety_table(_safety(run)),
         "conditions": run_tables.conditions(summary),
         "judges": run_tables.judges(summary),
         "agreement": run_tables.agreement(summary.agreement_of_judges),
@@ -154,6 +156,11 @@ def all_tables(run: RunFolder, summary: Summary, recipe: Recipe) -> dict[str, Ta
         "versions": stage_tables.version_table(run.provenance),
         "hashes": stage_tables.hash_table(run.provenance),
     }
+
+
+def _safety(run: RunFolder) -> SafetyOverlap | None:
+    ready = run.finished("align") and run.finished("replay")
+    return safety_overlap(run.path) if ready else None
 
 
 def _template() -> Any:
