@@ -26,11 +26,10 @@ from conceptbasis.patching.finding import Search, depth_of
 from conceptbasis.patching.overlap import components_of
 from conceptbasis.results.circuits import Circuit, Component, ModelCircuits, Overlap
 from conceptbasis.results.matching import Alignment, MatchSet
-from conceptbasis.runs.graph import load_result
+from conceptbasis.runs.graph import load_result, verify
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.seeds import generator
 from conceptbasis.runs.settings import read_settings
-from conceptbasis.runs.summary import read_summary
 from conceptbasis.study.opening import add_saes, load_prompts
 
 Writes = Mapping[Component, Float[Tensor, " d_model"]]
@@ -68,15 +67,13 @@ def read_mapped_layers(
         reporter: Told the progress.
 
     Raises:
-        ArtifactError: The run is not finished, or is one between other models.
+        ArtifactError: The run has no layer map yet, or is one between other models.
     """
-    summary = read_summary(run)
+    inputs = verify(run / "harvest")["inputs"]
     for side, (loaded, digest) in (("donor", donor), ("target", target)):
-        known = getattr(summary, side).hash
-        if known != digest:
+        if inputs.get(side) != digest:
             raise ArtifactError(
-                f"the {side} of {run} is not {loaded.name}: its weights are {known[:12]}, not "
-                f"{digest[:12]}",
+                f"the {side} of {run} is not {loaded.name}: its weights are others",
                 expected="a run between the same two models, in the same order",
                 fix="name another run, or leave out --run",
             )
