@@ -9,7 +9,7 @@ from conceptbasis.report.run_tables import with_ends
 from conceptbasis.report.table import Column, Row, Table, columns
 from conceptbasis.results.circuits import Circuit, ModelCircuits, SharedCircuits
 
-_P = Column("p", spec=".3f")
+_P = Column("p", spec=".4f")
 
 
 def circuit_tables(result: SharedCircuits) -> list[Table]:
