@@ -13,8 +13,8 @@ import typing
 from pathlib import Path
 
 from conceptbasis.results.audit import Audit
-from conceptbasis.results.circuits import SharedCircuits
 from conceptbasis.results.capability import Capability
+from conceptbasis.results.circuits import SharedCircuits
 from conceptbasis.results.summary import Summary
 from conceptbasis.runs.storage import _hints
 from conceptbasis.stages import STAGES

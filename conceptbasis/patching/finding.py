@@ -7,8 +7,8 @@
 3. On other prompts: faithfulness, what the circuit alone keeps; completeness, what is left without
    it.
 
-Source: Lan, Torr and Barez 2024 (2311.04131), section 4.1, for knock-outs by means of corrupted
-prompts and the share of 0.8; they prune from the last layer to the first, not by effect.
+Source: Lan, Torr and Barez 2024 (2311.04131) and the code they published, for knock-outs by means of
+corrupted prompts and the share of 0.8; they prune from the last layer to the first, not by effect.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from conceptbasis.interpret.safety import SafetyOverlap, overlap_with
+from conceptbasis.behaviors import SAFETY_CONCEPT
+from conceptbasis.interpret.safety import SafetyOverlap, overlap_with, safety_overlap
 from conceptbasis.report.stage_tables import safety_sentence, safety_table
 
 D_MODEL, LAYERS = 96, (2, 4, 5)
@@ -54,3 +55,22 @@ def test_what_is_said_without_overlap_and_without_the_concept():
     assert len(table.rows) == 3
     assert "not measured" in safety_sentence(None)
     assert safety_table(None) is None
+
+
+def test_a_finished_run_tells_its_overlap_at_each_edited_layer(finished):
+    from conceptbasis.behaviors import find_behavior
+    from conceptbasis.report.artifacts import RunFolder
+    from conceptbasis.report.logged import logged_tables
+
+    found = safety_overlap(finished.folder)
+    assert found is not None
+    assert found.concept == SAFETY_CONCEPT
+    assert tuple(r.layer for r in found.layers) == finished.summary.plan.layers
+    behavior = find_behavior(finished.summary.behavior)
+    tables = logged_tables(RunFolder(finished.folder), "replay", behavior)
+    assert [row[1] for row in tables["safety_overlap"].rows] == [r.cosine for r in found.layers]
+
+
+def test_a_budget_without_the_concept_has_no_overlap(finished, monkeypatch):
+    monkeypatch.setattr("conceptbasis.interpret.safety.SAFETY_CONCEPT", "no such concept")
+    assert safety_overlap(finished.folder) is None

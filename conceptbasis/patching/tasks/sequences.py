@@ -29,7 +29,7 @@ _WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"
 _WORDS += ["eleven", "twelve"]
 _MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August"]
 _MONTHS += ["September", "October", "November", "December"]
-_SOURCE = "Lan, Torr and Barez 2024 (2311.04131), section 3"
+_SOURCE = "Lan, Torr and Barez 2024 (2311.04131)"
 
 
 def sequence_pairs(members: Sequence[str], loaded: LoadedModel, _: object, n: int) -> TokenPairs:
