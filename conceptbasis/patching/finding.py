@@ -7,7 +7,7 @@
 3. On other prompts: faithfulness, what the circuit alone keeps; completeness, what is left without
    it.
 
-Source: Lan, Torr and Barez 2024 (2311.04131) and the code they published, for knock-outs by means of
+Source: Lan, Torr and Barez 2024 (2311.04131) and their published code, for knock-outs by means of
 corrupted prompts and the share of 0.8; they prune from the last layer to the first, not by effect.
 """
 

@@ -1,4 +1,4 @@
-"""`weights:NAME`: the weights of a package as they are, with a chat template where they have none."""
+"""`weights:NAME`: the weights of a package as they are, with a template where they have none."""
 
 from __future__ import annotations
 
