@@ -127,6 +127,7 @@ def _transfer(
 
 def _print_outcome(finished: Finished, folder: Path, report: Path, seconds: float) -> None:
     from conceptbasis.interpret.safety import safety_overlap
+    from conceptbasis.report.artifacts import RunFolder
     from conceptbasis.report.run_tables import before_after, conditions_in_brief
     from conceptbasis.report.stage_tables import safety_sentence
     from conceptbasis.report.table import terminal
@@ -134,7 +135,8 @@ def _print_outcome(finished: Finished, folder: Path, report: Path, seconds: floa
     out = console()
     out.print(terminal(before_after(finished.summary, brief=True)))
     out.print(terminal(conditions_in_brief(finished.summary)))
-    out.print(safety_sentence(safety_overlap(folder)))
+    if RunFolder(folder).finished("replay"):  # a rejected transfer edits nothing
+        out.print(safety_sentence(safety_overlap(folder)))
     out.print(f"finished in {seconds:.0f} s; report: {report}", highlight=False)
 
 

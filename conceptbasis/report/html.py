@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptbasis.behaviors import find_behavior
-from conceptbasis.interpret.safety import SafetyOverlap, safety_overlap
 from conceptbasis.report import (
     atom_browser,
     beside_verdict,
@@ -47,6 +46,8 @@ from conceptbasis.runs.summary import SUMMARY, read_summary
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+
+    from conceptbasis.interpret.safety import SafetyOverlap
 
 FIGURES = (
     *("rate", "lengths", "capability", "curve"),
@@ -159,8 +160,11 @@ def all_tables(run: RunFolder, summary: Summary, recipe: Recipe) -> dict[str, Ta
 
 
 def _safety(run: RunFolder) -> SafetyOverlap | None:
-    ready = run.finished("align") and run.finished("replay")
-    return safety_overlap(run.path) if ready else None
+    if not (run.finished("align") and run.finished("replay")):
+        return None
+    from conceptbasis.interpret.safety import safety_overlap  # loads a tensor library
+
+    return safety_overlap(run.path)
 
 
 def _template() -> Any:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from conceptbasis.behaviors.base import Behavior, Words
-from conceptbasis.interpret.safety import safety_overlap
 from conceptbasis.judges import find_judge
 from conceptbasis.judges.base import Judge
 from conceptbasis.report.artifacts import RunFolder
@@ -63,6 +62,8 @@ def logged_images(folder: Path, pattern: str = "*") -> dict[str, Path]:
 def _safety(run: RunFolder) -> Table | None:
     if not (run.finished("align") and run.finished("replay")):
         return None
+    from conceptbasis.interpret.safety import safety_overlap  # loads a tensor library
+
     found = safety_overlap(run.path)
     rows: list[Row] = [(r.layer, r.cosine, r.null, r.p) for r in found.layers] if found else []
     return _table("layer cosine random_95 p", rows)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from conceptbasis.behaviors.base import Words
 from conceptbasis.core.statistics.interval import Interval
-from conceptbasis.interpret.safety import SafetyOverlap
 from conceptbasis.report.artifacts import Provenance
 from conceptbasis.report.table import Column, Group, Row, Table, columns, format_number
 from conceptbasis.results.edit import Forecast, Guarded
 from conceptbasis.results.evaluation import Curve, LengthRates
 from conceptbasis.results.harvest import Shown
 from conceptbasis.results.recipe import Transfer
+
+if TYPE_CHECKING:
+    from conceptbasis.interpret.safety import SafetyOverlap
 
 _FORECAST = {
     "eligible_mass": "share of the code difference that is eligible",
