@@ -212,10 +212,15 @@ def test_a_failure_of_wandb_costs_no_result(
 def test_every_command_has_a_file_and_answers_for_help(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    names = (
-        "demo transfer train-saes audit inspect intervene replay capability export compare limits"
-    )
-    assert [name for name, _, _ in COMMANDS] == [*names.split(), "doctor", "report", "organisms"]
+    names = "demo transfer train-saes audit inspect intervene replay capability export compare"
+    assert [name for name, _, _ in COMMANDS] == [
+        *names.split(),
+        "circuits",
+        "limits",
+        "doctor",
+        "report",
+        "organisms",
+    ]
     for name, _, text in COMMANDS:
         with pytest.raises(SystemExit):
             main([name, "--help"])
