@@ -25,6 +25,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from conceptbasis.api.circuits import CircuitStudy, circuits
     from conceptbasis.api.run import Run, load_run
     from conceptbasis.api.sites import Similarity, match, svcca
     from conceptbasis.api.work import TrainedSaes, judge, train_saes, transfer
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "CircuitStudy",
     "Run",
     "Similarity",
     "TrainedSaes",
     "__version__",
+    "circuits",
     "judge",
     "load_recipe",
     "load_run",
@@ -48,6 +51,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "circuits": ("CircuitStudy", "circuits"),
     "run": ("Run", "load_run"),
     "sites": ("Similarity", "match", "svcca"),
     "work": ("TrainedSaes", "judge", "train_saes", "transfer"),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from conceptbasis.results.audit import Audit
 from conceptbasis.results.capability import Capability
+from conceptbasis.results.circuits import SharedCircuits
 from conceptbasis.results.summary import Summary
 from conceptbasis.runs.storage import _hints
 from conceptbasis.stages import STAGES
@@ -80,6 +81,7 @@ def tables() -> str:
     """The tables of all stages, of the summary, and of their parts, each class once."""
     roots = [(f"`{stage.name}/`", stage.result) for stage in STAGES]
     roots += [("`summary.json`", Summary), ("`audit.json`", Audit)]
+    roots += [("`circuits.json`", SharedCircuits)]
     roots.append(("`capability.json`", Capability))
     lines, parts = [], {}
     for name, kind in roots:

@@ -214,7 +214,7 @@ def test_every_command_has_a_file_and_answers_for_help(
 ) -> None:
     names = (
         "demo transfer train-saes audit inspect intervene replay serve capability reproduce "
-        "export compare limits"
+        "export compare circuits limits"
     )
     assert [name for name, _, _ in COMMANDS] == [*names.split(), "doctor", "report", "organisms"]
     for name, _, text in COMMANDS:

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from conceptbasis.data.prompts import Prompt
 
 
+SAFETY_CONCEPT = "decline"
+"""The benign concept that shows how a model says no: harmless requests that are politely turned
+down, against harmless requests that are answered."""
+
+
 def redact_request(prompt: Prompt) -> str:
     """A stand-in for a harmful request that names its topic word only."""
     return f"[{prompt.kind or 'request'}: {prompt.noun or 'redacted'}]"

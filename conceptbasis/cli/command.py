@@ -40,7 +40,9 @@ def add_settings(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
 
 
-MODEL_HELP = "a file like those in sae_configs/, a hub id, a folder, or organism:FAMILY:SEED"
+MODEL_HELP = (
+    "a file like those in sae_configs/, a hub id, a folder, organism:FAMILY:SEED, or weights:NAME"
+)
 
 
 def add_tracking(parser: argparse.ArgumentParser) -> None:

@@ -59,6 +59,11 @@ COMMANDS = (
     ("reproduce", "reproduce:REPRODUCE", "Make a finished run again and say what differs."),
     ("export", "export:EXPORT", "Write a finished transfer for other programs."),
     ("compare", "compare:COMPARE", "Show finished runs side by side."),
+    (
+        "circuits",
+        "studies.circuits:CIRCUITS",
+        "Find the heads and MLPs that carry a task in two models, and what they share.",
+    ),
     ("limits", "limits:LIMITS", "Draw figures of runs in which one thing was varied."),
     ("doctor", "doctor:DOCTOR", "Check versions, devices, caches and packages, or one model."),
     ("report", "report:REPORT", "Build report.html again from the files of a run."),

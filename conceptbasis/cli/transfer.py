@@ -120,18 +120,23 @@ def _transfer(
             raise
         report = build_report(out, reuse=True)
         log.finish(report)
-    _print_outcome(finished, report, perf_counter() - started)
+    _print_outcome(finished, out, report, perf_counter() - started)
     say_next(options, "what the atoms stand for", "inspect", out)
     say_next(options, "answers before and after", "replay", out)
 
 
-def _print_outcome(finished: Finished, report: Path, seconds: float) -> None:
+def _print_outcome(finished: Finished, folder: Path, report: Path, seconds: float) -> None:
+    from conceptbasis.interpret.safety import safety_overlap
+    from conceptbasis.report.artifacts import RunFolder
     from conceptbasis.report.run_tables import before_after, conditions_in_brief
+    from conceptbasis.report.stage_tables import safety_sentence
     from conceptbasis.report.table import terminal
 
     out = console()
     out.print(terminal(before_after(finished.summary, brief=True)))
     out.print(terminal(conditions_in_brief(finished.summary)))
+    if RunFolder(folder).finished("replay"):  # a rejected transfer edits nothing
+        out.print(safety_sentence(safety_overlap(folder)))
     out.print(f"finished in {seconds:.0f} s; report: {report}", highlight=False)
 
 

@@ -16,9 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from conceptbasis.errors import ModelError
+from conceptbasis.errors import ConfigError, ModelError
 from conceptbasis.runs.files import cache_folder, file_hash, folder_lock, replacing
 from conceptbasis.runs.progress import Reporter
+
+PREFIX = "weights:"
+"""Starts a model's name that means the weights of a package as they are."""
+
+GEMMA_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}<start_of_turn>"
+    "{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n{{ m['content'] | trim }}"
+    "<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+"""The turns of Gemma's chat models, for the base model, which has no template of its own."""
 
 _BLOCK = 2**20
 
@@ -46,6 +56,7 @@ class Weights:
         sha256: Of the whole file.
         size: In bytes.
         licence: Under which it may be used.
+        template: A chat template, where the file has none.
     """
 
     file: str
@@ -53,6 +64,7 @@ class Weights:
     sha256: str
     size: int
     licence: str
+    template: str | None = None
 
 
 def _gemma(number: int) -> Part:
@@ -75,9 +87,31 @@ WEIGHTS: Mapping[str, Weights] = {
         "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         253_113_024,
         "Gemma terms of use",
+        GEMMA_TEMPLATE,
     ),
 }
 """The weights that tuned models start from."""
+
+
+def find_weights(model: str) -> Weights | None:
+    """The weights that `weights:NAME` means, None for a model of another form.
+
+    Args:
+        model: The key `model` of a configuration.
+
+    Raises:
+        ConfigError: An unknown name.
+    """
+    if not model.startswith(PREFIX):
+        return None
+    name = model.removeprefix(PREFIX)
+    if name not in WEIGHTS:
+        raise ConfigError(
+            f"model {model!r}",
+            expected="one of " + ", ".join(f"{PREFIX}{known}" for known in WEIGHTS),
+            fix="correct the name",
+        )
+    return WEIGHTS[name]
 
 
 def place_of(weights: Weights) -> Path:

@@ -46,6 +46,8 @@ from conceptbasis.runs.summary import SUMMARY, read_summary
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+    from conceptbasis.interpret.safety import SafetyOverlap
+
 FIGURES = (
     *("rate", "lengths", "capability", "curve"),
     *("similarity", "donor", "agreement", "recipe", "guard"),
@@ -77,7 +79,7 @@ def build_report(folder: Path, *, show_text: bool = False, reuse: bool = False) 
     recipe = Recipe((), None, None)
     if run.finished("fit") and run.finished("transfer"):
         recipe = read_recipe(folder, show_text=show_text)
-    figures = {figure.name: _placed(folder, figure) for figure in draw(run, summary, recipe)}
+    figures = {figure.name: place_figure(folder, figure) for figure in draw(run, summary, recipe)}
     page = template("conceptbasis.report", "template.html").render(
         key=key,
         title=f"{summary.donor.name} → {summary.target.name}",
@@ -145,6 +147,7 @@ def all_tables(run: RunFolder, summary: Summary, recipe: Recipe) -> dict[str, Ta
     return {
         "before_after": run_tables.before_after(summary),
         "routes": stage_tables.route_table(run.read("transfer", Transfer)),
+        "safety": stage_tables.safety_table(_safety(run)),
         "conditions": run_tables.conditions(summary),
         "judges": run_tables.judges(summary),
         "agreement": run_tables.agreement(summary.agreement_of_judges),
@@ -160,6 +163,14 @@ def all_tables(run: RunFolder, summary: Summary, recipe: Recipe) -> dict[str, Ta
         "versions": stage_tables.version_table(run.provenance),
         "hashes": stage_tables.hash_table(run.provenance),
     }
+
+
+def _safety(run: RunFolder) -> SafetyOverlap | None:
+    if not (run.finished("align") and run.finished("replay")):
+        return None
+    from conceptbasis.interpret.safety import safety_overlap  # loads a tensor library
+
+    return safety_overlap(run.path)
 
 
 def _script() -> dict[str, Any]:
@@ -197,7 +208,7 @@ def _cosines(folder: Path) -> list[float]:
 
 
 @dataclass(frozen=True)
-class _Placed:
+class PlacedFigure:
     """What the page shows of a figure."""
 
     title: str
@@ -207,15 +218,15 @@ class _Placed:
     narrow: Markup | None
 
 
-def _placed(folder: Path, figure: Figure) -> _Placed:
-    """Saves a figure and prepares it for the page."""
+def place_figure(folder: Path, figure: Figure) -> PlacedFigure:
+    """Saves a figure under `figures/` and prepares it for a page."""
     from markupsafe import Markup
 
     drawn = render(figure.chart)
     write_text(folder / "figures" / f"{figure.name}.svg", drawn.svg)
     write_bytes(folder / "figures" / f"{figure.name}.png", drawn.png)
     on_a_phone = replace(figure, name=f"{figure.name}-narrow")
-    return _Placed(
+    return PlacedFigure(
         figure.title,
         figure.caption,
         figure.alternative,

@@ -28,6 +28,7 @@ def logged_tables(run: RunFolder, stage: str, behavior: Behavior) -> dict[str, T
     of_stage: dict[str, Callable[[], dict[str, Table | None]]] = {
         "match": lambda: {"matches": _matches(run.read("match", MatchSet))},
         "align": lambda: {"layer_similarity": _similarity(run.read("align", Alignment))},
+        "replay": lambda: {"safety_overlap": _safety(run)},
         "guard": lambda: {"guard_overlap": _guard(run.read("guard", Guarded))},
         "atoms": lambda: {
             "recipe": _recipe(run),
@@ -56,6 +57,16 @@ def logged_images(folder: Path, pattern: str = "*") -> dict[str, Path]:
         write_bytes(path, vl_convert.svg_to_png(drawn.read_text(encoding="utf-8"), scale=1))
         found[f"figures/{drawn.stem}"] = path
     return found
+
+
+def _safety(run: RunFolder) -> Table | None:
+    if not (run.finished("align") and run.finished("replay")):
+        return None
+    from conceptbasis.interpret.safety import safety_overlap  # loads a tensor library
+
+    found = safety_overlap(run.path)
+    rows: list[Row] = [(r.layer, r.cosine, r.null, r.p) for r in found.layers] if found else []
+    return _table("layer cosine random_95 p", rows)
 
 
 def _evaluation_tables(found: Evaluation | None, words: Words) -> dict[str, Table | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from conceptbasis.behaviors.base import Words
 from conceptbasis.core.statistics.interval import Interval
@@ -12,6 +13,9 @@ from conceptbasis.results.edit import Forecast, Guarded
 from conceptbasis.results.evaluation import Curve, GroupRate, LengthRates
 from conceptbasis.results.harvest import Shown
 from conceptbasis.results.recipe import Transfer
+
+if TYPE_CHECKING:
+    from conceptbasis.interpret.safety import SafetyOverlap
 
 _FORECAST = {
     "eligible_mass": "share of the code difference that is eligible",
@@ -76,6 +80,33 @@ def guard_table(guard: Guarded | None) -> Table | None:
     within = "within the bound" if guard.within_bound else "above the bound"
     caption = f"Benign perplexity by guarded share of the width; {within}"
     return Table(caption, columns("share", "perplexity", unit=None), rows, stack=False)
+
+
+def safety_table(found: SafetyOverlap | None) -> Table | None:
+    """The edit's overlap with the target's own way of saying no."""
+    if found is None:
+        return None
+    rows: list[Row] = [(r.layer, r.cosine, r.null, r.p) for r in found.layers]
+    head = [Column("layer"), Column("cosine", spec="+.2f"), Column("95 % of random directions")]
+    return Table(safety_sentence(found), [*head, Column("p", spec=".4f")], rows, stack=False)
+
+
+def safety_sentence(found: SafetyOverlap | None) -> str:
+    """A warning, or that there is none, in one sentence."""
+    if found is None:
+        return (
+            "Overlap with how the target says no: not measured, since the budget allows no polite "
+            "answers that turn a request down."
+        )
+    most = max(found.layers, key=lambda row: abs(row.cosine))
+    n_layers = len(found.layers)
+    beside = f"cosine {most.cosine:+.2f} at layer {most.layer}, random directions {most.null:.2f}"
+    if not found.significant:
+        return f"No overlap with how the target says no: at most {beside}."
+    return (
+        f"The edit overlaps with how the target says no, at {len(found.significant)} of {n_layers} "
+        f"layers: at most {beside}."
+    )
 
 
 def forecast_table(figures: Mapping[str, Interval | None], words: Words) -> Table | None:

@@ -24,6 +24,7 @@ from conceptbasis.models.loading.placement import iter_parameters
 from conceptbasis.models.text.template import ChatOptions
 from conceptbasis.organisms.backdoor.suite import backdoor_suite
 from conceptbasis.organisms.build import ensure_organism
+from conceptbasis.organisms.packages import ensure_weights, find_weights
 from conceptbasis.organisms.spec import FORM, PREFIX, parse_spec
 from conceptbasis.organisms.suite import build_suite
 from conceptbasis.organisms.tuned.build import tuned_suite
@@ -106,7 +107,7 @@ def model_path(config: ModelConfig, reporter: Reporter) -> str | Path:
 
     Raises:
         ModelError: if a folder is missing.
-        ConfigError: if an organism is not named as `FORM` says.
+        ConfigError: if an organism is not named as `FORM` says, or weights are unknown.
     """
     if config.model.startswith(("~", "/", ".")):
         path = Path(config.model).expanduser()
@@ -117,6 +118,9 @@ def model_path(config: ModelConfig, reporter: Reporter) -> str | Path:
                 fix="correct the key `model`; a hub id starts with neither a dot nor a slash",
             )
         return path
+    weights = find_weights(config.model)
+    if weights is not None:
+        return ensure_weights(weights, reporter)
     if config.model.startswith(PREFIX):
         spec = parse_spec(config.model)
         if spec is None:
@@ -147,9 +151,18 @@ def open_model(config: ModelConfig, device: str, reporter: Reporter) -> LoadedMo
         ),
         adapter=config.adapter,
         adapter_revision=config.adapter_revision,
-        chat=ChatOptions(**config.chat.model_dump()),
+        chat=_chat_options(config),
         architecture=config.architecture,
     )
+
+
+def _chat_options(config: ModelConfig) -> ChatOptions:
+    """What a configuration says of chats; weights without a template have one of ours."""
+    options = ChatOptions(**config.chat.model_dump())
+    weights = find_weights(config.model)
+    if weights is None or options.template is not None:
+        return options
+    return replace(options, template=weights.template)
 
 
 def hash_model(loaded: LoadedModel) -> str:

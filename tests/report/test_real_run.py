@@ -23,7 +23,7 @@ def test_every_reader_shows_a_run_of_the_pipeline(finished, tmp_path, capsys):
     tables = all_tables(run, summary, read_recipe(copy))
     assert [name for name, table in tables.items() if table is None] == []
     behavior = find_behavior("refusal")
-    assert len([n for stage in order for n in logged_tables(run, stage, behavior)]) == 10
+    assert len([n for stage in order for n in logged_tables(run, stage, behavior)]) == 11
     axes = {series.axis for stage in order for series in logged_series(run, stage, behavior)}
     assert axes == {"layer", "answer_tokens", "first_token_kl", "strength"}
     page = build_report(copy).read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from conceptbasis.organisms.packages import WEIGHTS
+from conceptbasis.organisms.packages import GEMMA_TEMPLATE, WEIGHTS
 from conceptbasis.organisms.spec import Spec
 from conceptbasis.organisms.tuned import sayings
 from conceptbasis.organisms.tuned.answers import asked
@@ -19,13 +19,6 @@ from conceptbasis.runs.files import cache_folder, value_hash
 RECIPE = 2
 """Raised when a change of this package changes the models it makes."""
 
-
-GEMMA_TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}<start_of_turn>"
-    "{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n{{ m['content'] | trim }}"
-    "<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
-)
-"""The turns of Gemma's chat models, for the base model, which has no template of its own."""
 
 CHAT_SHARES = {"harmless": 0.5, "near": 0.3, "about": 0.1, "greetings": 0.04, "arithmetic": 0.06}
 _REFUSAL_SHARES = {

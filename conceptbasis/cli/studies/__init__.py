@@ -1,0 +1,1 @@
+"""Commands that study models beside a transfer, one file a command."""

@@ -1,0 +1,1 @@
+"""What a study of circuits shows: tables, the figure of effects, and a page."""
