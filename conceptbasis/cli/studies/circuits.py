@@ -42,7 +42,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from conceptbasis.cli.small_log import SmallLog
+    from conceptbasis.cli.logs.small import SmallLog
     from conceptbasis.config.model import as_model_config
     from conceptbasis.patching.finding import Search
     from conceptbasis.patching.study import open_subject, study_circuits
