@@ -27,6 +27,7 @@ from conceptbasis.runs.overwriting import require_same_settings
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.summary import SUMMARY, read_summary
 from conceptbasis.stages import STAGES
+from conceptbasis.study.answer_length import length_warning, with_answer_length
 from conceptbasis.study.checks import check_budget, check_context, leave_out_long_texts
 from conceptbasis.study.identity import recall, remember
 from conceptbasis.study.ledger import Ledger
@@ -75,6 +76,9 @@ def run_pipeline(
     check_budget(target_config, config)
     check_methods(config)
     suite = load_prompts(config, reporter)
+    config = with_answer_length(config, suite)
+    listener = listener or Listener()
+    listener.on_settings(config)
     configs = (donor_config, target_config)
     settings = _settings(donor_config, target_config, config)
     with folder_lock(folder):
@@ -83,7 +87,6 @@ def run_pipeline(
         known = _recalled(configs, config, suite, folder, reporter)
         if known is not None:
             return known
-        listener = listener or Listener()
         listener.on_begin(folder)
         donor, target, suite = _open_sides(configs, config, suite, folder, reporter, open_sae_log)
         study = Study(folder, config, donor, target, suite, Ledger(config.budget), reporter)
@@ -148,6 +151,9 @@ def _open_sides(
     overview = measure_overview(donor, target, fitting, config, folder)
     for line in overview_lines(donor, target, config, overview, folder):
         reporter.say(line)
+    warning = length_warning(config, fitting)
+    if warning is not None:
+        reporter.say(warning)
     require_space(overview, folder)
     return donor, target, fitting
 

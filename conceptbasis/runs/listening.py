@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from conceptbasis.config.run import RunConfig
+
 
 class Listener:
     """Is told what happens in a run; this one does nothing with it."""
+
+    def on_settings(self, config: RunConfig) -> None:
+        """The settings of the run, with what its prompts decide; said before anything else."""
 
     def on_begin(self, folder: Path) -> None:
         """There is work to do in a run folder, and it begins now."""

@@ -64,6 +64,10 @@ class TransferLog(Listener):
 
     # What happens
 
+    def on_settings(self, config: RunConfig) -> None:
+        """Logs these settings, not those that were given."""
+        self.configs = (*self.configs[:2], config)
+
     def on_begin(self, folder: Path) -> None:
         """Starts the run; one that is logged to its end waits for a stage that is computed."""
         from conceptbasis.tracking.own_run import read_own_run
