@@ -22,7 +22,7 @@ from conceptbasis.report.artifacts import PROVENANCE, RunFolder
 from conceptbasis.report.figures.theme import Figure, inline_svg, render
 from conceptbasis.report.inspection import Recipe, read_recipe
 from conceptbasis.report.own_labels import LABELS
-from conceptbasis.report.pages import atom_browser
+from conceptbasis.report.pages import atom_browser, glossary
 from conceptbasis.report.pages.inline import read_inline, template
 from conceptbasis.report.table import MISSING, Table
 from conceptbasis.results.atoms import Stability
@@ -137,6 +137,7 @@ def _sections(noun: str) -> list[tuple[str, str]]:
         ("forecast", "Forecast"),
         ("ledger", "Ledger"),
         ("time", "Time and provenance"),
+        ("words", "Words"),
     ]
 
 
@@ -162,6 +163,7 @@ def all_tables(run: RunFolder, summary: Summary, recipe: Recipe) -> dict[str, Ta
         "stages": stage_tables.time_table(run.provenance),
         "versions": stage_tables.version_table(run.provenance),
         "hashes": stage_tables.hash_table(run.provenance),
+        "glossary": glossary.glossary(summary, words),
     }
 
 
