@@ -6,6 +6,7 @@ and logged. The one script in it filters and sorts atoms; a hash admits it and n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from conceptbasis.report.figures.theme import Figure, inline_svg, render
 from conceptbasis.report.inspection import Recipe, read_recipe
 from conceptbasis.report.own_labels import LABELS
 from conceptbasis.report.pages import atom_browser, glossary
+from conceptbasis.report.pages.downloads import Download, downloads_of
 from conceptbasis.report.pages.inline import read_inline, template
 from conceptbasis.report.table import MISSING, Table
 from conceptbasis.results.atoms import Stability
@@ -218,6 +220,7 @@ class PlacedFigure:
     alternative: str
     svg: Markup
     narrow: Markup | None
+    downloads: Sequence[Download]
 
 
 def place_figure(folder: Path, figure: Figure) -> PlacedFigure:
@@ -235,6 +238,7 @@ def place_figure(folder: Path, figure: Figure) -> PlacedFigure:
         # The one piece that is not escaped: the renderer and `inline_svg` have escaped its text.
         Markup(inline_svg(drawn.svg, figure)),
         Markup(inline_svg(drawn.narrow, on_a_phone)) if drawn.narrow else None,
+        downloads_of(figure, drawn),
     )
 
 

@@ -247,7 +247,7 @@ def test_logits_of_many_texts_are_never_held_at_once(models, monkeypatch):
         hook.remove()
     assert torch.allclose(whole[0], parts[0])
     assert torch.equal(whole[1], parts[1])
-    assert generation.rows_at_once(64, 262_144) == 5  # a large vocabulary
+    assert generation.rows_at_once(64, 262_144) == 16  # a large vocabulary
     assert generation.rows_at_once(64, 512) > 2_000
 
 

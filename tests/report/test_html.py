@@ -122,7 +122,7 @@ def test_rates_stand_beside_those_corrected_for_the_judge(tmp_path: Path) -> Non
 
 
 def test_is_self_contained_and_small(source: str, page: Page) -> None:
-    assert len(source.encode()) < 2_000_000
+    assert len(source.encode()) < 4_000_000
     assert not {"link", "img", "iframe"} & {tag for tag, _ in page.tags}
     for tag, attributes in page.tags:
         for name, value in attributes.items():

@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_ROWS = 64
-"""Rows of logits that are widened to float64 at once; a row of a large vocabulary takes 2 MB."""
+from conceptbasis.models.text.wide_rows import kl_of_rows, rows_at_a_time
 
 MIN_TOKEN_GAIN = 0.02
 """Mean probability a first token must gain on positive prompts to count as a behavior token."""
@@ -41,7 +40,8 @@ def behavior_score(
 
     Source: Arditi et al. 2024 (2406.11717), section 2.3.
     """
-    shares = [part.double().softmax(-1)[:, tokens].sum(-1) for part in logits.split(_ROWS)]
+    n = rows_at_a_time(logits, torch.float64)
+    shares = [part.double().softmax(-1)[:, tokens].sum(-1) for part in logits.split(n)]
     p = torch.cat(shares).clamp(1e-12, 1 - 1e-12)
     return (p / (1 - p)).log().cpu()
 
@@ -50,8 +50,4 @@ def first_token_kl(
     before: Float[Tensor, "n d_vocab"], after: Float[Tensor, "n d_vocab"]
 ) -> Float[Tensor, " n"]:
     """KL(before ‖ after) of the first answer token, in nats, per prompt."""
-    parts = []
-    for p, q in zip(before.split(_ROWS), after.split(_ROWS), strict=True):
-        log_p, log_q = p.double().log_softmax(-1), q.double().log_softmax(-1)
-        parts.append((log_p.exp() * (log_p - log_q)).sum(-1).cpu())
-    return torch.cat(parts)
+    return kl_of_rows(before, after, torch.float64).cpu()

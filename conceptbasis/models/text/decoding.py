@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from conceptbasis.errors import NumericsError
@@ -112,7 +112,7 @@ def check_drafts(answers: Answers, drafts: Sequence[tuple[int, list[int]]]) -> N
     logits = finite(ends_of_rows[read.to(ends_of_rows.device)])
     ends = lengths.cumsum(0)
     answers.keep_first([row for row, _ in drafts], logits[(ends - lengths).to(logits.device)])
-    chosen = logits.argmax(-1).split(lengths.tolist())
+    chosen = likeliest(logits).split(lengths.tolist())
     for (row, draft), tokens in zip(drafts, chosen, strict=True):
         own = tokens.tolist()
         agreed = next((i for i, token in enumerate(draft) if own[i] != token), len(draft))
@@ -148,7 +148,7 @@ def decode(answers: Answers, chosen: Sequence[int]) -> None:
         logits = finite(output.logits[:, -1])
         if step == 0:
             answers.keep_first(going, logits)
-        new = logits.argmax(-1).to(mask.device)
+        new = likeliest(logits).to(mask.device)
         kept = []
         for place, (row, token) in enumerate(zip(going, new.tolist(), strict=True)):
             found[row].append(token)
@@ -198,14 +198,22 @@ def last_logits(
     return logits[:, -n_last:]
 
 
+def likeliest(logits: Float[Tensor, "n d_vocab"]) -> Int[Tensor, " n"]:
+    """The likeliest token of each row, the first of equal ones, as `argmax` finds it.
+
+    torch 2.13 takes five times as long for `argmax` in bfloat16 on a CPU.
+    """
+    return logits.max(-1).indices
+
+
 def finite(logits: Tensor) -> Tensor:
     """The logits, if they are finite.
 
     Raises:
         NumericsError: NaN or infinity.
     """
-    # A sum is finite only if every summand is, up to overflow, and is far cheaper to test.
-    if not torch.isfinite(logits.sum(dtype=torch.float64)):
+    # Both ends are NaN where a value is. A sum takes forty times as long in bfloat16.
+    if logits.numel() and not all(torch.isfinite(end) for end in logits.aminmax()):
         raise NumericsError(
             "the model's logits contain NaN or infinity",
             expected="finite logits",

@@ -10,8 +10,10 @@ import torch
 
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.batches import run_batches
-from conceptbasis.models.text.forced import encode_forced, last_log_probs
+from conceptbasis.models.text.decoding import finite, last_logits
+from conceptbasis.models.text.forced import encode_forced
 from conceptbasis.models.text.generation import generate
+from conceptbasis.models.text.wide_rows import kl_of_rows
 from conceptbasis.results.evaluation import BatchFlips
 
 
@@ -45,10 +47,10 @@ def answer_kl(
     def read(chosen: Sequence[int]) -> None:
         longest = max(forced.lengths[i] for i in chosen) + 1
         rows = [forced.rows[i] for i in chosen]
-        before = last_log_probs(loaded, rows, longest)
+        before = finite(last_logits(loaded, rows, longest))
         with under():
-            after = last_log_probs(loaded, rows, longest)
-        kl = (before.exp() * (before - after)).sum(-1)
+            after = finite(last_logits(loaded, rows, longest))
+        kl = kl_of_rows(before.flatten(0, 1), after.flatten(0, 1)).view(len(rows), longest)
         for place, i in enumerate(chosen):
             # The last token of a row predicts what comes after the answer; it does not count
             # unless the answer is empty.

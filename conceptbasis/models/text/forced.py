@@ -1,16 +1,11 @@
-"""Given answers after their prompts: their tokens, and what the model says along them."""
+"""Given answers after their prompts, as tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-from jaxtyping import Float
-from torch import Tensor
 
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.chat import answered, prompt_ids
-from conceptbasis.models.text.decoding import finite, last_logits
 
 
 @dataclass(frozen=True)
@@ -46,19 +41,3 @@ def encode_forced(loaded: LoadedModel, prompts: list[str], answers: list[str]) -
     starts = prompt_ids(loaded.tokenizer, prompts)
     rows = prompt_ids(loaded.tokenizer, prompts, max_length=loaded.max_length, forced=answers)
     return Forced(rows, [len(row) - len(start) for row, start in zip(rows, starts, strict=True)])
-
-
-def last_log_probs(
-    loaded: LoadedModel, rows: Sequence[list[int]], n_last: int
-) -> Float[Tensor, "batch n_last d_vocab"]:
-    """What a model says after each of the last tokens of its rows, in nats, in float32.
-
-    Args:
-        loaded: The model.
-        rows: Token ids.
-        n_last: How many tokens, from the end.
-
-    Raises:
-        NumericsError: NaN or infinite logits.
-    """
-    return finite(last_logits(loaded, rows, n_last)).float().log_softmax(-1)

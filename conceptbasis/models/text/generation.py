@@ -31,6 +31,7 @@ from conceptbasis.models.text.decoding import (
 )
 from conceptbasis.models.text.lengths import room_for
 from conceptbasis.models.text.template import end_of_turn_ids
+from conceptbasis.models.text.wide_rows import log_probs_of_texts
 
 LOGITS_BYTES = 2**30
 """The most that logits of whole texts may take at once. The kernel kills a process that asks for
@@ -242,11 +243,11 @@ def text_nll(
             places = [chosen[i] for i in part.tolist()]
             with nullcontext() if around is None else around(places, ids, mask):
                 logits = loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-            log_probs = finite(logits[:, :-1]).float().log_softmax(-1)
-            ids, mask = ids.to(logits.device), mask.to(logits.device)
-            picked = log_probs.gather(-1, ids[:, 1:, None])[..., 0].double()
-            nll[places] = -(picked * mask[:, 1:]).sum(-1).cpu()
-            tokens[places] = mask[:, 1:].sum(-1).cpu()
+            said, n_said = log_probs_of_texts(
+                finite(logits), ids.to(logits.device), mask.to(logits.device)
+            )
+            nll[places] = -said.cpu()
+            tokens[places] = n_said.cpu()
 
     with torch.no_grad():
         run_batches(order, batch_size, read)
@@ -266,8 +267,8 @@ def rows_at_once(n_tokens: int, d_vocab: int) -> int:
         n_tokens: Tokens of each.
         d_vocab: Size of the vocabulary.
     """
-    copies = 3  # as computed, widened, and their log-softmax, in float32 each
-    return max(1, LOGITS_BYTES // (4 * copies * max(1, n_tokens) * d_vocab))
+    in_float32 = 4 * max(1, n_tokens) * d_vocab  # as computed; what is read of them is small
+    return max(1, LOGITS_BYTES // in_float32)
 
 
 def _by_length(rows: list[list[int]]) -> list[int]:

@@ -8,7 +8,9 @@ import torch
 
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.models.text.batches import run_batches
-from conceptbasis.models.text.forced import encode_forced, last_log_probs
+from conceptbasis.models.text.decoding import finite, last_logits
+from conceptbasis.models.text.forced import encode_forced
+from conceptbasis.models.text.wide_rows import log_probs_of
 
 
 def answer_log_likelihoods(
@@ -41,11 +43,19 @@ def answer_log_likelihoods(
         if longest == 0:
             return
         rows = [forced.rows[i] for i in chosen]
-        logs = last_log_probs(loaded, rows, longest + 1)[:, :-1]
-        for i, row, n, log in zip(chosen, rows, lengths, logs, strict=True):
-            kept = n - skip if n > skip else n
-            said = torch.tensor(row[len(row) - kept :], dtype=torch.long, device=log.device)
-            found[i] = float(log[longest - kept :].gather(-1, said[:, None]).double().sum())
+        logits = finite(last_logits(loaded, rows, longest + 1))
+        kept = [n - skip if n > skip else n for n in lengths]
+        # A token is predicted by the place before it; the last place predicts what nobody said.
+        places = [
+            place * (longest + 1) + longest - n + k
+            for place, n in enumerate(kept)
+            for k in range(n)
+        ]
+        said = [token for row, n in zip(rows, kept, strict=True) for token in row[len(row) - n :]]
+        where, ids = (torch.tensor(x, device=logits.device) for x in (places, said))
+        logs = log_probs_of(logits.flatten(0, 1), where, ids)
+        for i, own in zip(chosen, logs.split(kept), strict=True):
+            found[i] = float(own.double().sum())
 
     with torch.no_grad():
         run_batches(forced.by_length, batch_size, read)
