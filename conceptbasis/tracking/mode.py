@@ -102,4 +102,6 @@ def _mode_of_environment() -> str | None:
         )
     if named:
         os.environ["WANDB_MODE"] = named  # wandb knows the word in small letters only
+    else:
+        os.environ.pop("WANDB_MODE", None)  # wandb takes an empty one for a mode it does not know
     return _NAMED.get(named)
