@@ -180,7 +180,7 @@ def read_json(path: Path, keys: Sequence[str] = ()) -> Any:
             expected="a file that an earlier stage wrote",
             fix="run the command that makes this run again; it goes on where it stopped",
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise corrupt(path, str(error)) from error
     lacking = [key for key in keys if not isinstance(found, dict) or key not in found]
     if lacking:
