@@ -68,7 +68,9 @@ def broken_models(subject: Subject) -> Iterator[Try]:
         broken = _with_nan(Path(settings[side]["model"]), subject.work / f"nan-{side}")
         model = {**settings[side], "model": str(broken)}
         other = _subject_of(subject, {**settings, side: model}, f"nan-{side}")
-        yield _plain(other, subject.work / "broken", f"NaN in one layer of the {side}", repair=False)
+        yield _plain(
+            other, subject.work / "broken", f"NaN in one layer of the {side}", repair=False
+        )
     sane = settings["target"]["model"]
     for name, model in (
         ("judge missing", str(subject.work / "nowhere")),

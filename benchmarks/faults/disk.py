@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmarks.faults.run import Running, Subject
@@ -64,7 +65,7 @@ def read_only(subject: Subject) -> Iterator[Try]:
     for stage in subject.stages[::3]:
         out = subject.without(stage, subject.work / "locked")
         running = subject.start(out)
-        _paused(running, stage, lambda: _call("chattr", "-R", "+i", str(out)))
+        _paused(running, stage, partial(_call, "chattr", "-R", "+i", str(out)))
         code = running.wait()
         allowed = _call("chattr", "-R", "-i", str(out))
         lost = subject.finish(out)

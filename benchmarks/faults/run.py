@@ -100,9 +100,7 @@ class Subject:
         """The stages that it has."""
         return [name for name in self.durations if name not in (OPENING, REPORT)]
 
-    def start(
-        self, out: Path, *more: str, before: Callable[[], None] = lambda: None
-    ) -> Running:
+    def start(self, out: Path, *more: str, before: Callable[[], None] = lambda: None) -> Running:
         """Starts the command in a group of its own, with the libraries loaded already.
 
         Args:

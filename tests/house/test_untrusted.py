@@ -1,4 +1,4 @@
-"""Files of others are data: nowhere is a pickle opened, and code of a model runs only when asked."""
+"""Files of others are data: no pickle is opened, and code of a model runs only when asked."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Marker:
 def test_an_archive_that_unpacks_to_far_more_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "params.npz"
     np.savez_compressed(path, W_enc=np.zeros((2**12, 2**13), "float32"))
-    with pytest.raises(SaeError, match="unpacks to 0.1 GB"):
+    with pytest.raises(SaeError, match=r"unpacks to 0\.1 GB"):
         check_archive(path)
     with pytest.raises(SaeError, match="unpacks to"):
         read_gemma_scope(tmp_path)
