@@ -36,10 +36,10 @@ def check_claims(config: Any, place: str) -> None:
     sizes = {name: _size(text, name) for name in ("vocab_size", "intermediate_size")}
     width, layers = _size(text, "hidden_size"), _size(text, "num_hidden_layers")
     claims = {
+        f"hidden_size {width:,}": width,
         f"vocab_size {sizes['vocab_size']:,}": sizes["vocab_size"] * width,
         f"num_hidden_layers {layers:,}": layers * width,
         f"intermediate_size {sizes['intermediate_size']:,}": sizes["intermediate_size"] * width,
-        f"hidden_size {width:,}": width,
     }
     for what, numbers in claims.items():
         if numbers > held:
