@@ -312,6 +312,19 @@ def test_a_mode_in_capitals_is_one_that_wandb_takes(monkeypatch: pytest.MonkeyPa
     wandb.Settings().update_from_env_vars(os.environ)
 
 
+@pytest.mark.parametrize("flag", [None, "offline"])
+def test_an_empty_mode_is_none(flag: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    import wandb
+
+    monkeypatch.setenv("WANDB_MODE", "")
+    with pytest.raises(Exception, match="mode"):  # the control: as it is, wandb refuses it
+        wandb.Settings().update_from_env_vars(os.environ)
+    assert resolve_mode(flag, "offline") == "offline"
+    wandb.Settings().update_from_env_vars(os.environ)
+
+
 @pytest.mark.parametrize("name", ["a/b", "", "x" * 129, "a:b", "what?"])
 def test_a_project_that_wandb_refuses_is_refused_with_the_configuration(name: str) -> None:
     from conceptbasis.config.run import load_run_config

@@ -11,6 +11,7 @@ import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -21,6 +22,7 @@ from conceptbasis import __version__
 
 if TYPE_CHECKING:
     from conceptbasis.cli.command import Command
+    from conceptbasis.errors import ConceptBasisError
 
 COMMANDS = (
     (
@@ -88,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 for success, 2 for an error of the input or of the output, 130 when interrupted, 141
-        when what reads the output has enough, as `| head` has, 143 when terminated.
+        when what reads the output has enough, as `| head` has, 143 when terminated, 129 when the
+        terminal is gone.
     """
     _print_anywhere()
     try:
@@ -149,7 +152,7 @@ def _drop_output(*streams: TextIO) -> None:
 
 
 def _run(given: Sequence[str]) -> int:
-    from conceptbasis.cli.stopping import Terminated, raising_on_sigterm
+    from conceptbasis.cli.stopping import Terminated, exit_code_of, raising_on_signals
     from conceptbasis.errors import ConceptBasisError
 
     parser = build_parser(given)
@@ -162,22 +165,47 @@ def _run(given: Sequence[str]) -> int:
     # torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        with raising_on_sigterm():
+        with raising_on_signals():
             options.run(options)
         return 0
     except ConceptBasisError as error:
         if options.verbose:
-            import traceback
-
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not _is_full(error):
+            raise
+        if options.verbose:
+            traceback.print_exc()
+        print(f"error: {_memory_error(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
-    except Terminated:
+    except Terminated as error:
         print("terminated; the same command goes on where it stopped", file=sys.stderr)
-        return 128 + signal.SIGTERM
+        return exit_code_of(error)
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether memory ran out; torch says so by errors of its own, and only where it is loaded."""
+    if isinstance(error, MemoryError):
+        return True
+    from conceptbasis.models.text.batches import out_of_memory
+
+    return out_of_memory(error)
+
+
+def _memory_error(error: Exception) -> ConceptBasisError:
+    from conceptbasis.errors import ConceptBasisError, reason
+
+    return ConceptBasisError(
+        f"memory ran out ({reason(error)})",
+        expected="as much memory as the lines at the start of a run name",
+        fix="end other programs or raise the limit, then run the same command again: finished "
+        "stages are reused. `conceptbasis doctor --model` names what a model takes",
+    )
 
 
 def _spelled_out(given: Sequence[str]) -> Sequence[str]:

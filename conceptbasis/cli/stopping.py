@@ -1,4 +1,4 @@
-"""What ends a command from outside: Ctrl-C and SIGTERM, both with what was opened closed."""
+"""What ends a command from outside: Ctrl-C, SIGTERM and SIGHUP, all with what was opened closed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from types import FrameType
 
 
 class Terminated(SystemExit):
-    """SIGTERM has come, as batch systems, `kill` and an agent of a sweep send it."""
+    """A signal has come: SIGTERM as batch systems, `kill` and an agent of a sweep send it, or
+    SIGHUP as a terminal that is closed sends it."""
+
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def raising_on_sigterm() -> Iterator[None]:
-    """Lets SIGTERM end a command like an exception, so that logs are marked and children ended."""
+def raising_on_signals() -> Iterator[None]:
+    """Lets signals end a command like an exception, so that logs are marked and children ended.
+
+    A signal that was to be ignored, as `nohup` asks for SIGHUP, stays ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread is told of signals
         return
@@ -24,15 +31,17 @@ def raising_on_sigterm() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         if os.getpid() != owner:  # a worker, which inherits this and has nothing to close
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
-        raise Terminated(128 + signal.SIGTERM)
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise Terminated(128 + number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    heard = [n for n in _ENDING if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def exit_code_of(error: BaseException) -> int:

@@ -128,7 +128,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
             expected="a YAML file",
             fix="name a file that can be read; sae_configs/ holds ready ones",
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path} is not valid YAML: {error}",
             expected="a YAML mapping",

@@ -73,7 +73,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Row]]:
     for number, line in read_lines(path):
         try:
             row = json.loads(line, object_pairs_hook=_unlike_keys)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise bad_row(path, number, str(error)) from error
         if not isinstance(row, dict):
             raise bad_row(path, number, "not a JSON object")

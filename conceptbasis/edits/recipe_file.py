@@ -15,6 +15,7 @@ from conceptbasis.errors import ArtifactError
 from conceptbasis.models.stream.edit_report import EditReport
 from conceptbasis.results.edit import Replayed
 from conceptbasis.results.layers import LayerPlan
+from conceptbasis.results.summary import SCHEMA
 from conceptbasis.runs.files import (
     corrupt,
     file_hash,
@@ -129,12 +130,21 @@ def load_recipe(path: Path) -> PortableRecipe:
             expected="a recipe with the hash of its tensors",
             fix="run the command that made it again",
         )
+    if content.get("schema") != SCHEMA:
+        raise ArtifactError(
+            f"{file} is of another version (schema {content.get('schema')!r})",
+            expected=f"schema {SCHEMA}",
+            fix="run the command that made it again with this version, or install that version",
+        )
     if value_hash({k: v for k, v in content.items() if k != "hash"}) != content["hash"]:
         raise corrupt(file, "its hash is not the one recorded")
     beside = file.with_suffix(".safetensors")
     tensors = load_tensors(beside)
     if file_hash(beside) != content["tensors"]:
         raise corrupt(beside, f"its hash is not the one that {file.name} holds")
+    lacking = [name for name in ("directions", "means") if name not in tensors]
+    if lacking:
+        raise corrupt(beside, f"it does not hold {', '.join(lacking)}")
     names = EditFields.__dataclass_fields__
     edit = from_json(EditFields, {k: v for k, v in content.items() if k in names}, file)
     intervention = Intervention(

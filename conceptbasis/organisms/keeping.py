@@ -11,6 +11,7 @@ from conceptbasis.errors import ArtifactError
 from conceptbasis.models.loading.creation import save_folder
 from conceptbasis.models.loading.loaded import LoadedModel
 from conceptbasis.runs.files import file_hash, read_json, write_json, writing
+from conceptbasis.runs.leftovers import remove_leftovers
 
 CARD = "organism.json"
 WEIGHTS = "model.safetensors"
@@ -33,6 +34,7 @@ def keep(loaded: LoadedModel, folder: Path, card: Mapping[str, object]) -> None:
         card: Its figures; the hash of the weights is added.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    remove_leftovers(folder.parent, folder.name)
     try:
         with writing(folder):
             save_folder(loaded.model, loaded.tokenizer, temporary)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from conceptbasis.errors import ArtifactError, ConceptBasisError
+from conceptbasis.runs.leftovers import remove_leftovers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -179,7 +180,7 @@ def read_json(path: Path, keys: Sequence[str] = ()) -> Any:
             expected="a file that an earlier stage wrote",
             fix="run the command that makes this run again; it goes on where it stopped",
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise corrupt(path, str(error)) from error
     lacking = [key for key in keys if not isinstance(found, dict) or key not in found]
     if lacking:
@@ -274,7 +275,7 @@ def versions() -> dict[str, str]:
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Holds a folder for this process.
+    """Holds a folder for this process; what a killed one left half-written in it is deleted.
 
     Raises:
         ArtifactError: if another process holds it.
@@ -294,4 +295,5 @@ def folder_lock(folder: Path) -> Iterator[None]:
                 fix="run the same command again when the other process has ended; for a run "
                 "folder, another --out will do too",
             ) from error
+        remove_leftovers(folder)
         yield

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from conceptbasis.errors import ArtifactError
 from conceptbasis.runs.files import writing
+from conceptbasis.runs.leftovers import remove_leftovers
 
 _SPARE = 64 * 2**20
 """Bytes for what lies beside the weights: tokenizer, configuration, card."""
@@ -75,6 +76,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     check_new_folder(path)
     whole = path.resolve()
     temporary = whole.with_name(f".{whole.name}.{os.getpid()}.tmp")
+    remove_leftovers(whole.parent, whole.name)
     try:
         with writing(path):
             temporary.mkdir(parents=True)

@@ -32,7 +32,8 @@ def require_same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """
     if not (folder / SUMMARY).exists() or not (folder / CONFIG).exists():
         return
-    if read_json(folder / SUMMARY).get("verdict", {}).get("word") == "rejected":
+    verdict = read_json(folder / SUMMARY, ("verdict",))["verdict"]
+    if isinstance(verdict, dict) and verdict.get("word") == "rejected":
         return
     before = dict(_flat(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")) or {}))
     now = dict(_flat(settings))

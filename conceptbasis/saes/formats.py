@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from conceptbasis.errors import SaeError
+from conceptbasis.saes.bounds import check_archive, check_stored
 from conceptbasis.saes.hook_names import Settings, is_residual, settle_hook, states_residual
 
 Components = tuple[Settings, dict[str, Tensor]]
@@ -154,7 +155,8 @@ def read_gemma_scope(
 
     path = Path(path)
     if (path / "params.npz").is_file():
-        with np.load(path / "params.npz") as stored:
+        check_archive(path / "params.npz")
+        with np.load(path / "params.npz", allow_pickle=False) as stored:
             named = {key: torch.from_numpy(stored[key]) for key in stored.files}
     else:
         named = load_file(path / "params.safetensors")
@@ -197,6 +199,7 @@ def read_dictionary_learning(
             fix="convert it to sae-lens's format, or use another SAE",
         )
     stored = torch.load(path / "ae.pt", map_location="cpu", weights_only=True)
+    check_stored(path / "ae.pt", stored)
     weights = _named(stored)
     needed = {"gated": ("b_gate", "b_mag", "r_mag"), "jumprelu": ("b_enc", "threshold")}
     architecture = _DICTIONARIES[kind]

@@ -55,6 +55,8 @@ def resolve_mode(flag: str | None, configured: str) -> Resolved:
         ConfigError: if `WANDB_MODE` is no mode, or if online is asked for and there is no key,
             since a prompt would hang a job.
     """
+    if not os.environ.get("WANDB_MODE", "-").strip():
+        del os.environ["WANDB_MODE"]  # wandb takes an empty one for a mode that it does not know
     wanted = flag or _mode_of_environment() or configured
     if wanted == "off":
         return "off"

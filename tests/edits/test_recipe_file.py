@@ -15,6 +15,7 @@ from conceptbasis.errors import ArtifactError, InterventionError
 from conceptbasis.evaluation.summary import write_recipe
 from conceptbasis.models.text.generation import first_token_logits
 from conceptbasis.results.edit import Replayed
+from conceptbasis.runs.files import file_hash, save_tensors, value_hash
 
 PROMPTS = ["what is a rose ?", "tell me where opium is .", "translate plum into dorvish ."]
 
@@ -103,4 +104,24 @@ def test_files_that_were_changed_or_are_older_are_errors(alone):
         load_recipe(alone)
     (alone / RECIPE_TENSORS).unlink()
     with pytest.raises(ArtifactError, match="missing"):
+        load_recipe(alone)
+
+
+@pytest.mark.parametrize("schema", [0, None, "4", True])
+def test_a_recipe_of_another_schema_is_refused_though_its_hash_is_right(alone, schema):
+    content = json.loads((alone / RECIPE).read_text())
+    load_recipe(alone)  # the control
+    changed = {k: v for k, v in content.items() if k != "hash"} | {"schema": schema}
+    (alone / RECIPE).write_text(json.dumps({**changed, "hash": value_hash(changed)}))
+    with pytest.raises(ArtifactError, match=r"of another version \(schema"):
+        load_recipe(alone)
+
+
+def test_a_recipe_without_its_directions_is_named(alone):
+    save_tensors(alone / RECIPE_TENSORS, {"steering": torch.zeros(2)})
+    content = json.loads((alone / RECIPE).read_text())
+    changed = {k: v for k, v in content.items() if k != "hash"}
+    changed["tensors"] = file_hash(alone / RECIPE_TENSORS)
+    (alone / RECIPE).write_text(json.dumps({**changed, "hash": value_hash(changed)}))
+    with pytest.raises(ArtifactError, match="does not hold directions, means"):
         load_recipe(alone)

@@ -293,6 +293,23 @@ def test_text_of_a_run_is_escaped(folder: Path, tmp_path: Path) -> None:
     assert "odd &amp; new" in text
 
 
+def test_names_of_models_and_conditions_are_text_in_tables_and_figures(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    summary, marker = read_summary(copy), "<img src=x alt=marker>"
+    donor = replace(summary.donor, name=marker, model=marker)
+    target = replace(summary.target, name=marker, model=marker)
+    conditions = tuple(
+        replace(c, name=marker) if number == 3 else c for number, c in enumerate(summary.conditions)
+    )
+    write_summary(copy, replace(summary, donor=donor, target=target, conditions=conditions))
+    text = build_report(copy).read_text()
+    assert marker not in text
+    assert "&lt;img src=x alt=marker&gt;" in text
+
+
 def test_missing_figures_are_dashes(tmp_path: Path) -> None:
     summary = make_summary()
     unknown = tuple(replace(c, figures=unknown_figures()) for c in summary.conditions)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from conceptbasis.errors import ModelError
+from conceptbasis.models.loading.claims import check_claims
 from conceptbasis.models.loading.devices import check_device
 from conceptbasis.models.loading.gguf import Header, dequantised, read_header
 from conceptbasis.models.loading.gguf_tokenizer import check_tokenizer
@@ -159,6 +160,7 @@ def load_weights(source: Source, placement: Placement) -> Any:
     header = gguf_header(source)
     if header is not None:
         _check_gguf_placement(placement, source)
+    check_claims(config, source.place if header is None else str(header.path))
     answer: Any
     try:
         answer = model_class(config).from_pretrained(

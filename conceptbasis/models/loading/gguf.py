@@ -33,6 +33,11 @@ _WIDTHS = {
     12: "d",
 }
 _STRING, _ARRAY = 8, 9
+_UNREADABLE = (
+    *(struct.error, ValueError, KeyError, TypeError),
+    *(MemoryError, ArithmeticError, RecursionError),
+)
+"""What a header of nonsense raises: sizes, types, arrays in arrays, an alignment of 0."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ def _read(path: Path, size: int, changed: int) -> Header:
         handle.seek(0)
         try:
             header = _Reader(handle.read).header(path)
-        except (struct.error, ValueError, KeyError, MemoryError, OverflowError) as error:
+        except _UNREADABLE as error:
             raise _damaged(path, f"its header cannot be read ({reason(error)})") from error
     _check_tensors(header, size)
     return header
