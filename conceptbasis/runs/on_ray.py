@@ -11,9 +11,12 @@ import os
 import pickle
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ from conceptbasis.config.extensions import load_extensions
 from conceptbasis.errors import ConceptBasisError, ConfigError, reason
 from conceptbasis.runs.where import Where, Work
 
-PATIENCE = 10.0
+PATIENCE = 15.0
 """Seconds after which a cluster that does not answer counts as out of reach."""
 IN_FLIGHT = 2
 """Tasks in Ray's hands for each that can run: the next one waits at its worker, and results of
@@ -55,13 +58,22 @@ class OnRay:
         """
         _require_ray()
         _require_any_gpu(where.device)
+        outer, own = self._where, not self._joined
+        if not own and _address(outer) != _address(where):
+            raise ConfigError(
+                f"Ray address {_address(where)!r} while work at {_address(outer)!r} goes on",
+                expected="one Ray cluster at a time in a process",
+                fix="start this run after the other one, or in another process",
+            )
         self._where = where
         try:
             if _address(where) != "local":
                 self._join()
             yield
         finally:
-            self._leave()
+            self._where = outer
+            if own:  # a run inside another one's cluster leaves it running
+                self._leave()
 
     def __call__(
         self, function: Work, shared: Any, items: Sequence[Any], workers: int
@@ -82,7 +94,7 @@ class OnRay:
         room = IN_FLIGHT * _slots("GPU" if gpus else "CPU")
         # In a list, a reference is not resolved for each task: a worker reads it once a map.
         state = [ray.put((function, shared))]
-        begin = (Path.cwd(), self._where.extensions, state)
+        begin = _Begin(Path.cwd(), [p for p in sys.path if p], self._where.extensions, state)
         waiting: dict[Any, int] = {}
         left = iter(enumerate(items))
         try:
@@ -103,7 +115,7 @@ class OnRay:
         if self._joined:
             return
         address = _address(self._where)
-        if address not in ("local", "auto"):
+        if address != "local":
             _require_answer(address)
         try:
             with _quietly():
@@ -114,7 +126,7 @@ class OnRay:
         self._joined = True
 
     def _leave(self) -> None:
-        self._joined, self._where = False, Where()
+        self._joined = False
         import ray
 
         if ray.is_initialized():
@@ -178,7 +190,20 @@ def _require_any_gpu(device: str) -> None:
 
 
 def _require_answer(address: str) -> None:
-    """Ray itself tries for a minute and prints pages before it gives up."""
+    """Tries an address in another process, since Ray may end the one that tries."""
+    if address != "auto":
+        _require_port(address)
+    command = [sys.executable, "-c", "import sys, ray; ray.init(sys.argv[1])", address]
+    try:
+        with _quietly():
+            tried = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired as error:
+        raise _unreachable(address, f"no answer of Ray in {PATIENCE:g} seconds") from error
+    if tried.returncode:
+        raise _unreachable(address, (tried.stderr.strip().splitlines() or ["?"])[-1])
+
+
+def _require_port(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         raise ConfigError(
@@ -187,7 +212,7 @@ def _require_answer(address: str) -> None:
             fix="correct --ray-address, the key `ray_address`, or RAY_ADDRESS",
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), PATIENCE / 2).close()
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE / 3).close()
     except (OSError, OverflowError) as error:
         raise _unreachable(address, reason(error)) from error
 
@@ -241,30 +266,40 @@ def _result(done: Any) -> bytes:
     return found
 
 
+@dataclass(frozen=True)
+class _Begin:
+    """What makes a worker ready for a map: the run's folder, import path, extensions and state."""
+
+    folder: Path
+    imports: Sequence[str]
+    extensions: Sequence[str]
+    state: Sequence[Any]
+
+
 _STATE: dict[str, Any] = {}
 """In a worker process: the function and the shared state of the last map, and which map it was."""
 
 
-def _apply(begin: tuple[Path, Sequence[str], list[Any]], item: bytes) -> bytes:
-    if _STATE.get("map") != begin[2][0].hex():
-        _begin(*begin)
+def _apply(begin: _Begin, item: bytes) -> bytes:
+    if _STATE.get("map") != begin.state[0].hex():
+        _make_ready(begin)
     return pickle.dumps(_STATE["function"](_STATE["shared"], pickle.loads(item)))
 
 
-def _begin(folder: Path, extensions: Sequence[str], state: list[Any]) -> None:
-    """Makes a worker ready for a map: one thread, the run's folder, its extensions and state."""
+def _make_ready(begin: _Begin) -> None:
     import ray
 
     torch.set_num_threads(1)
     threadpool_limits(1)
-    if not folder.is_dir():
+    if not begin.folder.is_dir():
         raise ConfigError(
-            f"the node {socket.gethostname()} has no folder {folder}",
+            f"the node {socket.gethostname()} has no folder {begin.folder}",
             expected="the folder in which the command was started, on every node",
             fix="start the command in a folder that all nodes share (docs/scale.md)",
         )
-    os.chdir(folder)
-    load_extensions(extensions)
+    os.chdir(begin.folder)
+    sys.path.extend(p for p in begin.imports if p not in sys.path)
+    load_extensions(begin.extensions)
     _STATE.clear()  # before the next state is read, so that there are never two
-    function, shared = ray.get(state[0])
-    _STATE.update(map=state[0].hex(), function=function, shared=shared)
+    function, shared = ray.get(begin.state[0])
+    _STATE.update(map=begin.state[0].hex(), function=function, shared=shared)
