@@ -52,5 +52,6 @@ class Lasting(Protocol):
         ...
 
 
-WHERE: ContextVar[Where] = ContextVar("where", default=Where())
+_ANYWHERE = Where()
+WHERE: ContextVar[Where] = ContextVar("where", default=_ANYWHERE)
 """Where the work of the run that is going on is done; set by `executor.working`."""

@@ -1,4 +1,4 @@
-"""Work as tasks of a real Ray cluster of two workers: equal results, retries, errors that say it."""
+"""Work as tasks of a real Ray cluster of two workers: equal results, retries, clear errors."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from conceptbasis.errors import ConceptBasisError, ConfigError, NumericsError
+from conceptbasis.runs import ray_cluster
 from conceptbasis.runs.executor import run_all, working
 from conceptbasis.runs.files import file_hash
 from conceptbasis.runs.where import WHERE, Where
@@ -82,19 +83,20 @@ def end(shared, item):
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:99999", "[::1]:x"])
 def test_an_address_without_a_cluster_is_an_error(address):
     started = time.monotonic()
-    with pytest.raises(ConfigError, match="ray-address|Ray") as caught, working_at(address):
+    with pytest.raises(ConfigError, match="Ray") as caught, working_at(address):
         pass
     assert address in str(caught.value)
     assert time.monotonic() - started < 10
 
 
-def test_something_else_at_the_address_is_an_error():
-    """Something that listens and never answers; Ray by itself ends the process after two minutes."""
+def test_something_else_at_the_address_is_an_error(monkeypatch):
+    """Something that listens and never answers; Ray itself ends the process after minutes."""
+    monkeypatch.setattr(ray_cluster, "PATIENCE", 4.0)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         with (
-            pytest.raises(ConfigError, match="no answer of Ray in 15 seconds"),
+            pytest.raises(ConfigError, match="no answer of Ray in 4 seconds"),
             working_at(f"127.0.0.1:{silent.getsockname()[1]}"),
         ):
             pass
@@ -110,6 +112,23 @@ def test_one_gpu_of_several_cannot_be_named():
         working(Where("ray", device="cuda:1")),
     ):
         pass
+
+
+def results(folder):
+    """By file of a stage's result, its hash."""
+    return {
+        str(path.relative_to(folder)): file_hash(path)
+        for path in sorted(folder.rglob("*"))
+        if path.name == "tensors.safetensors" or path.name == "result.json"
+    }
+
+
+def test_a_whole_run_is_that_of_one_process(cluster, ready, finished, tmp_path):
+    more = {"curve": {"measure": True}, "executor": "ray", "n_workers": 2}
+    ready.run(tmp_path / "ray", **more)
+    one, there = results(finished.folder), results(tmp_path / "ray")
+    assert len(one) > 20
+    assert there == one
 
 
 def test_results_are_those_of_this_process_bit_for_bit(cluster):
@@ -200,20 +219,3 @@ def test_another_cluster_beside_this_one_is_refused(cluster):
     with pytest.raises(ConfigError, match="one Ray cluster at a time"), working_at("127.0.0.1:1"):
         pass
     assert on_ray(write_into, None, [1, 2]) == {0: 2, 1: 3}
-
-
-def results(folder):
-    """By file of a stage's result, its hash."""
-    return {
-        str(path.relative_to(folder)): file_hash(path)
-        for path in sorted(folder.rglob("*"))
-        if path.name == "tensors.safetensors" or path.name == "result.json"
-    }
-
-
-def test_a_whole_run_is_that_of_one_process(cluster, ready, finished, tmp_path):
-    more = {"curve": {"measure": True}, "executor": "ray", "n_workers": 2}
-    ready.run(tmp_path / "ray", **more)
-    one, there = results(finished.folder), results(tmp_path / "ray")
-    assert len(one) > 20
-    assert there == one
