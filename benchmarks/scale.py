@@ -136,12 +136,13 @@ def steps_of(pair: Pair, *, train: bool) -> list[Step]:
     read = pair.sites / pair.forward
     shared = 2 * pair.model_bytes + pair.sae_bytes  # what a study holds, models and SAEs among it
     steps = [Step("train-saes", (sae,) * (2 * pair.layers))] if train else []
+    target = pair.model_bytes + pair.sae_bytes / 2
     return [
         *steps,
         Step("harvest", (2 * read,), tuple(s.name for s in steps)),
         Step("match", (match,) * pair.pairs, ("harvest",), shared + pair.code_bytes),
-        Step("evaluate", (pair.trial,) * pair.trials, ("match",), pair.model_bytes + pair.sae_bytes / 2),
-    ]  # fmt: skip
+        Step("evaluate", (pair.trial,) * pair.trials, ("match",), target),
+    ]
 
 
 def durations(ends: Mapping[str, float], steps: Sequence[Step]) -> dict[str, float]:
