@@ -37,7 +37,9 @@ def join(where: Where) -> None:
             _start(address, where)
     except Exception as error:  # Ray has no common class of what goes wrong here
         leave()
-        raise _unreachable(address, reason(error)) from error
+        raise (_not_started if address == "local" else _unreachable)(
+            address, reason(error)
+        ) from error
 
 
 def leave() -> None:
@@ -133,6 +135,15 @@ def _require_port(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), PATIENCE / 6).close()
     except (OSError, OverflowError) as error:
         raise _unreachable(address, reason(error)) from error
+
+
+def _not_started(_: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"no Ray cluster could be started on this machine: {why}",
+        expected="a machine with a free core for half a minute, and room in /tmp and /dev/shm",
+        fix="run the same command again when it is less busy (it goes on where it stopped; Ray "
+        "waits 30 seconds), join a cluster by --ray-address, or leave --executor out",
+    )
 
 
 def _unreachable(address: str, why: str) -> ConfigError:
