@@ -20,12 +20,14 @@ from conceptbasis.methods import check_methods
 from conceptbasis.models.stream.weights import check_weight_edits
 from conceptbasis.results.edit import Replayed
 from conceptbasis.results.summary import Summary
+from conceptbasis.runs.executor import working
 from conceptbasis.runs.files import CONFIG, folder_lock, value_hash, write_text
 from conceptbasis.runs.graph import Graph, Stage
 from conceptbasis.runs.listening import Listener
 from conceptbasis.runs.overwriting import require_same_settings
 from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.summary import SUMMARY, read_summary
+from conceptbasis.runs.where import Where
 from conceptbasis.stages import STAGES
 from conceptbasis.study.answer_length import length_warning, with_answer_length
 from conceptbasis.study.checks import check_budget, check_context, leave_out_long_texts
@@ -81,7 +83,7 @@ def run_pipeline(
     listener.on_settings(config)
     configs = (donor_config, target_config)
     settings = _settings(donor_config, target_config, config)
-    with folder_lock(folder):
+    with folder_lock(folder), working(_where(config, reporter)):
         if not overwrite:
             require_same_settings(folder, settings)
         known = _recalled(configs, config, suite, folder, reporter)
@@ -94,6 +96,17 @@ def run_pipeline(
         write_text(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False))
         (folder / SUMMARY).unlink(missing_ok=True)  # one of older stages must not be taken for this
         return run_stages(study, listener)
+
+
+def _where(config: RunConfig, reporter: Reporter) -> Where:
+    return Where(
+        config.executor,
+        config.ray_address,
+        config.n_workers,
+        config.device,
+        tuple(str(Path(name).expanduser().resolve()) for name in config.extensions),
+        reporter.verbose,
+    )
 
 
 def _recalled(

@@ -54,6 +54,20 @@ def add_tracking(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_executor(parser: argparse.ArgumentParser) -> None:
+    """Where the parts of a run are computed."""
+    parser.add_argument(
+        "--executor",
+        metavar="NAME",
+        help="serial, processes or ray (docs/scale.md; default: processes on a CPU)",
+    )
+    parser.add_argument(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="a Ray cluster, with --executor ray (default: RAY_ADDRESS, or one on this machine)",
+    )
+
+
 def sweep_folder() -> Path | None:
     """A folder of its own for a run that an agent of a wandb sweep starts; None without one."""
     sweep, run = (os.environ.get(f"WANDB_{name}_ID", "").strip() for name in ("SWEEP", "RUN"))
@@ -141,6 +155,9 @@ def read_run_config(options: argparse.Namespace) -> RunConfig:
         overrides.append(f"device={options.device}")
     if getattr(options, "behavior", None):
         overrides.append(f"behavior={options.behavior}")
+    for name in ("executor", "ray_address"):
+        if getattr(options, name, None):
+            overrides.append(f"{name}={getattr(options, name)}")
     if getattr(options, "force", False):
         overrides.append("forecast.force=true")
     config = load_run_config(options.config, overrides)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from conceptbasis.cli.command import (
     MODEL_HELP,
     Command,
+    add_executor,
     add_tracking,
     console,
     open_reporter,
@@ -44,12 +45,14 @@ def _add_transfer(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="go on when the forecast rejects")
     _add_overwrite(parser)
+    add_executor(parser)
     add_tracking(parser)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="run folder (default: runs/demo)")
     _add_overwrite(parser)
+    add_executor(parser)
     add_tracking(parser)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from conceptbasis.config.base import GivenTwice, Section, load_yaml, parse_config, parse_yaml
 from conceptbasis.config.budgets import BudgetName
@@ -67,6 +67,8 @@ class RunConfig(Section):
     seed: int = 0
     device: str = "cpu"
     n_workers: int = Field(default=2, ge=1)
+    executor: str | None = None
+    ray_address: str | None = None
     prompts: PromptsSection = PromptsSection()
     harvest: HarvestSection = HarvestSection()
     match: MatchSection = MatchSection()
@@ -83,6 +85,13 @@ class RunConfig(Section):
     curve: CurveSection = CurveSection()
     flows: FlowsSection = FlowsSection()
     tracking: TrackingSection = TrackingSection()
+
+    @field_validator("ray_address")
+    @classmethod
+    def _is_of_ray(cls, address: str | None, info: ValidationInfo) -> str | None:
+        if address is not None and info.data.get("executor", "ray") != "ray":
+            raise ValueError("an address of Ray needs the executor ray: set executor to ray too")
+        return address
 
     @field_validator("extensions")
     @classmethod

@@ -1,4 +1,4 @@
-"""Independent pieces of work, one after the other or on several processes.
+"""Independent pieces of work: one after the other, on several processes, or on a cluster.
 
 An executor applies one function of a module to many items, beside state that all items share.
 """
@@ -8,26 +8,21 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from difflib import get_close_matches
+from typing import Any, TypeVar
 
 import torch
 from threadpoolctl import threadpool_limits
 
+from conceptbasis.errors import ConfigError
+from conceptbasis.runs.on_ray import OnRay
+from conceptbasis.runs.where import WHERE, Executor, Lasting, Where, Work
+
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Work = Callable[[Any, Any], Any]
-
-
-class Executor(Protocol):
-    """Applies a function to items; one file each, registered in `EXECUTORS`."""
-
-    def __call__(
-        self, function: Work, shared: Any, items: Sequence[Any], workers: int
-    ) -> Iterator[tuple[int, Any]]:
-        """Yields (place of the item, result) as results come."""
-        ...
 
 
 def serial(
@@ -60,8 +55,36 @@ class Processes:
                 yield index, pickle.loads(result)
 
 
-EXECUTORS: dict[str, Executor] = {"serial": serial, "processes": Processes()}
+EXECUTORS: dict[str, Executor] = {"serial": serial, "processes": Processes(), "ray": OnRay()}
 """Every executor by name."""
+
+
+@contextmanager
+def working(where: Where) -> Iterator[None]:
+    """Inside, `run_all` uses an executor; at the end, what it has started is stopped.
+
+    Args:
+        where: The executor with what it needs.
+
+    Raises:
+        ConfigError: if there is no such executor, its package is missing, or its cluster cannot
+            be reached.
+    """
+    name = where.executor
+    if name is not None and name not in EXECUTORS:
+        near = get_close_matches(name, EXECUTORS, n=1)
+        raise ConfigError(
+            f"executor {name!r}",
+            expected=f"one of {', '.join(EXECUTORS)}" + "".join(f"; {n!r}?" for n in near),
+            fix="correct the key `executor` or the option --executor",
+        )
+    executor = None if name is None else EXECUTORS[name]
+    token = WHERE.set(where)
+    try:
+        with executor.opened(where) if isinstance(executor, Lasting) else nullcontext():
+            yield
+    finally:
+        WHERE.reset(token)
 
 
 def run_all(
@@ -78,16 +101,25 @@ def run_all(
         function: A function of a module, called with the shared state and an item.
         shared: What all items need, such as a model. It is not changed.
         items: What can be sent to another process.
-        workers: Processes; one item or one worker runs in this process.
-        device: A process that uses an accelerator cannot be forked, so only `cpu` has several.
+        workers: Processes of this machine; a single item or worker needs none beside this one.
+        device: A process that uses an accelerator cannot be forked, so `processes` are for `cpu`.
 
     Raises:
         TypeError: if the function is a lambda or lives inside another function.
     """
     _require_sendable(function)
-    workers = min(workers, len(items))
-    name = "processes" if workers > 1 and device == "cpu" else "serial"
-    yield from EXECUTORS[name](function, shared, items, workers)
+    name = _executor_for(len(items), workers, device)
+    yield from EXECUTORS[name](function, shared, items, min(workers, len(items)))
+
+
+def _executor_for(n_items: int, workers: int, device: str) -> str:
+    """The executor that was asked for, where it can be used and there is something to share out."""
+    name = WHERE.get().executor or "processes"
+    if n_items < 2:
+        return "serial"
+    if name == "processes":
+        return name if workers > 1 and device == "cpu" else "serial"
+    return name
 
 
 def _require_sendable(function: Callable[..., Any]) -> None:

@@ -12,7 +12,14 @@ from conceptbasis.errors import ConfigError
 from conceptbasis.runs.files import CONFIG, read_json
 from conceptbasis.runs.summary import SUMMARY
 
-_RESULTS_STAY = ("run.tracking", "run.device", "run.n_workers", "run.forecast.force")
+_RESULTS_STAY = (
+    "run.tracking",
+    "run.device",
+    "run.n_workers",
+    "run.executor",
+    "run.ray_address",
+    "run.forecast.force",
+)
 """Settings under which a run stays what it is."""
 _N_NAMED = 3
 

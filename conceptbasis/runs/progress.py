@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from conceptbasis.runs.listening import Listener
 
@@ -38,6 +38,10 @@ class Reporter:
         other = copy.copy(self)
         other._listener = listener
         return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """In another process nobody listens: a log or a page cannot be sent there."""
+        return self.__dict__ | {"_listener": None}
 
     def say(self, line: str) -> None:
         """Prints one line to standard error, so that standard output stays for results."""

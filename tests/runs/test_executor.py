@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Iterator
 from functools import partial
 
@@ -10,8 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from conceptbasis.errors import NumericsError
-from conceptbasis.runs.executor import EXECUTORS, Executor, Processes, run_all
+from conceptbasis.config.run import RunConfig, load_run_config
+from conceptbasis.errors import ConfigError, NumericsError
+from conceptbasis.runs import ray_cluster
+from conceptbasis.runs.executor import EXECUTORS, Executor, Processes, run_all, working
+from conceptbasis.runs.progress import Reporter
+from conceptbasis.runs.where import Where
 
 
 def scale(shared: Tensor, item: int) -> tuple[int, list[float]]:
@@ -87,3 +92,40 @@ def test_an_error_of_a_worker_keeps_its_words(workers):
 
 def test_nothing_to_do():
     assert list(run_all(scale, torch.zeros(1), [], workers=2, device="cpu")) == []
+
+
+def test_a_run_names_its_executor():
+    with working(Where("serial")):
+        assert {pid for pid, _ in results(2).values()} == {os.getpid()}
+    assert os.getpid() not in {pid for pid, _ in results(2).values()}
+
+
+def test_an_unknown_executor_is_an_error_that_names_the_right_one():
+    with (
+        pytest.raises(ConfigError, match=r"'proceses'\n.*'processes'\?"),
+        working(Where("proceses")),
+    ):
+        pass
+
+
+def test_without_ray_its_executor_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(ray_cluster, "find_spec", lambda name: None)
+    with (
+        pytest.raises(ConfigError, match=r"install 'conceptbasis\[ray\]'"),
+        working(Where("ray")),
+    ):
+        pass
+
+
+def test_an_address_of_ray_needs_its_executor():
+    assert RunConfig(executor="ray", ray_address="head:6379").ray_address == "head:6379"
+    for given in ([], ["executor=serial"]):
+        with pytest.raises(ConfigError, match="needs the executor ray"):
+            load_run_config(None, [*given, "ray_address=head:6379"])
+
+
+def test_a_reporter_is_sent_without_its_listener():
+    listener = lambda *_: None  # noqa: E731  # cannot be pickled, as a log cannot
+    reporter = Reporter(quiet=True).heard_by(listener)
+    assert pickle.loads(pickle.dumps(reporter))._listener is None
+    assert reporter._listener is listener
