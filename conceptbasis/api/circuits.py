@@ -136,8 +136,11 @@ def circuits(
         ConceptBasisError: whatever is wrong with the input.
 
     Example:
-        >>> study = cb.circuits("donor", "target", tasks=["refusal"], out="runs/circuits")
-        >>> study.circuits[["side", "n_heads", "n_mlps", "faithfulness", "faithfulness_random"]]
+        >>> models = "sae_configs/donor.yaml", "sae_configs/target.yaml"
+        >>> few = {"n_prompts": 16, "n_random": 2, "config": "settings.yaml", "quiet": True}
+        >>> study = cb.circuits(*models, tasks=["refusal"], out="runs/circuits", **few)
+        >>> study.circuits["side"].tolist()
+        ['donor', 'target']
     """
     from conceptbasis.models.loading.load import silence_transformers
     from conceptbasis.patching.finding import Search

@@ -46,7 +46,7 @@ def test_an_example_of_a_docstring_runs(test, desk):
 
 def test_every_public_function_and_every_part_of_a_run_has_an_example():
     have = {test.name.rpartition(".")[2] for test in examples()}
-    functions = {"load_run", "match", "svcca", "train_saes", "transfer", "judge"}
+    functions = {"load_run", "match", "svcca", "train_saes", "transfer", "judge", "circuits"}
     assert functions | {*PARTS} <= have
 
 
@@ -63,5 +63,11 @@ def test_the_page_runs_from_top_to_bottom(desk):
     for block in blocks:
         exec(compile(block, "docs/python.md", "exec"), names)
     used = set().union(*map(names_used, blocks))
-    assert {*cb.__all__} - {"__version__", "Run", "Similarity", "TrainedSaes"} <= used
+    assert {*cb.__all__} - {
+        "__version__",
+        "Run",
+        "Similarity",
+        "TrainedSaes",
+        "CircuitStudy",
+    } <= used
     assert {*PARTS} <= used

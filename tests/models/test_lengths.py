@@ -119,6 +119,8 @@ def replay(loaded, monkeypatch, capsys):
         return prompts, prompts, ""
 
     monkeypatch.setattr("conceptbasis.edits.finished.answer_both", answer)
+    model = SimpleNamespace(name="target", model="a/model")
+    monkeypatch.setattr("conceptbasis.runs.settings.read_settings", lambda _: (model, None))
 
     def run(*arguments):
         asked.clear()

@@ -10,11 +10,15 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 from conceptbasis.report.figures.theme import Figure, Rendered
 
 _KINDS = {"SVG": "image/svg+xml", "PNG": "image/png", "CSV": "text/csv"}
+
+
+Values: TypeAlias = "dict[str, str | float | None]"
+"""One mark of a chart: what it shows, by the name of its field."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ def downloads_of(figure: Figure, drawn: Rendered) -> list[Download]:
     return [_download(figure.name, kind, data) for kind, data in found]
 
 
-def shown_values(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+def shown_values(spec: Mapping[str, object]) -> list[Values]:
     """The values of a chart: its largest set, and all others with the same columns.
 
     The parts of a chart have sets of their own; that of a line across it has other columns.
@@ -55,7 +59,7 @@ def shown_values(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [row for place, row in enumerate(same) if row not in same[:place]]
 
 
-def _values_in(part: object) -> Iterator[list[dict[str, Any]]]:
+def _values_in(part: object) -> Iterator[list[Values]]:
     """Values within `data` of a chart or of a part of it, and those it holds by name."""
     if isinstance(part, list):
         for inner in part:
@@ -69,7 +73,7 @@ def _values_in(part: object) -> Iterator[list[dict[str, Any]]]:
             yield from _values_in(part.get(name))
 
 
-def _as_csv(rows: list[dict[str, Any]]) -> str:
+def _as_csv(rows: list[Values]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n")
