@@ -29,7 +29,7 @@ from conceptbasis.runs.progress import Reporter
 from conceptbasis.runs.summary import SUMMARY, read_summary
 from conceptbasis.runs.where import Where
 from conceptbasis.stages import STAGES
-from conceptbasis.study.answer_length import length_warning, with_answer_length
+from conceptbasis.study.answer_length import warn_of_short_answers, with_answer_length
 from conceptbasis.study.checks import check_budget, check_context, leave_out_long_texts
 from conceptbasis.study.identity import recall, remember
 from conceptbasis.study.ledger import Ledger
@@ -164,9 +164,7 @@ def _open_sides(
     overview = measure_overview(donor, target, fitting, config, folder)
     for line in overview_lines(donor, target, config, overview, folder):
         reporter.say(line)
-    warning = length_warning(config, fitting)
-    if warning is not None:
-        reporter.say(warning)
+    warn_of_short_answers(config, fitting, reporter)
     require_space(overview, folder)
     return donor, target, fitting
 

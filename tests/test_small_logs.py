@@ -72,7 +72,7 @@ def test_an_audit_is_logged(
         "evaluation.audit.audit_model": audit_model,
         "study.opening.load_prompts": lambda *_: None,
         "study.answer_length.with_answer_length": lambda config, _: config,
-        "study.answer_length.length_warning": lambda *_: None,
+        "study.answer_length.warn_of_short_answers": lambda *_: None,
         "study.opening.open_model": lambda *_: None,
         "study.checks.check_context": lambda *_: None,
     }.items():

@@ -30,7 +30,7 @@ def _run(options: argparse.Namespace) -> None:
     from conceptbasis.report.model_tables import audit_tables, logged_audit, logged_sweep
     from conceptbasis.report.table import terminal
     from conceptbasis.runs.files import folder_lock
-    from conceptbasis.study.answer_length import length_warning, with_answer_length
+    from conceptbasis.study.answer_length import warn_of_short_answers, with_answer_length
     from conceptbasis.study.checks import check_context
     from conceptbasis.study.opening import load_prompts, open_model
 
@@ -42,9 +42,7 @@ def _run(options: argparse.Namespace) -> None:
     log = SmallLog(config.tracking, out, "audit", options, **names)
     suite = load_prompts(config, reporter)
     config = with_answer_length(config, suite)
-    warning = length_warning(config, suite)
-    if warning is not None:
-        reporter.say(warning)
+    warn_of_short_answers(config, suite, reporter)
     with folder_lock(out), log as tracker:
         tracker.log_config(
             {n: c.model_dump(mode="json") for n, c in (("model", model), ("run", config))}

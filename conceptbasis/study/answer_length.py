@@ -5,6 +5,7 @@ from __future__ import annotations
 from conceptbasis.behaviors import find_behavior
 from conceptbasis.config.run import RunConfig
 from conceptbasis.data.prompts import PromptSuite
+from conceptbasis.runs.progress import Reporter
 
 OPEN_LENGTH = 128
 """Tokens of an answer whose truth is not known: a request may be turned down after some words."""
@@ -27,15 +28,20 @@ def with_answer_length(config: RunConfig, suite: PromptSuite) -> RunConfig:
     return config.model_copy(update={"evaluate": evaluate})
 
 
-def length_warning(config: RunConfig, suite: PromptSuite) -> str | None:
-    """What short answers may hide; None where they are long enough, or the world is closed."""
+def warn_of_short_answers(config: RunConfig, suite: PromptSuite, reporter: Reporter) -> None:
+    """Says what short answers may hide; nothing where they are long enough or the world is closed.
+
+    Args:
+        config: With the length that is used.
+        suite: The prompts.
+        reporter: Told the warning.
+    """
     n = config.evaluate.max_new_tokens
-    if n >= _SHORT or not _is_open(config, suite):
-        return None
-    return (
-        f"note: answers are judged at {n} tokens; a refusal that comes later is not seen "
-        f"(evaluate.max_new_tokens: {_SHORT} or more)"
-    )
+    if n < _SHORT and _is_open(config, suite):
+        reporter.say(
+            f"note: answers are judged at {n} tokens; a refusal that comes later is not seen "
+            f"(evaluate.max_new_tokens: {_SHORT} or more)"
+        )
 
 
 def _is_open(config: RunConfig, suite: PromptSuite) -> bool:

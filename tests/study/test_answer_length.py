@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 from conceptbasis.config.run import RunConfig
-from conceptbasis.study.answer_length import OPEN_LENGTH, length_warning, with_answer_length
+from conceptbasis.study.answer_length import OPEN_LENGTH, warn_of_short_answers, with_answer_length
+
+
+def length_warning(config, suite):
+    """What is said, None for nothing."""
+    said: list[str] = []
+    warn_of_short_answers(config, suite, SimpleNamespace(say=said.append))
+    return said[0] if said else None
 
 
 def in_the_open(suite):
